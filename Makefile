@@ -1,0 +1,85 @@
+# The two commands a newcomer needs: make demo, make test. Each sets up what it needs.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+# The interpreter that makes the environment; 3.11 or 3.12.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DATA ?= $(firstword $(wildcard $(MEDNEXT_TEST_DATA)/Task04_Hippocampus ../shared/data/Task04_Hippocampus))
+
+.PHONY: help install demo test test-fast lint format check docs hippocampus peers wheel clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found. Install one, or give make PYTHON=/path/to/python." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+install: $(INSTALLED) ## Set up .venv with pinned versions, torch first
+
+demo: $(INSTALLED) ## The whole chain on the embedded phantom, into demo/ (under 5 minutes on 2 cores)
+	rm -rf demo
+	$(BIN)/mednext phantom demo/raw --cases 8 --seed 0
+	$(BIN)/mednext preprocess demo/raw --dataset kits19 --cache demo/cache --spacing 3.0
+	$(BIN)/mednext train kits19 --cache demo/cache --recipe demo --kernel 3 --runs demo/runs
+	$(BIN)/mednext upkern --from demo/runs/kits19/S-k3/fold0/checkpoint_last.pt --to k5 --out demo/k5.pt
+	$(BIN)/mednext train kits19 --cache demo/cache --recipe demo --kernel 5 --init demo/k5.pt --runs demo/runs \
+		--set training.epochs=2 --set training.learning_rate=1e-3
+	$(BIN)/mednext phantom demo/test --cases 3 --seed 1
+	for kernel in k3 k5; do \
+		$(BIN)/mednext predict demo/test --dataset kits19 --model demo/runs/kits19/S-$$kernel/fold0 --out demo/predictions/$$kernel; \
+		$(BIN)/mednext evaluate demo/predictions/$$kernel demo/test --dataset kits19 --out demo/scores/$$kernel; \
+	done
+	$(BIN)/mednext scale-report --out demo/scale_report
+	$(BIN)/mednext leaderboard k3=demo/scores/k3/cases.csv k5=demo/scores/k5/cases.csv --out demo/leaderboard
+	@echo "demo/ holds label maps (predictions/), CSVs (scores/, leaderboard/), plots (scale_report/, runs/). Mean Dice:"
+	@for kernel in k3 k5; do echo -n "$$kernel: "; $(BIN)/python -c \
+		"import csv, sys; print(', '.join(f\"{row['region']} {float(row['mean']):.3f}\" for row in csv.DictReader(open(sys.argv[1])) if row['metric'] == 'dice'))" \
+		demo/scores/$$kernel/summary.csv; done
+
+test: $(INSTALLED) ## All tests
+	$(BIN)/python -m pytest
+
+test-fast: $(INSTALLED) ## The tests that take no more than seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(INSTALLED) ## Format, style, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint test ## What CI runs
+
+docs: $(INSTALLED) ## Write the generated pages of docs/ anew
+	$(BIN)/python docs/generate.py
+
+hippocampus: $(INSTALLED) ## The main job on MSD Task04: make hippocampus DATA=.../Task04_Hippocampus
+	@test -n "$(DATA)" || { echo "error: where is the data? make hippocampus DATA=/path/to/Task04_Hippocampus" >&2; exit 2; }
+	$(BIN)/python benchmarks/hippocampus.py "$(DATA)" --out hippocampus
+
+peers: .venv-peers/.installed ## The published peers that benchmarks compare with, in .venv-peers
+
+.venv-peers/.installed: benchmarks/peers.txt constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
+	touch $@
+
+wheel: $(INSTALLED) ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+clean: ## Remove what the targets made, but not the environments
+	rm -rf demo hippocampus dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,167 @@
+"""The main job on MSD Task04: kernel 3, UpKern to kernel 5, and the two controls.
+
+Runs the `mednext` command as a user would, and writes one row a network with the Dice of the fold's
+cases and the minutes it took:
+
+- k3: trained with the `cpu` recipe;
+- k5_upkern: kernel 5 from k3 by UpKern, fine-tuned;
+- k3_continued: k3 fine-tuned for as many minutes, the control for "more training";
+- k5_scratch: kernel 5 from nothing, for the minutes of k3 and the fine-tuning together.
+
+    python benchmarks/hippocampus.py .../Task04_Hippocampus --out hippocampus
+"""
+
+import argparse
+import csv
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+NAME = "Task04_Hippocampus"
+MEDNEXT = [sys.executable, "-m", "mednext_cli"]
+
+
+def main() -> None:
+    """Run the chain and write the table."""
+    options = _options()
+    options.out.mkdir(parents=True, exist_ok=True)
+    job = _Job(options)
+    job.run("preprocess", options.data, "--dataset", "msd", "--cache", job.cache, note="preprocess")
+    k3 = job.train("k3", "3", options.recipe)
+    job.run("upkern", "--from", k3 / "checkpoint_last.pt", "--to", "k5", "--out", job.upkern)
+    tuned = job.train("k5_upkern", "5", options.tune_recipe, init=job.upkern)
+    rows = {"k3": k3, "k5_upkern": tuned}
+    if options.controls:
+        last = k3 / "checkpoint_last.pt"
+        rows["k3_continued"] = job.train("k3_continued", "3", options.tune_recipe, init=last)
+        rows["k5_scratch"] = job.train("k5_scratch", "5", options.scratch_recipe)
+    job.predict_and_rank(rows)
+    job.write_table()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("data", type=Path, help="Task04_Hippocampus as downloaded")
+    parser.add_argument("--out", type=Path, default=Path("hippocampus"))
+    parser.add_argument("--recipe", default="cpu", help="for kernel 3 from scratch")
+    parser.add_argument("--tune-recipe", default="cpu_fine_tuning")
+    parser.add_argument("--scratch-recipe", default="cpu_k5", help="for kernel 5 from scratch")
+    parser.add_argument("--controls", action="store_true", help="also k3_continued, k5_scratch")
+    return parser.parse_args()
+
+
+class _Job:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._rows: list[dict[str, object]] = []
+        self.cache = options.out / "cache"
+        self.upkern = options.out / "k3_upkern_k5.pt"
+
+    def run(self, *arguments: object, note: str = "") -> float:
+        """Run one `mednext` command, show it, and return the minutes it took."""
+        command = [str(argument) for argument in arguments]
+        print(f"\n$ mednext {shlex.join(command)}", flush=True)
+        started = time.monotonic()
+        subprocess.run([*MEDNEXT, *command], check=True)
+        minutes = (time.monotonic() - started) / 60
+        print(f"({note or command[0]}: {minutes:.1f} minutes)", flush=True)
+        return minutes
+
+    def train(self, name: str, kernel: str, recipe: str, init: Path | None = None) -> Path:
+        """Train one network of fold 0 and note its Dice and minutes."""
+        runs = self._options.out / "runs" / name
+        start = ("--init", init) if init else ()
+        arguments = (
+            *("train", NAME, "--cache", self.cache, "--recipe", recipe, "--kernel", kernel),
+            *("--set", 'augmentation.mirror_axes=["left_right"]', "--fold", "0"),
+            *("--runs", runs, *start),
+        )
+        minutes = self.run(*arguments, note=name)
+        folder = runs / NAME / f"S-k{kernel}" / "fold0"
+        dice = _read_dice(folder / "validation" / "summary.csv")
+        seconds = _read_last(folder / "log.csv")["seconds"]
+        self._rows.append(
+            {
+                "network": name,
+                "kernel": kernel,
+                "recipe": recipe,
+                "dice_anterior": dice["anterior"],
+                "dice_posterior": dice["posterior"],
+                "dice_mean": (dice["anterior"] + dice["posterior"]) / 2,
+                "training_minutes": float(seconds) / 60,
+                "minutes_with_validation": minutes,
+                "iterations": _read_last(folder / "log.csv")["iteration"],
+                "command": "mednext " + shlex.join(str(argument) for argument in arguments),
+            }
+        )
+        return folder
+
+    def predict_and_rank(self, runs: dict[str, Path]) -> None:
+        """Predict the unlabelled case with both kernels, and rank the validations."""
+        models = [str(folder) for folder in list(runs.values())[:2]]
+        out = self._options.out
+        images = self._options.data / "imagesTs"
+        self.run(
+            "predict",
+            images,
+            "--model",
+            models[0],
+            "--model",
+            models[1],
+            "--out",
+            out / "predictions",
+        )
+        labels = self._options.data / "labelsTr"
+        self.run(
+            "evaluate",
+            runs["k3"] / "validation",
+            labels,
+            "--dataset",
+            "msd",
+            "--out",
+            out / "scores",
+        )
+        scores = [f"{name}={folder / 'validation' / 'cases.csv'}" for name, folder in runs.items()]
+        self.run("leaderboard", *scores, "--out", out / "leaderboard")
+
+    def write_table(self) -> None:
+        """Write hippocampus.csv, one row a network, and show it."""
+        import torch
+
+        machine = {
+            "cores": os.cpu_count(),
+            "machine": platform.processor() or platform.machine(),
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+        }
+        path = self._options.out / "hippocampus.csv"
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, [*self._rows[0], *machine])
+            writer.writeheader()
+            writer.writerows({**row, **machine} for row in self._rows)
+        print(f"\n{path}")
+        for row in self._rows:
+            print(
+                f"{row['network']}: Dice anterior {row['dice_anterior']:.4f}, posterior "
+                f"{row['dice_posterior']:.4f}, mean {row['dice_mean']:.4f} in "
+                f"{row['training_minutes']:.1f} minutes of training"
+            )
+
+
+def _read_dice(path: Path) -> dict[str, float]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["metric"] == "dice"]
+    return {row["region"]: float(row["mean"]) for row in rows}
+
+
+def _read_last(path: Path) -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))[-1]
+
+
+if __name__ == "__main__":
+    main()

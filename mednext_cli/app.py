@@ -1,0 +1,126 @@
+"""The `mednext` command: finds the subcommands, runs one, turns errors into one line.
+
+Exit codes: 0 done, 1 our fault, 2 the user's, 130 interrupted.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from mednext_cli import __version__
+from mednext_cli.foundation.errors import FailedCases, MednextError, PluginError
+from mednext_cli.foundation.plugins import Plugin, find_plugins
+from mednext_cli.foundation.progress import set_verbosity
+
+logger = logging.getLogger(__name__)
+_OUR_FAULT, _USERS_FAULT, _INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `mednext` with these arguments (default: the command line's) and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    set_verbosity()
+    try:
+        return _run(arguments)
+    except MednextError as error:
+        _report(error)
+        return error.exit_code
+    except typer.TyperException as error:
+        if text := " ".join(error.format_message().split()):  # empty: the help was shown instead
+            _say(f"{text.rstrip('.')}. See mednext {_command_of(arguments)}--help")
+        return _USERS_FAULT
+    except (typer.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except Exception as error:
+        if logger.isEnabledFor(logging.DEBUG):
+            raise
+        _say(
+            f"mednext failed: {type(error).__name__}: {' '.join(str(error).split())}. This is a "
+            "fault of ours; --verbose shows where, please report it."
+        )
+        return _OUR_FAULT
+
+
+def main_and_exit() -> None:
+    """The console script."""
+    code = main()
+    if code == _INTERRUPTED:
+        _say("interrupted; what is done stays, the same command carries on")
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    app = build_app(arguments)
+    outcome = app(args=arguments, prog_name="mednext", standalone_mode=False)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def build_app(arguments: Sequence[str] = ()) -> typer.Typer:
+    """The Typer app with the subcommand that `arguments` call, or with all where they call none.
+
+    Raises:
+        PluginError: the subcommand that was called does not load; others are named and left out.
+    """
+    app = typer.Typer(
+        help="MedNeXt: 3D medical image segmentation, from raw scans to a leaderboard.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=True,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(_options_of_mednext)
+    commands = find_plugins("commands")
+    called = next((one for one in arguments if not one.startswith("-")), None)
+    if called in commands and not commands[called].refused:
+        _add(app, commands[called])
+        return app
+    for plugin in commands.values():
+        try:
+            _add(app, plugin)
+        except PluginError as error:
+            logger.warning("%s", error)
+    return app
+
+
+def _add(app: typer.Typer, plugin: Plugin) -> None:
+    """Add one command; raises `PluginError` where it does not load."""
+    target = plugin.load()
+    panel = "Commands" if plugin.built_in else "Commands of plugins"
+    if isinstance(target, typer.Typer):
+        app.add_typer(target, name=plugin.name, rich_help_panel=panel)
+    else:
+        app.command(plugin.name, rich_help_panel=panel)(target)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mednext {__version__}")
+        raise typer.Exit
+
+
+def _options_of_mednext(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """MedNeXt: 3D medical image segmentation, from raw scans to a leaderboard."""
+
+
+def _command_of(arguments: Sequence[str]) -> str:
+    called = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    return f"{called} " if called in find_plugins("commands") else ""
+
+
+def _report(error: MednextError) -> None:
+    if isinstance(error, FailedCases):
+        for case, reason in error.reasons.items():
+            typer.echo(f"  {case}: {reason}", err=True)
+    _say(str(error))
+
+
+def _say(text: str) -> None:
+    typer.echo(f"error: {text}" if not text.startswith("interrupted") else text, err=True)

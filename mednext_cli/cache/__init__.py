@@ -1,0 +1,1 @@
+"""The HDF5 store shared by all commands: schema, writer, reader."""

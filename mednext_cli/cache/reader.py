@@ -1,0 +1,243 @@
+"""Read a cache: from any process, whole cases or patches."""
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401 - registers the Blosc2 filter with HDF5
+import numpy as np
+from numpy.typing import NDArray
+
+from mednext_cli.cache import schema
+from mednext_cli.cache.writer import checksum
+from mednext_cli.foundation.errors import CacheError, DatasetError, nearest
+from mednext_cli.foundation.files import read_json
+
+Slices = tuple[slice, ...]
+_OPEN_FILES = 32
+
+
+class CachedCase:
+    """One case; its file is opened when something is read, in the process that reads."""
+
+    def __init__(self, dataset: "CachedDataset", case_id: str) -> None:
+        self._dataset = dataset
+        self.case_id = case_id
+
+    @property
+    def path(self) -> Path:
+        """The case's file."""
+        return schema.case_file(self._dataset.folder, self.case_id)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int, int]:
+        """(C, D, H, W), known without opening the file."""
+        channels, depth, height, width = self._dataset.entry(self.case_id)["shape"]
+        return channels, depth, height, width
+
+    def read_image(self, region: Slices | None = None) -> NDArray[np.float32]:
+        """(C, D, H, W) float32: all of it, or all channels of a region of (D, H, W)."""
+        found: NDArray[np.float32] = self._read(
+            schema.IMAGE, (slice(None), *region) if region else ()
+        )
+        return found.astype(np.float32, copy=False)
+
+    def read_label(self, region: Slices | None = None) -> NDArray[np.uint8]:
+        """(D, H, W) class indices: all of it, or a region.
+
+        Raises:
+            CacheError: the case has no label.
+        """
+        found: NDArray[np.uint8] = self._read(schema.LABEL, region or ())
+        return found
+
+    @property
+    def foreground(self) -> dict[int, NDArray[np.integer[Any]]]:
+        """Sampled voxels (n, 3) of each class index above 0."""
+        file = self._open()
+        if schema.FOREGROUND not in file:
+            return {}
+        return {int(index): voxels[()] for index, voxels in file[schema.FOREGROUND].items()}
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """The way back to the scan's own grid, as JSON."""
+        return self._attribute(schema.GEOMETRY)
+
+    @property
+    def image_paths(self) -> list[str]:
+        """The raw files of the channels."""
+        return list(self._attribute(schema.SOURCES)["images"])
+
+    @property
+    def label_path(self) -> str | None:
+        """The raw label map."""
+        path = self._attribute(schema.SOURCES)["label"]
+        return None if path is None else str(path)
+
+    @property
+    def key(self) -> str:
+        """Hash of everything the file was made from."""
+        return str(self._open().attrs[schema.KEY])
+
+    def check(self) -> None:
+        """Compare every dataset with its checksum.
+
+        Raises:
+            CacheError: the file is damaged; names the dataset.
+        """
+        for name, expected in self._attribute(schema.CHECKSUMS).items():
+            if checksum(self._read(name, ())) != expected:
+                raise CacheError(
+                    f"{self.path}: {name} does not match its checksum",
+                    "Delete the file and run mednext preprocess again.",
+                )
+
+    def _attribute(self, name: str) -> Any:  # noqa: ANN401 - JSON
+        return json.loads(self._open().attrs[name])
+
+    def _read(self, name: str, region: Slices) -> Any:  # noqa: ANN401 - h5py is untyped
+        file = self._open()
+        if name not in file:
+            raise CacheError(f"{self.path} has no {name}", "Run mednext preprocess again.")
+        try:
+            return file[name][region]
+        except OSError as error:
+            raise _damaged(self.path) from error
+
+    def _open(self) -> h5py.File:
+        return self._dataset.open_file(self.path)
+
+
+class CachedDataset:
+    """A dataset's cache folder.
+
+    Attributes:
+        folder: ``CACHE/NAME``.
+        plan: how the cases were prepared, as JSON.
+        fingerprint: what the raw data looked like, as JSON.
+    """
+
+    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.plan: dict[str, Any] = dict(description["plan"])
+        self.fingerprint: dict[str, Any] = dict(description["fingerprint"])
+        self._cases: dict[str, dict[str, Any]] = dict(description["cases"])
+        self._files: OrderedDict[Path, h5py.File] = OrderedDict()
+        self._process = os.getpid()
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return str(self.plan["dataset"])
+
+    @cached_property
+    def case_ids(self) -> tuple[str, ...]:
+        """All cases, sorted."""
+        return tuple(sorted(self._cases))
+
+    @cached_property
+    def labelled_ids(self) -> tuple[str, ...]:
+        """The cases with a label map, sorted."""
+        return tuple(name for name in self.case_ids if self._cases[name]["labelled"])
+
+    def entry(self, case_id: str) -> dict[str, Any]:
+        """What ``dataset.json`` says of a case."""
+        if case_id not in self._cases:
+            raise CacheError(
+                f"{self.folder} has no case {case_id!r}", nearest(case_id, list(self._cases))
+            )
+        return self._cases[case_id]
+
+    def case(self, case_id: str) -> CachedCase:
+        """One case.
+
+        Raises:
+            CacheError: there is none of that id.
+        """
+        self.entry(case_id)
+        return CachedCase(self, case_id)
+
+    def open_file(self, path: Path) -> h5py.File:
+        """The file's handle in this process; the oldest of too many is closed."""
+        if self._process != os.getpid():
+            self._files, self._process = OrderedDict(), os.getpid()
+        if path in self._files:
+            self._files.move_to_end(path)
+            return self._files[path]
+        while len(self._files) >= _OPEN_FILES:
+            self._files.popitem(last=False)[1].close()
+        self._files[path] = open_case_file(path)
+        return self._files[path]
+
+    def close(self) -> None:
+        """Close every open file."""
+        while self._files:
+            self._files.popitem()[1].close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_files": OrderedDict()}
+
+
+def open_case_file(path: Path) -> h5py.File:
+    """Open a case file for reading.
+
+    Raises:
+        CacheError: missing, damaged, or of another version.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError as error:
+        raise CacheError(f"{path} does not exist", "Run mednext preprocess again.") from error
+    except OSError as error:
+        raise _damaged(path) from error
+    if file.attrs.get("version") != schema.VERSION:
+        file.close()
+        raise CacheError(f"{path} is of another version", "Run mednext preprocess again.")
+    return file
+
+
+def open_cache(folder: Path) -> CachedDataset:
+    """Open a dataset's cache folder.
+
+    Raises:
+        CacheError: missing, damaged, or made by another version of mednext.
+    """
+    path = schema.description_file(folder)
+    if not path.is_file():
+        raise CacheError(
+            f"{folder} is not a cache: it has no dataset.json",
+            "Make it with mednext preprocess RAW --dataset NAME, or check --cache.",
+        )
+    try:
+        description = read_json(path)
+    except DatasetError as error:
+        raise CacheError(error.message, "Run mednext preprocess again.") from error
+    check_description(path, description)
+    return CachedDataset(folder, description)
+
+
+def check_description(path: Path, description: Any) -> None:  # noqa: ANN401 - read from a file
+    """Raise `CacheError` unless this is a ``dataset.json`` of this version."""
+    if not isinstance(description, dict) or description.get("format") != schema.FORMAT:
+        raise CacheError(f"{path} is not of a mednext cache", "Choose another --cache folder.")
+    if description.get("version") != schema.VERSION:
+        raise CacheError(
+            f"{path} was made by another version of mednext (cache format "
+            f"{description.get('version')}, here {schema.VERSION})",
+            "Make it anew with mednext preprocess --force, or choose another --cache.",
+        )
+    missing = {"plan", "fingerprint", "cases"} - description.keys()
+    if missing:
+        raise CacheError(
+            f"{path} lacks {', '.join(sorted(missing))}", "Run mednext preprocess again."
+        )
+
+
+def _damaged(path: Path) -> CacheError:
+    return CacheError(f"{path} is damaged", "Delete it and run mednext preprocess again.")

@@ -1,0 +1,83 @@
+"""`mednext datasets`: which raw layouts there are, and whether a folder is in order."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mednext_cli.commands.options import Quiet, Verbose, Workers
+from mednext_cli.commands.tables import print_table
+
+if TYPE_CHECKING:
+    from mednext_cli.datasets.verify import CaseCheck
+
+app = typer.Typer(help="List raw layouts; check raw folders.", no_args_is_help=True)
+
+VERIFY_COLUMNS = (
+    "case",
+    "labelled",
+    "shape",
+    "spacing_mm",
+    "minimum",
+    "maximum",
+    "label_values",
+    "problems",
+)
+
+
+@app.command("ls")
+def list_layouts(quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """List the raw layouts that --dataset takes.
+
+    Example: mednext datasets ls
+    """
+    from mednext_cli.datasets.registry import describe_layouts
+
+    print_table(("dataset", "package", "layout"), describe_layouts())
+
+
+@app.command("verify")
+def verify(
+    raw: Annotated[Path, typer.Argument(help="Raw folder, as downloaded.")],
+    dataset: Annotated[str, typer.Option(help="Its layout: see mednext datasets ls.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for verify.csv.")] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Read every file of a raw folder and list what is wrong; nothing else is written.
+
+    Checks files, geometry, intensities, label values, and cases that are there twice. The exit
+    code is 2 where something is wrong.
+
+    Example: mednext datasets verify Task04_Hippocampus --dataset msd
+    """
+    from mednext_cli.datasets.verify import VerifySpec
+    from mednext_cli.datasets.verify import verify as run
+    from mednext_cli.foundation.errors import FailedCases
+    from mednext_cli.foundation.files import write_csv
+
+    result = run(VerifySpec(raw, dataset, workers))
+    rows = [_row(one) for one in result.checks]
+    print_table(VERIFY_COLUMNS, rows)
+    if out is not None:
+        write_csv(out / "verify.csv", VERIFY_COLUMNS, rows)
+    if result.problems:
+        raise FailedCases(
+            result.problems,
+            len(result.checks),
+            "Correct these files or take the cases out; mednext preprocess does the others.",
+        )
+
+
+def _row(check: "CaseCheck") -> tuple[object, ...]:
+    return (
+        check.case,
+        int(check.labelled),
+        "x".join(map(str, check.shape or ())),
+        "x".join(f"{length:.4g}" for length in check.spacing_mm or ()),
+        check.minimum,
+        check.maximum,
+        " ".join(map(str, check.label_values)),
+        "; ".join(check.problems),
+    )

@@ -1,0 +1,61 @@
+"""`mednext leaderboard`: methods ranked by their cases.csv."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mednext_cli.commands.options import OutputFolder, Quiet, Verbose
+from mednext_cli.commands.tables import print_table
+
+
+def leaderboard(
+    methods: Annotated[
+        list[str], typer.Argument(metavar="NAME=cases.csv...", help="One per method.")
+    ],
+    metric: Annotated[
+        str,
+        typer.Option(help="Columns of cases.csv to rank by, with commas between; _mm may go."),
+    ] = "dice,surface_dice",
+    missing: Annotated[
+        str,
+        typer.Option(help="A case a method lacks: drop leaves it out for all, worst scores it so."),
+    ] = "drop",
+    out: OutputFolder = Path("leaderboard"),
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Rank methods by mean, by ranks within cases and by significance.
+
+    Writes leaderboard.csv (ranks with bootstrap intervals) and pairwise.csv (Wilcoxon signed-rank
+    tests with Holm's correction), by metric, by region and overall.
+
+    Example: mednext leaderboard k3=scores/k3/cases.csv k5=scores/k5/cases.csv --out leaderboard
+    """
+    from mednext_cli.evaluation.leaderboard import LeaderboardSpec, rank_methods
+
+    metrics = tuple(name for name in (part.strip() for part in metric.split(",")) if name)
+    result = rank_methods(LeaderboardSpec(_by_name(methods), out, metrics, missing))
+    header = ("metric", "region", "rank", "method", "mean", "rank interval", "wins")
+    rows = [
+        (one.metric, one.region, one.rank, one.method, one.mean,
+         f"{one.rank_low:g} to {one.rank_high:g}", one.wins)
+        for one in result.rows
+    ]  # fmt: skip
+    print_table(header, rows, title=f"{len(result.cases)} cases")
+    typer.echo(f"{result.folder}: leaderboard.csv, pairwise.csv")
+
+
+def _by_name(methods: list[str]) -> dict[str, Path]:
+    """Read NAME=PATH; raises `SettingsError` where one is malformed or a name occurs twice."""
+    from mednext_cli.foundation.errors import SettingsError
+
+    tables: dict[str, Path] = {}
+    for text in methods:
+        name, equals, path = text.partition("=")
+        if not (name.strip() and equals and path):
+            raise SettingsError(f"{text!r} is not NAME=cases.csv", "Write ours=scores/cases.csv.")
+        if name.strip() in tables:
+            raise SettingsError(f"the name {name.strip()} is given twice", "Rename one of them.")
+        tables[name.strip()] = Path(path)
+    return tables

@@ -1,0 +1,91 @@
+"""`mednext recipes`: browse, read, copy and check what training runs are made from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mednext_cli.commands.options import Quiet, Verbose
+from mednext_cli.commands.tables import print_table
+
+app = typer.Typer(no_args_is_help=True, help="Browse, read, copy and check recipes.")
+Name = Annotated[str, typer.Argument(help="Shipped recipe or TOML file.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value; repeatable."),
+]
+
+
+@app.command("ls")
+def list_recipes(quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """List the shipped recipes.
+
+    Example: mednext recipes ls
+    """
+    from mednext_cli.training.recipe_files import find_recipes, load_recipe
+
+    rows = [(name, load_recipe(name).description) for name in find_recipes()]
+    print_table(("recipe", "description"), rows)
+
+
+@app.command("show")
+def show_recipe(
+    name: Name,
+    settings: Settings = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Print a recipe as it is resolved: every value a run would use.
+
+    Example: mednext recipes show cpu --set training.epochs=50
+    """
+    import tomli_w
+
+    from mednext_cli.training.recipe_files import load_recipe
+
+    recipe = load_recipe(name, settings or [])
+    typer.echo(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), nl=False)
+
+
+@app.command("cp")
+def copy_recipe(
+    name: Name,
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    force: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Copy a recipe, resolved, to edit it.
+
+    Example: mednext recipes cp cpu mine.toml
+    """
+    from mednext_cli.foundation.errors import SettingsError
+    from mednext_cli.training.recipe_files import load_recipe, write_recipe
+
+    recipe = load_recipe(name)
+    if target.suffix != ".toml":
+        raise SettingsError(f"{target}: a recipe's name ends in .toml", f"Try {target}.toml.")
+    if target.exists() and not force:
+        raise SettingsError(f"{target} exists", "Choose another name, or add --force.")
+    write_recipe(target, recipe)
+    typer.echo(f"{target}")
+
+
+@app.command("check")
+def check_recipe(
+    name: Name,
+    settings: Settings = None,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the scans.")] = 1,
+    classes: Annotated[int, typer.Option(min=2, help="Classes, background included.")] = 3,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Check a recipe, build its network without memory, and estimate what a run needs.
+
+    Example: mednext recipes check mine.toml --channels 4 --classes 4
+    """
+    from mednext_cli.training.estimate import estimate_run
+    from mednext_cli.training.recipe_files import load_recipe
+
+    estimate = estimate_run(load_recipe(name, settings or []), channels, classes)
+    print_table(("what", "value"), [(row.what, row.value) for row in estimate])

@@ -1,0 +1,62 @@
+"""`mednext train`: one run, from a cache to a validated checkpoint."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mednext_cli.commands.options import Cache, Device, Quiet, Verbose
+from mednext_cli.commands.tables import print_table
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="Dataset: a folder below --cache.")],
+    cache: Cache = Path("mednext_cache"),
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="Shipped recipe or TOML file.")
+    ] = "mednext",
+    model: Annotated[str | None, typer.Option(help="S, B, M or L; default: the recipe's.")] = None,
+    kernel: Annotated[int | None, typer.Option(help="3, 5 or 7; default: the recipe's.")] = None,
+    fold: Annotated[str, typer.Option(help="0 to 4, or all: train on every case.")] = "0",
+    init: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from (as mednext upkern makes).")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    restart: Annotated[bool, typer.Option(help="Begin anew, whatever is there.")] = False,
+    device: Device = "auto",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; repeatable."),
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train one fold, resume it where it stopped, and validate it on whole cases.
+
+    The run is in RUNS/NAME/MODEL-kKERNEL/foldN: checkpoints, recipe.toml, log.csv, progress.png,
+    tensorboard/ and validation/ with label maps and scores.
+
+    Example: mednext train kits19 --model S --kernel 3 --fold 0
+    """
+    from mednext_cli.foundation.progress import format_seconds
+    from mednext_cli.training.recipe_files import load_recipe
+    from mednext_cli.training.train import TrainSpec
+    from mednext_cli.training.train import train as run
+
+    changes = list(settings or [])
+    changes += [f"model.size={model}"] if model else []
+    changes += [f"model.kernel={kernel}"] if kernel else []
+    result = run(
+        TrainSpec(
+            cache=cache / name,
+            recipe=load_recipe(recipe, changes),
+            fold=fold,
+            runs=runs,
+            init=init,
+            restart=restart,
+            device=device,
+        )
+    )
+    typer.echo(f"{result.folder}: trained for {format_seconds(result.seconds)}")
+    if result.dice:
+        print_table(("region", "dice"), list(result.dice.items()), title="validation, whole cases")

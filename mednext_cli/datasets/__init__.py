@@ -1,0 +1,1 @@
+"""Raw layouts: one file a layout, read as downloaded."""

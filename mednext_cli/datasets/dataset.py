@@ -1,0 +1,117 @@
+"""What every layout yields: cases, channels, labels and regions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Where one channel of a case is stored.
+
+    Attributes:
+        path: the scan file.
+        index: position along the fourth axis of a 4D file; None for a 3D file.
+    """
+
+    path: Path
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One subject at one time.
+
+    Attributes:
+        id: unique in its dataset; names the cache file and the prediction.
+        channels: one entry per channel, in the order of `Dataset.channels`.
+        label: the label map, None for an unlabelled case.
+    """
+
+    id: str
+    channels: tuple[Channel, ...]
+    label: Path | None = None
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """What the voxel values of label maps mean.
+
+    Attributes:
+        names: label value by name, without background (0); names in lower case with underscores.
+        regions: the label values each scored region consists of, by region name, in report order.
+        ignore: value of voxels that nobody annotated, if the dataset has such.
+        region_training: whether networks predict the regions (sigmoid) rather than the labels.
+        region_values: with `region_training`, the label value each region is written as,
+            in the order of `regions` (nnU-Net's ``regions_class_order``).
+        tolerance_mm: surface Dice tolerance by region, where the dataset sets one.
+    """
+
+    names: Mapping[str, int]
+    regions: Mapping[str, tuple[int, ...]]
+    ignore: int | None = None
+    region_training: bool = False
+    region_values: tuple[int, ...] = ()
+    tolerance_mm: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All label values a label map may hold, background first, ignore last."""
+        inner = sorted(set(self.names.values()))
+        return (0, *inner) if self.ignore is None else (0, *inner, self.ignore)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A raw folder as its layout understands it.
+
+    Attributes:
+        name: folder name of its cache and runs.
+        layout: name of the layout that read it.
+        channels: channel names ("CT", "T1", ...); "CT" decides the normalisation.
+        labels: see `LabelSet`.
+        cases: all cases, labelled and not, sorted by id.
+    """
+
+    name: str
+    layout: str
+    channels: tuple[str, ...]
+    labels: LabelSet
+    cases: tuple[Case, ...]
+
+    @property
+    def labelled(self) -> tuple[Case, ...]:
+        """The cases that have a label map."""
+        return tuple(case for case in self.cases if case.label is not None)
+
+
+class Layout(Protocol):
+    """A raw layout: the entry point `mednext.datasets` names one instance each.
+
+    `registry.read_dataset` finds a layout by its name and reads a folder with it.
+
+    Attributes:
+        description: one line for `mednext datasets ls`.
+        label_set: the fixed labels and regions of a challenge, None where the folder brings them.
+    """
+
+    description: str
+    label_set: LabelSet | None
+
+    def recognises(self, raw: Path) -> bool:
+        """Whether the folder looks like this layout; cheap, for hints in error messages."""
+        ...
+
+    def read(self, raw: Path) -> Dataset:
+        """List the cases below `raw` without reading voxels.
+
+        Raises:
+            DatasetError: the folder does not follow the layout; says what was expected where.
+        """
+        ...
+
+
+def region_name(text: str) -> str:
+    """A label or region name as CSVs and options spell it: lower case with underscores."""
+    return "_".join("".join(c if c.isalnum() else " " for c in text.lower()).split())

@@ -1,0 +1,177 @@
+"""Channels and labels as a dataset.json spells them, turned into a `LabelSet`."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mednext_cli.datasets.dataset import LabelSet, region_name
+from mednext_cli.foundation.errors import DatasetError
+
+
+def channel_names(table: object, where: Path) -> tuple[str, ...]:
+    """Channel names in order of their number, e.g. from ``{"0": "T2", "1": "ADC"}``.
+
+    "CT" decides the normalisation, so any spelling of it becomes "CT".
+
+    Raises:
+        DatasetError: not an object or list of texts, or the numbers are not 0, 1, 2, ...
+    """
+    if isinstance(table, list):
+        table = {str(index): name for index, name in enumerate(table)}
+    if not isinstance(table, dict) or not table:
+        raise DatasetError(f"{where}: the channels are not an object", 'Write {"0": "CT"}, say.')
+    by_number = {int(key): str(name) for key, name in table.items() if key.strip().isdecimal()}
+    if sorted(by_number) != list(range(len(table))):
+        numbers = ", ".join(table)
+        raise DatasetError(
+            f"{where}: channels are numbered {numbers}", f"Number them 0 to {len(table) - 1}."
+        )
+    names = (by_number[number].strip() for number in sorted(by_number))
+    return tuple("CT" if name.casefold() == "ct" else name for name in names)
+
+
+def numbered_labels(
+    table: Mapping[str, Any], where: Path, tolerance_mm: float | None = None
+) -> LabelSet:
+    """Labels spelled number to name, as MSD and nnU-Net v1 do; keys may be zero-padded.
+
+    Args:
+        table: for example ``{"0": "background", "01": "Anterior"}``.
+        where: the dataset.json, for messages.
+        tolerance_mm: surface Dice tolerance of every region, mm, where the dataset has one.
+
+    Raises:
+        DatasetError: a key is no whole number, a name is no text, or two agree.
+    """
+    pairs = []
+    for number, name in table.items():
+        if not number.strip().isdecimal() or not isinstance(name, str):
+            raise DatasetError(
+                f"{where}: label {number!r}: {name!r} is not a number with a name",
+                'Write the labels as {"0": "background", "1": "liver"}.',
+            )
+        pairs.append((name, int(number)))
+    names = _unique_names(sorted(pairs, key=lambda pair: pair[1]), where)
+    tolerances = {} if tolerance_mm is None else dict.fromkeys(names, tolerance_mm)
+    regions = {name: (value,) for name, value in names.items()}
+    return LabelSet(names=names, regions=regions, tolerance_mm=tolerances)
+
+
+def named_labels(table: Mapping[str, Any], order: object, where: Path) -> LabelSet:
+    """Labels spelled name to number or numbers, as nnU-Net v2 does.
+
+    An entry with several numbers is a region; where there is one, networks predict the regions.
+
+    Args:
+        table: for example ``{"background": 0, "whole tumour": [1, 2], "core": 2, "ignore": 3}``.
+        order: ``regions_class_order`` of the dataset.json, None where it has none.
+        where: the dataset.json, for messages.
+
+    Raises:
+        DatasetError: values are no whole numbers, names or numbers agree, or the order is missing
+            or does not fit.
+    """
+    values = {name: _label_values(name, value, where) for name, value in table.items()}
+    ignored = values.pop("ignore", None)
+    if ignored is not None and len(ignored) != 1:
+        raise DatasetError(f"{where}: 'ignore' has several values", "Give it one.")
+    inner = {name: numbers for name, numbers in values.items() if numbers != (0,)}
+    ignore = ignored[0] if ignored else None
+    _check_reserved(inner, ignore, where)
+    if all(len(numbers) == 1 for numbers in inner.values()):
+        by_value = sorted(((name, numbers[0]) for name, numbers in inner.items()), key=_second)
+        names = _unique_names(by_value, where)
+        return LabelSet(names, {name: (value,) for name, value in names.items()}, ignore)
+    regions = dict(_spelled(inner.items(), where))
+    return LabelSet(
+        names=_names_behind(regions),
+        regions=regions,
+        ignore=ignore,
+        region_training=True,
+        region_values=_region_values(order, regions, where),
+    )
+
+
+def _second(pair: tuple[str, int]) -> int:
+    return pair[1]
+
+
+def _label_values(name: str, value: object, where: Path) -> tuple[int, ...]:
+    numbers = tuple(value) if isinstance(value, list) else (value,)
+    for number in numbers:
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise DatasetError(
+                f"{where}: label {name!r} has the value {value!r}",
+                "Labels are whole numbers from 0, regions lists of them.",
+            )
+    if not numbers:
+        raise DatasetError(f"{where}: region {name!r} is empty", "Name its label values.")
+    return tuple(sorted(set(numbers)))
+
+
+def _check_reserved(inner: Mapping[str, tuple[int, ...]], ignore: int | None, where: Path) -> None:
+    if not inner:
+        raise DatasetError(f"{where} names no label but background", "Add the labels.")
+    for name, numbers in inner.items():
+        if 0 in numbers:
+            raise DatasetError(f"{where}: region {name!r} holds background (0)", "Take it out.")
+        if ignore in numbers or ignore == 0:
+            raise DatasetError(
+                f"{where}: the ignore value {ignore} is also in use for a label", "Give it its own."
+            )
+
+
+def _spelled(
+    items: Iterable[tuple[str, tuple[int, ...]]], where: Path
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Names as CSVs spell them; two that fall together are an error."""
+    spelled: dict[str, str] = {}
+    pairs = []
+    for name, numbers in items:
+        short = region_name(name)
+        if not short or short in spelled:
+            other = f" like {spelled[short]!r}" if short else ""
+            raise DatasetError(
+                f"{where}: label name {name!r} reads {short!r}{other}", "Rename one of them."
+            )
+        spelled[short] = name
+        pairs.append((short, numbers))
+    return pairs
+
+
+def _unique_names(pairs: Iterable[tuple[str, int]], where: Path) -> dict[str, int]:
+    """Label value by spelled name, without background."""
+    inner = [(name, (value,)) for name, value in pairs if value != 0]
+    if not inner:
+        raise DatasetError(f"{where} names no label but background", "Add the labels.")
+    names = {name: numbers[0] for name, numbers in _spelled(inner, where)}
+    if len(set(names.values())) < len(names):
+        raise DatasetError(f"{where}: two labels have the same value: {names}", "Correct one.")
+    return names
+
+
+def _names_behind(regions: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """A name for every label value the regions consist of: a region's own where it is alone."""
+    alone = {numbers[0]: name for name, numbers in regions.items() if len(numbers) == 1}
+    values = sorted({value for numbers in regions.values() for value in numbers})
+    return {alone.get(value, f"label_{value}"): value for value in values}
+
+
+def _region_values(
+    order: object, regions: Mapping[str, tuple[int, ...]], where: Path
+) -> tuple[int, ...]:
+    if not isinstance(order, list):
+        raise DatasetError(
+            f"{where} has regions but no list 'regions_class_order'",
+            "Add it: the label value each region is written as, in the order of the regions.",
+        )
+    known = {value for numbers in regions.values() for value in numbers}
+    if len(order) != len(regions) or not all(
+        isinstance(value, int) and value in known for value in order
+    ):
+        raise DatasetError(
+            f"{where}: 'regions_class_order' {order} does not give one label value to each of "
+            f"the regions {', '.join(regions)}",
+            f"Use values out of {sorted(known)}, one a region.",
+        )
+    return tuple(order)

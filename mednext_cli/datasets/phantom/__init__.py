@@ -1,0 +1,1 @@
+"""Made-up abdominal CTs in the KiTS19 layout, for demonstrations, tests and benchmarks."""

@@ -1,0 +1,187 @@
+"""Writing a folder of phantoms that the layout `kits19` reads."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mednext_cli.datasets.phantom.body import Build, draw_body
+from mednext_cli.datasets.phantom.canvas import Canvas
+from mednext_cli.datasets.phantom.kidneys import KIDNEY, TUMOUR, draw_kidneys
+from mednext_cli.datasets.phantom.scanner import Acquisition, plan_acquisition, scan
+from mednext_cli.foundation.errors import DatasetError, FailedCases, SettingsError
+from mednext_cli.foundation.files import read_json, replacing, write_json
+from mednext_cli.foundation.machine import count_workers
+from mednext_cli.foundation.workers import run_over
+
+_MARKER = "phantom.json"
+_VERSION = 1  # of the anatomy: another version draws other cases from the same seed
+_BYTES_PER_VOXEL = 16  # drawing, scan, label and the compressor's copies
+_BYTES_OF_A_WORKER = 300 * 2**20
+_VOXELS_WORTH_A_WORKER = 4 * 2**20  # starting processes takes longer than small cases do
+_SMALLEST, _LARGEST = 8, 4096  # voxels along an axis
+
+
+@dataclass(frozen=True)
+class PhantomSpec:
+    """What `write_phantoms` is asked for.
+
+    Attributes:
+        folder: where the case folders go.
+        cases: how many.
+        seed: the same seed gives the same cases, whatever their number.
+        shape: (slices, rows, columns) of every scan; None for 96 x 96 and 128 mm of height.
+        workers: processes; None for what fits, 0 for none.
+    """
+
+    folder: Path
+    cases: int = 8
+    seed: int = 0
+    shape: tuple[int, int, int] | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class PhantomCase:
+    """One written case, with volumes in millilitres and spacings in array-axis order."""
+
+    case: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    kidney_ml: float
+    tumour_ml: float
+    tumours: int
+
+
+def parse_shape(text: str) -> tuple[int, int, int]:
+    """Slices, rows and columns from ``Z,Y,X``.
+
+    Raises:
+        SettingsError: not three whole numbers in a sensible range.
+    """
+    parts = text.replace("x", ",").split(",")
+    if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
+        raise SettingsError(f"--shape {text} is not Z,Y,X", "Write --shape 32,96,96, say.")
+    depth, height, width = map(int, parts)
+    if not all(_SMALLEST <= length <= _LARGEST for length in (depth, height, width)):
+        raise SettingsError(
+            f"--shape {text} is out of range", f"Each number is {_SMALLEST} to {_LARGEST}."
+        )
+    return (depth, height, width)
+
+
+def write_phantoms(spec: PhantomSpec) -> tuple[PhantomCase, ...]:
+    """Write CT-like volumes as ``case_00000/imaging.nii.gz`` and ``segmentation.nii.gz``.
+
+    Files depend on seed and case number alone, byte for byte; cases already there are kept.
+
+    Raises:
+        DatasetError: the folder holds something else, or phantoms of another seed or shape.
+        FailedCases: some could not be written.
+    """
+    _claim(spec)
+    voxels = int(np.prod(spec.shape or (64, 96, 96)))
+    workers = count_workers(
+        0 if spec.workers is None and voxels < _VOXELS_WORTH_A_WORKER else spec.workers,
+        _BYTES_OF_A_WORKER + _BYTES_PER_VOXEL * voxels,
+        spec.cases,
+    )
+    work = partial(_write_case, spec.folder, spec.seed, spec.shape)
+    outcomes = list(run_over(work, range(spec.cases), _case_id, workers, "drawing phantoms"))
+    if failed := {one.name: one.error for one in outcomes if one.error is not None}:
+        raise FailedCases(failed, spec.cases, "Put that right and run the same command again.")
+    written = [one.value for one in outcomes if one.value is not None]
+    return tuple(sorted(written, key=lambda one: one.case))
+
+
+def _claim(spec: PhantomSpec) -> None:
+    """Mark the folder as ours, or raise where it is not."""
+    settings = {"version": _VERSION, "seed": spec.seed, "shape": spec.shape and list(spec.shape)}
+    marker = spec.folder / _MARKER
+    if spec.folder.exists() and not spec.folder.is_dir():
+        raise DatasetError(f"{spec.folder} is a file", "Choose a folder.")
+    if marker.exists():
+        if read_json(marker) != settings:
+            raise DatasetError(
+                f"{spec.folder} holds phantoms of another seed, shape or version",
+                "Choose another folder or delete this one.",
+            )
+    elif spec.folder.is_dir() and any(spec.folder.iterdir()):
+        raise DatasetError(
+            f"{spec.folder} is not empty and holds no phantoms", "Choose a new folder."
+        )
+    write_json(marker, settings)
+
+
+def _case_id(index: int) -> str:
+    return f"case_{index:05d}"
+
+
+def _write_case(
+    folder: Path, seed: int, shape: tuple[int, int, int] | None, index: int
+) -> PhantomCase:
+    case = folder / _case_id(index)
+    image, label, about = (
+        case / name for name in ("imaging.nii.gz", "segmentation.nii.gz", ".phantom.json")
+    )
+    if image.exists() and label.exists() and about.exists():
+        return _from_json(read_json(about))
+    rng = np.random.default_rng([seed, index])
+    acquisition = plan_acquisition(seed, index, shape, rng)
+    canvas = Canvas(acquisition.shape, acquisition.to_patient)
+    build = Build.random(rng)
+    draw_body(canvas, build, rng)
+    tumours = draw_kidneys(canvas, build, rng)
+    scanned = scan(canvas, acquisition.noise_hu, rng)
+    _write_nifti(image, scanned, acquisition.affine, qform_only=False)
+    # Nine label files of KiTS19 carry their orientation in the qform only; so do some of these.
+    _write_nifti(label, canvas.label, acquisition.affine, qform_only=index % 4 == 3)
+    made = _describe(_case_id(index), canvas.label, acquisition, tumours)
+    write_json(about, asdict(made))
+    return made
+
+
+def _describe(
+    case: str, label: NDArray[np.uint8], acquisition: Acquisition, tumours: int
+) -> PhantomCase:
+    spacing = np.linalg.norm(acquisition.affine[:3, :3], axis=0)
+    millilitres = float(np.prod(spacing)) / 1000.0
+    return PhantomCase(
+        case=case,
+        shape=acquisition.shape,
+        spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        kidney_ml=np.count_nonzero(label == KIDNEY) * millilitres,
+        tumour_ml=np.count_nonzero(label == TUMOUR) * millilitres,
+        tumours=tumours,
+    )
+
+
+def _from_json(stored: dict[str, object]) -> PhantomCase:
+    return PhantomCase(
+        **{
+            key: tuple(value) if isinstance(value, list) else value  # type: ignore[arg-type]
+            for key, value in stored.items()
+        }
+    )
+
+
+def _write_nifti(
+    path: Path,
+    array: NDArray[np.int16] | NDArray[np.uint8],
+    affine: NDArray[np.float64],
+    *,
+    qform_only: bool,
+) -> None:
+    """Write a NIfTI with sform code 2 ("aligned"), or with a qform alone; no time stamps."""
+    import nibabel
+
+    build: Any = nibabel.Nifti1Image  # nibabel leaves it untyped
+    image = build(array, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(None if qform_only else affine, code=0 if qform_only else 2)
+    image.set_qform(affine if qform_only else None, code=1 if qform_only else 0)
+    with replacing(path) as beside:
+        nibabel.save(image, beside)

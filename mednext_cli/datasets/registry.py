@@ -1,0 +1,65 @@
+"""Layouts by name, ours and plugins', and a guess which of them a folder follows."""
+
+from pathlib import Path
+
+from mednext_cli.datasets.dataset import Dataset, Layout
+from mednext_cli.foundation.errors import DatasetError, PluginError
+from mednext_cli.foundation.plugins import find_plugins, load_plugin
+
+
+def load_layout(name: str) -> Layout:
+    """The layout registered under `name`.
+
+    Raises:
+        PluginError: unknown (the known names are listed) or broken.
+    """
+    layout = load_plugin("datasets", name)
+    if not (hasattr(layout, "description") and callable(getattr(layout, "read", None))):
+        target = find_plugins("datasets")[name].target
+        raise PluginError(f"{target} is no dataset layout", "It needs description and read(raw).")
+    return layout  # type: ignore[no-any-return]
+
+
+def read_dataset(raw: Path, layout: str) -> Dataset:
+    """List the cases below `raw` as the layout of that name sees them.
+
+    Raises:
+        PluginError: the layout is unknown.
+        DatasetError: the folder does not follow the layout; names one that it does follow.
+    """
+    reader = load_layout(layout)
+    try:
+        return reader.read(raw)
+    except DatasetError as error:
+        fitting = fitting_layouts(raw)
+        if not fitting or layout in fitting:
+            raise
+        others = " or --dataset ".join(fitting)
+        raise DatasetError(error.message, f"{raw} looks like --dataset {others}.") from error
+
+
+def describe_layouts() -> tuple[tuple[str, str, str], ...]:
+    """Name, distribution and description of every layout; a broken one says why it is."""
+    rows = []
+    for name, plugin in find_plugins("datasets").items():
+        try:
+            text = plugin.load().description
+        except PluginError as error:
+            text = error.message
+        except AttributeError:
+            text = f"{plugin.target} is no dataset layout"
+        rows.append((name, plugin.distribution, text))
+    return tuple(rows)
+
+
+def fitting_layouts(raw: Path) -> tuple[str, ...]:
+    """Names of the layouts that recognise the folder; plugins that fail are passed over."""
+    names = []
+    for name, plugin in find_plugins("datasets").items():
+        try:
+            layout = plugin.load()
+            if layout.recognises(raw):
+                names.append(name)
+        except (PluginError, DatasetError, AttributeError, OSError):
+            continue
+    return tuple(names)

@@ -1,0 +1,217 @@
+"""A full check of a raw folder that changes nothing: every file is read, every problem listed."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mednext_cli.datasets.dataset import Case, Dataset, LabelSet
+from mednext_cli.datasets.registry import read_dataset
+from mednext_cli.foundation.errors import ScanError
+from mednext_cli.foundation.machine import count_workers
+from mednext_cli.foundation.workers import run_over
+from mednext_cli.volumes.nifti import read_grid, read_label_map, read_volume
+from mednext_cli.volumes.volume import Grid, Shape, Spacing
+
+_BYTES_OF_A_WORKER = 300 * 2**20
+_BYTES_PER_VOXEL = 16  # stored and float32 copies of one channel, masks of what is not finite
+
+
+@dataclass(frozen=True)
+class VerifySpec:
+    """What `verify` is asked for.
+
+    Attributes:
+        raw: the raw folder.
+        layout: name of its layout.
+        workers: processes; None for what fits, 0 for none.
+    """
+
+    raw: Path
+    layout: str
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class CaseCheck:
+    """What was found in one case.
+
+    Attributes:
+        case: its id.
+        labelled: whether it has a label map.
+        shape: of the first readable channel, in the file's axis order.
+        spacing_mm: the same.
+        minimum: lowest finite intensity of all channels.
+        maximum: highest.
+        label_values: all values of the label map.
+        digest: hash of the voxels of all channels, "" where one cannot be read.
+        problems: one line each; empty for a good case.
+    """
+
+    case: str
+    labelled: bool
+    shape: Shape | None = None
+    spacing_mm: Spacing | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    label_values: tuple[int, ...] = ()
+    digest: str = ""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """The dataset as its layout reads it, and the findings by case, sorted by id."""
+
+    dataset: Dataset
+    checks: tuple[CaseCheck, ...]
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What is wrong, by case id; empty for a good dataset."""
+        return {one.case: "; ".join(one.problems) for one in self.checks if one.problems}
+
+
+def verify(spec: VerifySpec) -> VerifyResult:
+    """Read every scan and label map of a raw folder and list what is wrong with them.
+
+    Checked: files there and readable; 3D, or the volumes that the layout promises; spacing and
+    affine; one grid for all channels and the label; finite, not constant intensities; label values
+    that the dataset names, some of them foreground; no two cases with the same voxels.
+
+    Raises:
+        PluginError: the layout is unknown. DatasetError: the folder does not follow it.
+    """
+    dataset = read_dataset(spec.raw, spec.layout)
+    workers = count_workers(spec.workers, _worker_bytes(dataset.cases), len(dataset.cases))
+    outcomes = run_over(
+        partial(check_case, dataset.labels), dataset.cases, _case_id, workers, "checking"
+    )
+    labelled = {case.id for case in dataset.labelled}
+    checks = [
+        one.value or CaseCheck(one.name, one.name in labelled, problems=(one.error or "",))
+        for one in outcomes
+    ]
+    return VerifyResult(dataset, _with_duplicates(sorted(checks, key=lambda one: one.case)))
+
+
+def _case_id(case: Case) -> str:
+    return case.id
+
+
+def _worker_bytes(cases: Iterable[Case]) -> int:
+    """Estimated peak of one worker: the largest scan, by the headers."""
+    largest = 0
+    for case in cases:
+        try:
+            grid = read_grid(case.channels[0].path, case.channels[0].index)
+        except ScanError:
+            continue
+        largest = max(largest, int(np.prod(grid.shape)))
+    return _BYTES_OF_A_WORKER + _BYTES_PER_VOXEL * largest
+
+
+@dataclass
+class _Findings:
+    """What gathers while the files of a case are read."""
+
+    grid: Grid | None = None
+    low: float | None = None
+    high: float | None = None
+    values: tuple[int, ...] = ()
+    problems: list[str] = field(default_factory=list)
+
+
+def check_case(labels: LabelSet, case: Case) -> CaseCheck:
+    """Read all files of a case and say what is wrong, all of it."""
+    found = _Findings()
+    digest = hashlib.sha256()
+    readable = [_check_channel(case, index, found, digest) for index in range(len(case.channels))]
+    if case.label is not None:
+        _check_label(case.label, labels, found)
+    return CaseCheck(
+        case=case.id,
+        labelled=case.label is not None,
+        shape=found.grid.shape if found.grid else None,
+        spacing_mm=found.grid.spacing_mm if found.grid else None,
+        minimum=found.low,
+        maximum=found.high,
+        label_values=found.values,
+        digest=digest.hexdigest() if all(readable) else "",
+        problems=tuple(found.problems),
+    )
+
+
+def _check_channel(case: Case, index: int, found: _Findings, digest: "hashlib._Hash") -> bool:
+    """Check one channel; returns whether it can be read at all."""
+    channel = case.channels[index]
+    try:
+        volume = read_volume(channel.path, channel.index)
+    except ScanError as error:
+        found.problems.append(str(error))
+        return False
+    digest.update(np.ascontiguousarray(volume.array).data)
+    name = channel.path.name if channel.index is None else f"{channel.path.name}[{channel.index}]"
+    if found.grid is None:
+        found.grid = volume.grid
+    elif not volume.grid.same_as(found.grid):
+        found.problems.append(f"{name} lies on another grid than the first channel")
+    finite = np.isfinite(volume.array)
+    broken = int(finite.size - np.count_nonzero(finite))
+    if broken:
+        found.problems.append(f"{name} has {broken} NaN or infinite intensities")
+    if broken == finite.size:
+        return True
+    low = float(volume.array.min(where=finite, initial=np.inf))
+    high = float(volume.array.max(where=finite, initial=-np.inf))
+    if low == high:
+        found.problems.append(f"{name} is constant: every intensity is {low:g}")
+    found.low = low if found.low is None else min(low, found.low)
+    found.high = high if found.high is None else max(high, found.high)
+    return True
+
+
+def _check_label(path: Path, labels: LabelSet, found: _Findings) -> None:
+    try:
+        label = read_label_map(path)
+    except ScanError as error:
+        found.problems.append(str(error))
+        return
+    if found.grid is not None and not label.grid.same_as(found.grid):
+        found.problems.append(f"{path.name} {_difference(label.grid, found.grid)}")
+    top = int(label.array.max(initial=0))
+    # Slice by slice, since bincount needs eight bytes a voxel.
+    counts = sum(np.bincount(plane.ravel(), minlength=top + 1) for plane in label.array)
+    found.values = tuple(int(value) for value in np.flatnonzero(counts))
+    unknown = [value for value in found.values if value not in labels.values]
+    if unknown:
+        found.problems.append(
+            f"{path.name} has the values {', '.join(map(str, unknown))}, "
+            f"which the dataset does not name (it has {', '.join(map(str, labels.values))})"
+        )
+    if not any(value not in (0, labels.ignore) for value in found.values):
+        found.problems.append(f"{path.name} has no foreground")
+
+
+def _difference(grid: Grid, other: Grid) -> str:
+    if grid.shape != other.shape:
+        sizes = (" x ".join(map(str, shape)) for shape in (grid.shape, other.shape))
+        return "has the shape {}, the image {}".format(*sizes)
+    off = float(np.abs(grid.affine - other.affine).max())
+    return f"has another affine than the image (entries differ by up to {off:.2g})"
+
+
+def _with_duplicates(checks: list[CaseCheck]) -> tuple[CaseCheck, ...]:
+    """Name the twin in every case whose voxels another case has, too."""
+    by_digest: dict[str, list[str]] = {}
+    for one in checks:
+        by_digest.setdefault(one.digest, []).append(one.case)
+    marked = []
+    for one in checks:
+        twins = [case for case in by_digest[one.digest] if case != one.case] if one.digest else []
+        note = (f"has the same voxels as {', '.join(twins)}",) if twins else ()
+        marked.append(replace(one, problems=(*one.problems, *note)))
+    return tuple(marked)

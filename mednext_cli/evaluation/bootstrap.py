@@ -1,0 +1,42 @@
+"""Seeded bootstrap over cases, as matrix products: a sample is how often each case is drawn."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+
+def draw_weights(cases: int, samples: int, seed: int) -> Values:
+    """How often each case occurs in each bootstrap sample.
+
+    Returns:
+        (samples, cases), every row sums to `cases`.
+    """
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(cases, np.full(cases, 1.0 / cases), samples).astype(np.float64)
+
+
+def weighted_means(weights: Values, values: Values) -> Values:
+    """Mean of each column under each sample, over the finite values; nan where there are none.
+
+    Args:
+        weights: (samples, cases).
+        values: (cases, columns).
+
+    Returns:
+        (samples, columns).
+    """
+    finite = np.isfinite(values)
+    total = weights @ np.where(finite, values, 0.0)
+    count = weights @ finite.astype(np.float64)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+def mean_where_defined(values: Values, axis: int) -> Values:
+    """Mean over the finite values along an axis; nan where there are none."""
+    finite = np.isfinite(values)
+    total = np.where(finite, values, 0.0).sum(axis=axis)
+    count = finite.sum(axis=axis)
+    return np.asarray(
+        np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    )

@@ -1,0 +1,113 @@
+"""What a score is where the reference, the prediction or both hold nothing of a region.
+
+Challenges disagree, and the choice moves their tables, so it is data, has a name, and stands in
+every row of cases.csv.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf, nan
+
+from mednext_cli.foundation.errors import SettingsError, nearest
+
+BOTH, REFERENCE, PREDICTION = "both_empty", "reference_empty", "prediction_empty"
+
+
+@dataclass(frozen=True)
+class EmptyScores:
+    """The scores in one of the three situations.
+
+    Attributes:
+        dice: Dice and intersection over union.
+        sensitivity: true positives over the reference.
+        precision: true positives over the prediction.
+        surface_dice: surface Dice.
+        distance_mm: mean surface distance, HD95 and HD100, mm.
+    """
+
+    dice: float
+    sensitivity: float
+    precision: float
+    surface_dice: float
+    distance_mm: float
+
+
+@dataclass(frozen=True)
+class EmptyPolicy:
+    """A named convention.
+
+    Attributes:
+        description: whose convention it is, in one line.
+        both: neither the reference nor the prediction has the region.
+        reference: the prediction alone has it: false positives only.
+        prediction: the reference alone has it: it was missed.
+        missing: there is no prediction at all: a failure, whatever the reference holds.
+    """
+
+    description: str
+    both: EmptyScores
+    reference: EmptyScores
+    prediction: EmptyScores
+
+    def of(self, reason: str) -> EmptyScores:
+        """The scores for one of the reasons `BOTH`, `REFERENCE`, `PREDICTION`."""
+        return {BOTH: self.both, REFERENCE: self.reference, PREDICTION: self.prediction}[reason]
+
+    @property
+    def missing(self) -> EmptyScores:
+        """The scores of a case without a prediction: nothing right, as far off as it gets."""
+        return EmptyScores(0.0, 0.0, 0.0, 0.0, self.prediction.distance_mm)
+
+
+_UNDEFINED = EmptyScores(nan, nan, nan, nan, nan)
+_FALSE_POSITIVE = EmptyScores(0.0, nan, 0.0, 0.0, inf)
+_MISSED = EmptyScores(0.0, 0.0, nan, 0.0, inf)
+_RIGHT = EmptyScores(1.0, 1.0, 1.0, 1.0, 0.0)
+# BraTS: the diagonal of its 240 x 240 x 155 grid of 1 mm.
+_BRATS_WORST = EmptyScores(0.0, 0.0, 0.0, 0.0, 373.12866)
+
+DEFAULT_POLICY = "nnunet"
+EMPTY_POLICIES: Mapping[str, EmptyPolicy] = {
+    "nnunet": EmptyPolicy(
+        "nnU-Net: both empty undefined, one empty Dice 0; distances infinite when one is empty",
+        both=_UNDEFINED,
+        reference=_FALSE_POSITIVE,
+        prediction=_MISSED,
+    ),
+    "kits19": EmptyPolicy(
+        "KiTS19: Dice 0 whenever either is empty, both included; distances are not scored there",
+        both=EmptyScores(0.0, 0.0, 0.0, 0.0, nan),
+        reference=_FALSE_POSITIVE,
+        prediction=_MISSED,
+    ),
+    "kits23": EmptyPolicy(
+        "KiTS21 and KiTS23: both empty Dice and surface Dice 1, one empty 0",
+        both=_RIGHT,
+        reference=_FALSE_POSITIVE,
+        prediction=_MISSED,
+    ),
+    "brats21": EmptyPolicy(
+        "BraTS up to 2021: both empty Dice 1 and distance 0, one empty Dice 0 and 373.12866 mm",
+        both=_RIGHT,
+        reference=_BRATS_WORST,
+        prediction=_BRATS_WORST,
+    ),
+    "totalsegmentator": EmptyPolicy(
+        "TotalSegmentator: undefined where the reference is empty, 0 where it was missed",
+        both=_UNDEFINED,
+        reference=_UNDEFINED,
+        prediction=_MISSED,
+    ),
+}
+
+
+def find_policy(name: str) -> EmptyPolicy:
+    """The policy of that name.
+
+    Raises:
+        SettingsError: unknown; the known ones are listed.
+    """
+    if name not in EMPTY_POLICIES:
+        known = dict.fromkeys(EMPTY_POLICIES)
+        raise SettingsError(f"unknown empty-mask policy {name!r}", nearest(name, known))
+    return EMPTY_POLICIES[name]

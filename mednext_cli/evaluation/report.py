@@ -1,0 +1,195 @@
+"""report.html: one file without network that people look at before they trust a mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite, isinf, isnan
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mednext_cli import __version__
+from mednext_cli.evaluation.bootstrap import mean_where_defined
+from mednext_cli.evaluation.columns import METRIC_COLUMNS, Column, find_metric
+from mednext_cli.evaluation.empty_masks import EMPTY_POLICIES
+from mednext_cli.evaluation.plots import plot_boxes
+from mednext_cli.evaluation.scores import FAILED, MISSING, RegionScore
+from mednext_cli.evaluation.summary import OVERALL, SummaryRow
+from mednext_cli.foundation.files import write_text
+
+_HEADLINES = ("dice", "surface_dice", "mean_surface_distance_mm", "hd95_mm")
+_PLOTTED = ("dice", "surface_dice", "hd95_mm")
+_WORST = 10
+
+
+@dataclass(frozen=True)
+class ReportTitle:
+    """What the report is about: where the label maps and the regions' names came from."""
+
+    predictions: str
+    labels: str
+    label_source: str
+
+
+@dataclass(frozen=True)
+class _Headline:
+    """One figure at the top: the overall mean with its interval."""
+
+    name: str
+    mean: str
+    interval: str
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A cell of the table of cases: what is read and what is sorted by."""
+
+    text: str
+    sort: str
+
+
+@dataclass(frozen=True)
+class _TableRow:
+    """A row of the table of cases."""
+
+    case: str
+    region: str
+    cells: tuple[_Cell, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class _WorstCase:
+    """A case to look at first."""
+
+    case: str
+    dice: str
+    regions: str
+    note: str
+
+
+def write_report(
+    path: Path,
+    title: ReportTitle,
+    scores: Sequence[RegionScore],
+    summary: Sequence[SummaryRow],
+    failed: Mapping[str, str],
+) -> None:
+    """Write report.html: head figures, plots per region, worst cases, and all cases in a table.
+
+    Args:
+        path: the file to write.
+        title: what is compared.
+        scores: the rows of cases.csv.
+        summary: the rows of summary.csv.
+        failed: why cases could not be compared, by case id.
+    """
+    environment = Environment(
+        loader=PackageLoader("mednext_cli.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    plots = [plot_boxes(find_metric(name), scores) for name in _PLOTTED]
+    page = environment.get_template("report.html.jinja").render(
+        title=title,
+        version=__version__,
+        headlines=[_headline(name, summary) for name in _HEADLINES],
+        facts=_facts(scores),
+        failed=failed,
+        plots=[plot for plot in plots if plot is not None],
+        worst=_worst(scores),
+        regions=_region_means(summary),
+        region_names=list(dict.fromkeys(score.region for score in scores)),
+        columns=METRIC_COLUMNS,
+        rows=[_table_row(score) for score in scores],
+    )
+    write_text(path, page)
+
+
+def spell(column: Column) -> str:
+    """A column's name as people read it: ``hd95 (mm)``."""
+    return column.name.removesuffix("_mm").removesuffix("_ml").replace("_", " ")
+
+
+def _number(value: float) -> str:
+    if isnan(value):
+        return "–"
+    if isinf(value):
+        return "∞"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def _headline(name: str, summary: Sequence[SummaryRow]) -> _Headline:
+    column = find_metric(name)
+    row = next(row for row in summary if (row.region, row.metric) == (OVERALL, name))
+    unit = " mm" if column.unit == "mm" and isfinite(row.mean) else ""
+    interval = f"{_number(row.ci95_low)} to {_number(row.ci95_high)}{unit}"
+    return _Headline(spell(column), _number(row.mean) + unit, interval)
+
+
+def _facts(scores: Sequence[RegionScore]) -> dict[str, str]:
+    """The settings and counts a reader needs to judge the figures."""
+    by_status = {status: {one.case for one in scores if one.status == status}
+                 for status in (MISSING, FAILED)}  # fmt: skip
+    tolerances = sorted({score.tolerance_mm for score in scores})
+    policies = sorted({score.policy for score in scores})
+    undefined = sum(isnan(one.values["dice"]) for one in scores if one.status != FAILED)
+    infinite = sum(isinf(score.values["hd95_mm"]) for score in scores)
+    return {
+        "Cases": str(len({score.case for score in scores})),
+        "Without a prediction": _count(by_status[MISSING], "scored as the worst"),
+        "Could not be compared": _count(by_status[FAILED], "left out"),
+        "Surface Dice tolerance": ", ".join(f"{value:g} mm" for value in tolerances),
+        "Empty masks": "; ".join(EMPTY_POLICIES[name].description for name in policies),
+        "Left out of means": f"{undefined} undefined Dice, {infinite} infinite distances",
+    }
+
+
+def _count(cases: set[str], fate: str) -> str:
+    return f"{len(cases)} ({fate})" if cases else "none"
+
+
+def _region_means(summary: Sequence[SummaryRow]) -> list[tuple[str, list[str]]]:
+    names = list(dict.fromkeys(row.region for row in summary))
+    by_key = {(row.region, row.metric): row.mean for row in summary}
+    return [
+        (name, [_number(by_key[name, column.name]) for column in METRIC_COLUMNS]) for name in names
+    ]
+
+
+def _worst(scores: Sequence[RegionScore]) -> list[_WorstCase]:
+    """The cases with the lowest mean Dice over their regions."""
+    by_case: dict[str, list[RegionScore]] = {}
+    for score in scores:
+        by_case.setdefault(score.case, []).append(score)
+    means = {
+        case: float(mean_where_defined(np.array([one.values["dice"] for one in rows]), axis=0))
+        for case, rows in by_case.items()
+    }
+    ranked = sorted((mean, case) for case, mean in means.items() if not isnan(mean))
+    return [_worst_case(case, mean, by_case[case]) for mean, case in ranked[:_WORST]]
+
+
+def _worst_case(case: str, mean: float, rows: Sequence[RegionScore]) -> _WorstCase:
+    regions = ", ".join(f"{one.region} {_number(one.values['dice'])}" for one in rows)
+    notes = dict.fromkeys(_note(one) for one in rows)
+    return _WorstCase(case, _number(mean), regions, ", ".join(note for note in notes if note))
+
+
+def _note(score: RegionScore) -> str:
+    if score.status == MISSING:
+        return "no prediction"
+    if score.status == FAILED:
+        return "not compared"
+    return score.empty.replace("_", " ")
+
+
+def _table_row(score: RegionScore) -> _TableRow:
+    cells = [_cell(score.values[column.name]) for column in METRIC_COLUMNS]
+    return _TableRow(score.case, score.region, tuple(cells), _note(score))
+
+
+def _cell(value: float) -> _Cell:
+    return _Cell(_number(value), "" if isnan(value) else f"{value:.6g}".replace("inf", "1e99"))

@@ -1,0 +1,124 @@
+"""Our CSV files: cases.csv, written and read back, and the tables made from it."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mednext_cli.evaluation.columns import CASE_COLUMNS, CSV_VERSION, Column
+from mednext_cli.evaluation.scores import FAILED, RegionScore
+from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.foundation.files import write_text
+
+_AGAIN = "Run mednext evaluate again to write it anew."
+
+
+def write_table(
+    path: Path, columns: Sequence[Column], rows: Iterable[Mapping[str, object]]
+) -> None:
+    """Write rows by column name; floats are written so that reading gives the same number back."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([column.name for column in columns])
+    writer.writerows([[_cell(row[column.name]) for column in columns] for row in rows])
+    write_text(path, text.getvalue())
+
+
+def _cell(value: object) -> object:
+    return repr(float(value)) if isinstance(value, float) else value
+
+
+def write_cases(path: Path, scores: Iterable[RegionScore]) -> None:
+    """Write cases.csv: one row per case and region, columns as in `columns.CASE_COLUMNS`."""
+    write_table(path, CASE_COLUMNS, map(_case_row, scores))
+
+
+def _case_row(score: RegionScore) -> dict[str, object]:
+    return {
+        "case": score.case,
+        "region": score.region,
+        **score.values,
+        "tolerance_mm": score.tolerance_mm,
+        "empty": score.empty,
+        "status": score.status,
+        "policy": score.policy,
+        "csv_version": CSV_VERSION,
+    }
+
+
+@dataclass(frozen=True)
+class CasesTable:
+    """The metrics of a cases.csv that were asked for.
+
+    Attributes:
+        path: the file.
+        regions: in the order of the file.
+        cases: in the order of the file; those that could not be compared are left out.
+        values: metric by (case, region, metric).
+    """
+
+    path: Path
+    regions: tuple[str, ...]
+    cases: tuple[str, ...]
+    values: Mapping[tuple[str, str, str], float]
+
+
+def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
+    """Read some metrics of a cases.csv; a table of another tool will do if it has the columns.
+
+    Raises:
+        DatasetError: missing, unreadable, of another version, without a column, with a text where
+            a number belongs, or with a row twice.
+    """
+    rows = _read_rows(path, ("case", "region", *metrics))
+    values: dict[tuple[str, str, str], float] = {}
+    for line, row in enumerate(rows, start=2):
+        if row.get("status") == FAILED:
+            continue
+        for metric in metrics:
+            key = (row["case"], row["region"], metric)
+            if key in values:
+                raise DatasetError(
+                    f"{path}: line {line} has case {key[0]}, region {key[1]} again", _AGAIN
+                )
+            values[key] = _number(row[metric], f"{path}: line {line}, column {metric}")
+    if not values:
+        raise DatasetError(f"{path} holds no scores", _AGAIN)
+    return CasesTable(
+        path=path,
+        regions=tuple(dict.fromkeys(region for _, region, _ in values)),
+        cases=tuple(dict.fromkeys(case for case, _, _ in values)),
+        values=values,
+    )
+
+
+def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    if path.is_dir():
+        path = path / "cases.csv"
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, restkey="", restval="")
+            header = list(reader.fieldnames or [])
+            rows = list(reader)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} does not exist", "Check the path after NAME=.") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} cannot be read as CSV: {error}", _AGAIN) from error
+    versions = {row.get("csv_version", str(CSV_VERSION)) for row in rows}
+    if versions - {str(CSV_VERSION)}:
+        found = ", ".join(sorted(versions - {str(CSV_VERSION)}))
+        raise DatasetError(
+            f"{path} is of version {found or 'unknown'}, this is {CSV_VERSION}", _AGAIN
+        )
+    if missing := [name for name in needed if name not in header]:
+        raise DatasetError(f"{path} has no column {', '.join(missing)}", _AGAIN)
+    return rows
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text) if text.strip() else math.nan
+    except ValueError as error:
+        raise DatasetError(f"{where}: {text!r} is not a number", _AGAIN) from error

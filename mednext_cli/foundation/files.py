@@ -1,0 +1,124 @@
+"""Files that are either whole or not there: write beside, fsync, rename."""
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mednext_cli.foundation.errors import DatasetError, StorageError
+
+_REMEDY = {
+    errno.ENOSPC: "Free some space there and run the same command again.",
+    errno.EDQUOT: "Your quota is used up: free some space and run the same command again.",
+    errno.EACCES: "Choose a folder you may write to.",
+    errno.EPERM: "Choose a folder you may write to.",
+    errno.EROFS: "Choose a folder on a disk that is not read-only.",
+}
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """The one line a user needs when the disk refuses to take `path`."""
+    # Libraries put long texts of their own into strerror.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StorageError(
+        f"{path} cannot be written: {reason[:1].lower()}{reason[1:]}",
+        _REMEDY.get(error.errno or 0, "Check the disk and the path."),
+    )
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` with its parents; raises `StorageError` where that is not allowed."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path` to write to; on success it is synced and takes its place.
+
+    The temporary name keeps the suffix of `path` (libraries choose formats by it) and starts with
+    a dot, so that no reader takes it for a result. Whatever happens, `path` is the old file or the
+    new one.
+
+    Raises:
+        StorageError: the disk is full, read-only or forbidden.
+    """
+    make_folder(path.parent)
+    beside = path.with_name(f".{os.getpid()}-{os.urandom(3).hex()}.{path.name}")
+    try:
+        yield beside
+        with beside.open("rb") as stream:
+            os.fsync(stream.fileno())
+        beside.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if isinstance(error, StorageError) or error.errno is None:
+            raise
+        raise storage_error(path, error) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut; some file systems cannot sync folders, and need not."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` (UTF-8) in one step."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Replace `path` by a comma-separated table in one step; None becomes an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - JSON holds anything
+    """Replace `path` by `value` as indented JSON in one step."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON holds anything
+    """The content of a JSON file.
+
+    Raises:
+        DatasetError: the file is missing, not UTF-8 or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} does not exist", "Check the folder that was given.") from error
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}", "Check the file.") from error
+    except ValueError as error:
+        raise DatasetError(f"{path} is not valid JSON: {error}", "Correct the file.") from error
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""MedNeXt: architecture, blocks, named sizes, UpKern, checkpoints and the published weights."""

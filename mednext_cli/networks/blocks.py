@@ -1,0 +1,176 @@
+"""The blocks of MedNeXt: ConvNeXt blocks with residual inverted bottlenecks, and their resampling.
+
+Source: arXiv 2303.09975, section 2.1; arithmetic as in the published code. Tensors are
+(B, C, D, H, W), or (B, C, H, W) in two dimensions; nothing here leaves the channels-last memory
+format. How an operation is run (`cpu`) is the layers' own business and changes no result.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mednext_cli.networks import cpu
+from mednext_cli.networks.architecture import Architecture
+
+_EPSILON = 1e-5
+_GRN_EPSILON = 1e-6
+CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
+class DepthwiseConvolution(nn.Conv3d):
+    """Depthwise convolution in three dimensions, padded by half its kernel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, D, H, W) to the same shape, or half of it with stride 2."""
+        if cpu.is_arranged(x):
+            return cpu.depthwise(x, self.weight, self.bias, self.stride[0])
+        return super().forward(x)
+
+
+class TransposedDepthwiseConvolution(nn.ConvTranspose3d):
+    """Transposed depthwise convolution in three dimensions with stride 2."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B, C, n, ...) to (B, C, 2n - 1, ...)."""
+        if cpu.is_arranged(x):
+            return cpu.transposed_depthwise(x, self.weight, self.bias)
+        return super().forward(x, output_size)
+
+
+class SpatialNorm(nn.GroupNorm):
+    """Group norm with one channel a group: statistics over space, per sample and channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, _EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) to the same shape."""
+        if cpu.is_arranged(x):
+            return cpu.spatial_norm(x, self.weight, self.bias, self.eps)
+        return super().forward(x)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each voxel, in any number of dimensions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, _EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) to the same shape."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class GlobalResponseNorm(nn.Module):
+    """Global response normalisation over space (ConvNeXt V2, arXiv 2301.00808)."""
+
+    def __init__(self, channels: int, dimensions: int) -> None:
+        super().__init__()
+        shape = (1, channels, *(1,) * dimensions)
+        self.gamma = nn.Parameter(torch.zeros(shape))
+        self.beta = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) to the same shape."""
+        # The sum of squares over a large patch leaves the range of float16.
+        response = x.float().square().sum(tuple(range(2, x.ndim)), keepdim=True).sqrt()
+        relative = response / (response.mean(dim=1, keepdim=True) + _GRN_EPSILON)
+        return x * (1 + self.gamma * relative).to(x.dtype) + self.beta.to(x.dtype)
+
+
+class MedNeXtBlock(nn.Module):
+    """Depthwise convolution, norm, 1x1x1 expansion, GELU, (GRN,) 1x1x1 compression, residual.
+
+    Args:
+        architecture: norm, residuals and dimensions.
+        channels: of the input; the depthwise convolution keeps them.
+        out_channels: of the output.
+        expansion: factor of the inverted bottleneck.
+        kernel: of the depthwise convolution, voxels.
+        grn: whether this block has global response normalisation.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        channels: int,
+        out_channels: int,
+        expansion: int,
+        kernel: int,
+        grn: bool,
+    ) -> None:
+        super().__init__()
+        dimensions, inner = architecture.dimensions, expansion * channels
+        convolution = CONVOLUTION[dimensions]
+        self.depthwise = self._depthwise(dimensions, channels, kernel)
+        self.norm = (SpatialNorm if architecture.norm == "group" else ChannelNorm)(channels)
+        self.expand = convolution(channels, inner, 1)
+        self.grn = GlobalResponseNorm(inner, dimensions) if grn else nn.Identity()
+        self.compress = convolution(inner, out_channels, 1)
+        self.shortcut = self._shortcut(architecture, channels, out_channels)
+
+    def _depthwise(
+        self, dimensions: int, channels: int, kernel: int, stride: int = 1
+    ) -> nn.Module:
+        convolution = DepthwiseConvolution if dimensions == 3 else nn.Conv2d
+        return convolution(
+            channels, channels, kernel, stride=stride, padding=kernel // 2, groups=channels
+        )
+
+    def _shortcut(
+        self, architecture: Architecture, channels: int, out_channels: int
+    ) -> nn.Module | None:
+        return nn.Identity() if architecture.residual else None
+
+    def _transform(self, x: Tensor) -> Tensor:
+        """All but the compression and the residual."""
+        expanded: Tensor = self.grn(F.gelu(self.expand(self.norm(self.depthwise(x)))))
+        return expanded
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, ...) to (B, out_channels, ...) at this block's resolution."""
+        y: Tensor = self.compress(self._transform(x))
+        return y if self.shortcut is None else y + self.shortcut(x)
+
+
+class DownBlock(MedNeXtBlock):
+    """Halves the resolution: strided depthwise convolution, strided 1x1x1 residual."""
+
+    def _depthwise(
+        self, dimensions: int, channels: int, kernel: int, stride: int = 2
+    ) -> nn.Module:
+        return super()._depthwise(dimensions, channels, kernel, stride)
+
+    def _shortcut(
+        self, architecture: Architecture, channels: int, out_channels: int
+    ) -> nn.Module | None:
+        if not architecture.residual_resampling:
+            return None
+        return CONVOLUTION[architecture.dimensions](channels, out_channels, 1, stride=2)
+
+
+class UpBlock(MedNeXtBlock):
+    """Doubles the resolution: transposed depthwise convolution, transposed 1x1x1 residual.
+
+    Both give 2n - 1 voxels along an axis; a plane of zeros before the first makes 2n, as published.
+    """
+
+    def _depthwise(
+        self, dimensions: int, channels: int, kernel: int, stride: int = 2
+    ) -> nn.Module:
+        transposed = TransposedDepthwiseConvolution if dimensions == 3 else nn.ConvTranspose2d
+        return transposed(
+            channels, channels, kernel, stride=stride, padding=kernel // 2, groups=channels
+        )
+
+    def _shortcut(
+        self, architecture: Architecture, channels: int, out_channels: int
+    ) -> nn.Module | None:
+        if not architecture.residual_resampling:
+            return None
+        return TRANSPOSED[architecture.dimensions](channels, out_channels, 1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, n, ...) to (B, out_channels, 2n, ...)."""
+        return F.pad(super().forward(x), (1, 0) * (x.ndim - 2))

@@ -1,0 +1,1 @@
+"""Fingerprint, plan, a plan applied to a case, a whole dataset."""

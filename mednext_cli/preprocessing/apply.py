@@ -1,0 +1,160 @@
+"""A plan applied to a case: crop, resample, normalise, in the published order (nnU-Net v1)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mednext_cli.datasets.dataset import Case, Channel
+from mednext_cli.foundation.errors import ScanError
+from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
+from mednext_cli.preprocessing.source import SourceCase, read_case, read_channels
+from mednext_cli.volumes.crop import Box, box_of, nonzero_mask, slices_of
+from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score
+from mednext_cli.volumes.resample import resample_image, resample_labels, resampled_shape
+from mednext_cli.volumes.volume import Grid, Shape, Spacing
+
+
+@dataclass(frozen=True, eq=False)
+class SourceGeometry:
+    """The way back from the prepared grid to the scan's own.
+
+    Attributes:
+        file_grid: of the scan file, in its own axis order.
+        canonical_shape: (D, H, W) after reorientation.
+        spacing_mm: (D, H, W) before resampling.
+        box: what was cropped to, in canonical voxels.
+        resampled_shape: (D, H, W) of the prepared image.
+    """
+
+    file_grid: Grid
+    canonical_shape: Shape
+    spacing_mm: Spacing
+    box: Box
+    resampled_shape: Shape
+
+    @property
+    def cropped_shape(self) -> Shape:
+        """(D, H, W) of the box, voxels."""
+        depth, height, width = (stop - start for start, stop in self.box)
+        return depth, height, width
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "file_shape": list(self.file_grid.shape),
+            "file_affine": self.file_grid.affine.tolist(),
+            "canonical_shape": list(self.canonical_shape),
+            "spacing_mm": list(self.spacing_mm),
+            "box": [list(bounds) for bounds in self.box],
+            "resampled_shape": list(self.resampled_shape),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "SourceGeometry":
+        """Read back what `to_json` gave."""
+        first, second, third = ((int(start), int(stop)) for start, stop in values["box"])
+        return cls(
+            file_grid=Grid(_three(values["file_shape"]), np.asarray(values["file_affine"], float)),
+            canonical_shape=_three(values["canonical_shape"]),
+            spacing_mm=_three(values["spacing_mm"]),
+            box=(first, second, third),
+            resampled_shape=_three(values["resampled_shape"]),
+        )
+
+
+def _three(values: list[Any]) -> tuple[Any, Any, Any]:
+    return values[0], values[1], values[2]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCase:
+    """What the network sees.
+
+    Attributes:
+        image: (C, D, H, W) float32.
+        label: (D, H, W) uint8 class indices, or None.
+        geometry: the way back.
+    """
+
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8] | None
+    geometry: SourceGeometry
+
+
+def prepare_image(
+    channels: tuple[Channel, ...], plan: Plan
+) -> tuple[NDArray[np.float32], SourceGeometry]:
+    """Prepare an unlabelled scan for prediction.
+
+    Raises:
+        ScanError: a file cannot be read or used, or there are more or fewer channels than planned.
+    """
+    if len(channels) != len(plan.channels):
+        raise ScanError(
+            f"{channels[0].path if channels else 'a case'} has {len(channels)} channels, the network "
+            f"was trained on {len(plan.channels)} ({', '.join(plan.channels)})",
+            "Give one file a channel.",
+        )
+    prepared = _prepare(read_channels(channels), plan)
+    return prepared.image, prepared.geometry
+
+
+def prepare_case(case: Case, plan: Plan) -> PreparedCase:
+    """Prepare a case for the cache.
+
+    Raises:
+        ScanError: a file cannot be read or used; names it.
+    """
+    return _prepare(read_case(case, plan.label_set), plan)
+
+
+def _prepare(source: SourceCase, plan: Plan) -> PreparedCase:
+    mask = nonzero_mask(source.image)
+    box = box_of(mask)
+    place = slices_of(box)
+    cropped = source.image[(slice(None), *place)]
+    spacing = source.spacing_mm
+    shape = resampled_shape(cropped.shape[1:], spacing, plan.spacing_mm)
+    image = resample_image(cropped, shape, spacing, plan.spacing_mm)
+    masked = any(channel.use_nonzero_mask for channel in plan.normalisation)
+    inside = (
+        resample_labels(mask[place].astype(np.uint8), shape, spacing, plan.spacing_mm) > 0
+        if masked
+        else None
+    )
+    for index, settings in enumerate(plan.normalisation):
+        image[index] = normalise(image[index], settings, inside)
+    label = None
+    if source.label is not None:
+        indices = class_indices(source.label[place], plan)
+        label = resample_labels(indices, shape, spacing, plan.spacing_mm)
+    depth, height, width = source.image.shape[1:]
+    geometry = SourceGeometry(source.file_grid, (depth, height, width), spacing, box, shape)
+    return PreparedCase(image, label, geometry)
+
+
+def normalise(
+    channel: NDArray[np.float32],
+    settings: ChannelNormalisation,
+    inside: NDArray[np.bool_] | None,
+) -> NDArray[np.float32]:
+    """One channel (D, H, W) as the plan says; `inside` are the non-zero voxels."""
+    if settings.scheme == "ct":
+        return normalise_ct(channel, settings.lower, settings.upper, settings.mean, settings.std)
+    if settings.scheme == "z_score":
+        return normalise_z_score(channel, inside if settings.use_nonzero_mask else None)
+    if settings.scheme == "rescale":
+        low, high = channel.min(), channel.max()
+        return ((channel - low) / max(high - low, np.float32(1e-8))).astype(np.float32)
+    return channel
+
+
+def class_indices(label: NDArray[Any], plan: Plan) -> NDArray[np.uint8]:
+    """Label values (D, H, W) as positions in `LabelSet.values`."""
+    values = plan.label_set.values
+    table = np.zeros(max(values) + 1, dtype=np.uint8)
+    table[list(values)] = np.arange(len(values), dtype=np.uint8)
+    found: NDArray[np.uint8] = table[label]
+    return found

@@ -1,0 +1,171 @@
+"""How a dataset's cases are prepared: decided once, kept in the cache and in every checkpoint."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from mednext_cli.datasets.dataset import Dataset, LabelSet
+from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.preprocessing.fingerprint import CaseFingerprint, Fingerprint
+from mednext_cli.volumes.resample import resampled_shape
+
+Millimetres = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Scheme = Literal["ct", "z_score", "rescale", "none"]
+
+_DIVISOR = 16  # MedNeXt halves its input four times
+_LARGEST_PATCH, _BATCH = 128, 2  # as published
+_MUCH_CROPPED = 3 / 4  # below, statistics are taken inside the non-zero voxels (nnU-Net v1)
+_BATCH_DICE_RATIO = 4  # median scan over patch, voxels: where nnU-Net v1 makes a lowres stage
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ChannelNormalisation(_Frozen):
+    """Of one channel.
+
+    Attributes:
+        scheme: "ct" clips and uses the dataset's statistics; "z_score" uses the image's own;
+            "rescale" maps its range to 0..1; "none" leaves intensities alone.
+        use_nonzero_mask: take statistics inside the non-zero voxels, and set the rest to 0.
+        lower, upper, mean, std: of "ct".
+    """
+
+    scheme: Scheme
+    use_nonzero_mask: bool = False
+    lower: float = 0.0
+    upper: float = 0.0
+    mean: float = 0.0
+    std: float = 1.0
+
+
+class Plan(_Frozen):
+    """All decisions about a dataset. Triples are (D, H, W) in canonical orientation.
+
+    Attributes:
+        spacing_mm: target spacing.
+        patch_voxels: default patch.
+        batch_size: default batch.
+        normalisation: one entry a channel.
+        labels: value by name; regions: values by name; the rest as in `LabelSet`.
+        batch_dice: whether the Dice loss pools the batch.
+    """
+
+    version: Literal[1] = 1
+    dataset: str
+    layout: str
+    spacing_mm: tuple[Millimetres, Millimetres, Millimetres]
+    patch_voxels: tuple[Count, Count, Count]
+    batch_size: Count
+    channels: tuple[str, ...]
+    normalisation: tuple[ChannelNormalisation, ...]
+    labels: dict[str, int]
+    regions: dict[str, tuple[int, ...]]
+    ignore: int | None = None
+    region_training: bool = False
+    region_values: tuple[int, ...] = ()
+    tolerance_mm: dict[str, float] = {}
+    batch_dice: bool = False
+
+    @property
+    def label_set(self) -> LabelSet:
+        """Labels and regions as layouts give them."""
+        return LabelSet(
+            names=self.labels,
+            regions=self.regions,
+            ignore=self.ignore,
+            region_training=self.region_training,
+            region_values=self.region_values,
+            tolerance_mm=self.tolerance_mm,
+        )
+
+    @property
+    def class_values(self) -> tuple[int, ...]:
+        """Label value by class index, background first, without the ignore label."""
+        return (0, *sorted(set(self.labels.values())))
+
+    @property
+    def output_channels(self) -> int:
+        """Channels of the network's output: regions, or classes with the background."""
+        return len(self.regions) if self.region_training else len(self.class_values)
+
+
+def plan_dataset(
+    dataset: Dataset,
+    cases: list[CaseFingerprint],
+    fingerprint: Fingerprint,
+    spacing_mm: tuple[float, float, float] | None,
+) -> Plan:
+    """Decide spacing, patch and normalisation.
+
+    The patch is 128^3 as published, but along each axis not more than the median resampled scan,
+    rounded to the nearest multiple of 16 (36 x 50 x 35 gives 32 x 48 x 32). The published planner
+    pads such scans to 128^3.
+
+    Args:
+        dataset: as its layout read it.
+        cases: fingerprints of the cases.
+        fingerprint: their summary.
+        spacing_mm: target (D, H, W); None takes the median.
+
+    Raises:
+        DatasetError: a CT dataset without any foreground to take statistics from.
+    """
+    target = spacing_mm or fingerprint.median_spacing_mm
+    shapes = [resampled_shape(case.cropped_shape, case.spacing_mm, target) for case in cases]
+    median = np.median(shapes, axis=0)
+    patch = plan_patch((float(median[0]), float(median[1]), float(median[2])))
+    labels = dataset.labels
+    return Plan(
+        dataset=dataset.name,
+        layout=dataset.layout,
+        spacing_mm=target,
+        patch_voxels=patch,
+        batch_size=_BATCH,
+        channels=dataset.channels,
+        normalisation=tuple(
+            _normalisation(dataset, index, fingerprint) for index in range(len(dataset.channels))
+        ),
+        labels=dict(labels.names),
+        regions=dict(labels.regions),
+        ignore=labels.ignore,
+        region_training=labels.region_training,
+        region_values=labels.region_values,
+        tolerance_mm=dict(labels.tolerance_mm),
+        batch_dice=bool(np.prod(median) >= _BATCH_DICE_RATIO * np.prod(patch)),
+    )
+
+
+def plan_patch(median_shape: tuple[float, float, float]) -> tuple[int, int, int]:
+    """The default patch for scans of this size; group norm needs 32 along one axis at least."""
+    sizes = [
+        int(np.clip(round(length / _DIVISOR) * _DIVISOR, _DIVISOR, _LARGEST_PATCH))
+        for length in median_shape
+    ]
+    if max(sizes) == _DIVISOR:
+        sizes[int(np.argmax(median_shape))] = 2 * _DIVISOR
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _normalisation(dataset: Dataset, index: int, fingerprint: Fingerprint) -> ChannelNormalisation:
+    name = dataset.channels[index].casefold()
+    if name == "ct":
+        statistics = fingerprint.intensities[index]
+        if not statistics:
+            raise DatasetError(
+                f"{dataset.name}: no case has any foreground, and CT is normalised by it",
+                "Check the label maps.",
+            )
+        return ChannelNormalisation(
+            scheme="ct",
+            lower=statistics["percentile_00_5"],
+            upper=statistics["percentile_99_5"],
+            mean=statistics["mean"],
+            std=statistics["std"],
+        )
+    named: dict[str, Scheme] = {"nonorm": "none", "rescale_to_0_1": "rescale"}
+    masked = fingerprint.cropping_ratio < _MUCH_CROPPED
+    return ChannelNormalisation(scheme=named.get(name, "z_score"), use_nonzero_mask=masked)

@@ -1,0 +1,85 @@
+"""Scores on the prepared grid brought back to the scan's own grid."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mednext_cli.preprocessing.apply import SourceGeometry
+from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.volumes.crop import slices_of
+from mednext_cli.volumes.orientation import from_canonical
+from mednext_cli.volumes.resample import resample_scores
+
+_REGION_THRESHOLD = 0.5
+
+
+def restore_label_map(
+    scores: NDArray[np.floating[Any]], geometry: SourceGeometry, plan: Plan
+) -> NDArray[Any]:
+    """Label values on the scan's grid, in the file's own axis order.
+
+    Classes are resampled (linear, nearest across slices of anisotropic scans, as nnU-Net exports
+    them) one after the other with a running maximum, so that memory holds two of them, not all.
+
+    Args:
+        scores: (K, D, H, W) probabilities on the prepared grid: classes with the background, or
+            regions.
+        geometry: of the case.
+        plan: classes or regions, and the label values they are written as.
+    """
+    resampled = _resampled(scores, geometry, plan)
+    labels = (
+        _regions(resampled, geometry, plan) if plan.region_training else _classes(resampled, plan)
+    )
+    whole = np.zeros(geometry.canonical_shape, dtype=labels.dtype)
+    whole[slices_of(geometry.box)] = labels
+    return from_canonical(whole, geometry.file_grid)
+
+
+def restore_probabilities(
+    scores: NDArray[np.floating[Any]], geometry: SourceGeometry, plan: Plan
+) -> NDArray[np.float16]:
+    """Probabilities (K, ...) on the scan's grid, in the file's own axis order.
+
+    Outside the box that was not zero, background is certain.
+    """
+    made = np.zeros((len(scores), *geometry.file_grid.shape), dtype=np.float16)
+    background = not plan.region_training
+    for index, one in enumerate(_resampled(scores, geometry, plan)):
+        outside = 1.0 if background and index == 0 else 0.0
+        whole = np.full(geometry.canonical_shape, outside, dtype=np.float16)
+        whole[slices_of(geometry.box)] = one
+        made[index] = from_canonical(whole, geometry.file_grid)
+    return made
+
+
+def _resampled(
+    scores: NDArray[np.floating[Any]], geometry: SourceGeometry, plan: Plan
+) -> Iterator[NDArray[np.float32]]:
+    for one in scores:
+        yield resample_scores(one, geometry.cropped_shape, plan.spacing_mm, geometry.spacing_mm)
+
+
+def _label_type(plan: Plan) -> type[np.unsignedinteger[Any]]:
+    return np.uint8 if max(plan.label_set.values) <= np.iinfo(np.uint8).max else np.uint16
+
+
+def _classes(resampled: Iterator[NDArray[np.float32]], plan: Plan) -> NDArray[Any]:
+    best = next(resampled).copy()
+    labels = np.zeros(best.shape, dtype=_label_type(plan))
+    for value, one in zip(plan.class_values[1:], resampled, strict=True):
+        labels[one > best] = value
+        np.maximum(best, one, out=best)
+    return labels
+
+
+def _regions(
+    resampled: Iterator[NDArray[np.float32]], geometry: SourceGeometry, plan: Plan
+) -> NDArray[Any]:
+    """Later regions are written over earlier ones (nnU-Net's ``regions_class_order``)."""
+    labels = np.zeros(geometry.cropped_shape, dtype=_label_type(plan))
+    for value, one in zip(plan.region_values, resampled, strict=True):
+        labels[one > _REGION_THRESHOLD] = value
+    return labels

@@ -1,0 +1,29 @@
+"""The target spacing as users write it."""
+
+from mednext_cli.foundation.errors import SettingsError
+
+Spacing = tuple[float, float, float]
+
+
+def parse_spacing(text: str) -> Spacing | None:
+    """``1.0`` for isotropic, ``Z,Y,X`` for one value an axis, ``median`` (None).
+
+    Returns:
+        (D, H, W) in mm, or None for the dataset's median.
+
+    Raises:
+        SettingsError: anything else.
+    """
+    if text.strip() == "median":
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    values = values * 3 if len(values) == 1 else values
+    if len(values) != 3 or not all(0.01 <= value <= 100 for value in values):
+        raise SettingsError(
+            f"--spacing {text}: neither a number of mm, Z,Y,X, nor median",
+            "Like --spacing 1.0, --spacing 3,0.8,0.8 or --spacing median.",
+        )
+    return values[0], values[1], values[2]

@@ -1,0 +1,1 @@
+"""Recipe, sampling, augmentation, loss, schedule, loop."""

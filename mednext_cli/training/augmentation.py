@@ -1,0 +1,103 @@
+"""nnU-Net's augmentations, through batchgeneratorsv2 (MIC-DKFZ, Apache-2.0)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
+from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
+from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
+from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
+
+from mednext_cli.training.recipe import AugmentationSettings
+
+# v1 enlarges for +-30 degrees and a zoom of 0.85, whatever the recipe: facts of its trainer.
+_ENLARGE_DEGREES, _ENLARGE_ZOOM = 30.0, 0.85
+
+
+def enlarged_patch(patch: Sequence[int], settings: AugmentationSettings) -> tuple[int, ...]:
+    """Voxels to read, so that a rotated and zoomed patch rarely leaves what was read.
+
+    Source: ``get_patch_size`` of nnU-Net v1; 128^3 becomes 205^3. Without rotation and scaling the
+    patch itself.
+    """
+    if settings.rotation == settings.scaling == 0:
+        return tuple(patch)
+    size = np.asarray(patch, dtype=float)
+    angle = np.deg2rad(_ENLARGE_DEGREES)
+    largest = size.copy()
+    for axis in range(3):
+        a, b = (other for other in range(3) if other != axis)
+        rotated = size.copy()
+        rotated[a] = np.cos(angle) * size[a] + np.sin(angle) * size[b]
+        rotated[b] = np.cos(angle) * size[b] + np.sin(angle) * size[a]
+        largest = np.maximum(largest, rotated)
+    return tuple(int(length) for length in largest / _ENLARGE_ZOOM)
+
+
+def build_augmentation(patch: Sequence[int], settings: AugmentationSettings) -> BasicTransform:
+    """The transforms in nnU-Net v1's order; they take and yield ``image`` and ``segmentation``.
+
+    Args:
+        patch: (D, H, W) after augmentation, voxels; the input may be larger.
+        settings: probabilities and ranges.
+    """
+    angle = np.deg2rad(settings.rotation_degrees)
+    spatial = SpatialTransform(
+        tuple(patch),
+        patch_center_dist_from_border=0,
+        random_crop=False,
+        p_rotation=settings.rotation,
+        rotation=(-angle, angle),
+        p_scaling=settings.scaling,
+        scaling=BGContrast(settings.scaling_range),
+        p_synchronize_scaling_across_axes=1,
+    )
+    low_resolution = SimulateLowResolutionTransform(
+        scale=settings.low_resolution_range,
+        synchronize_channels=False,
+        synchronize_axes=True,
+        ignore_axes=None,
+        allowed_channels=None,
+        p_per_channel=0.5,
+    )
+    steps: list[tuple[BasicTransform, float]] = [
+        (GaussianNoiseTransform(settings.noise_range, 1, True), settings.noise),
+        (GaussianBlurTransform(settings.blur_sigma_voxels, False, False, 0.5), settings.blur),
+        (
+            MultiplicativeBrightnessTransform(BGContrast(settings.brightness_range), False, 1),
+            settings.brightness,
+        ),
+        (ContrastTransform(BGContrast(settings.contrast_range), True, False, 1), settings.contrast),
+        (low_resolution, settings.low_resolution),
+        (_gamma(settings, inverted=True), settings.gamma_inverted),
+        (_gamma(settings, inverted=False), settings.gamma),
+    ]
+    used = [
+        RandomTransform(transform, probability) for transform, probability in steps if probability
+    ]
+    mirror = [MirrorTransform(settings.mirrored)] if settings.mirrored else []
+    return ComposeTransforms([spatial, *used, *mirror])
+
+
+def _gamma(settings: AugmentationSettings, inverted: bool) -> BasicTransform:
+    return GammaTransform(
+        BGContrast(settings.gamma_range),
+        p_invert_image=float(inverted),
+        synchronize_channels=False,
+        p_per_channel=1,
+        p_retain_stats=1,
+    )
+
+
+def seed_augmentation(seed: int) -> None:
+    """Seed both generators that batchgeneratorsv2 draws from (numpy's and torch's global ones)."""
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the library draws from the global generator
+    torch.manual_seed(seed)

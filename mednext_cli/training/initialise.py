@@ -1,0 +1,55 @@
+"""Start from the weights of another run: UpKern, or fine-tuning on other classes."""
+
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from mednext_cli.foundation.errors import CheckpointError
+from mednext_cli.networks.architecture import Architecture
+from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
+
+logger = logging.getLogger(__name__)
+_MAY_DIFFER = {"out_channels", "deep_supervision"}  # the heads, which are then learnt anew
+
+
+def initialise(network: nn.Module, architecture: Architecture, path: Path) -> None:
+    """Copy the weights of a checkpoint into `network`.
+
+    The output layers start anew where the classes differ, and deep-supervision layers where the
+    checkpoint has none; everything else must agree.
+
+    Raises:
+        CheckpointError: the checkpoint is of another architecture; names what differs.
+    """
+    checkpoint = load_checkpoint(path)
+    _check_same(checkpoint, architecture, path)
+    own = network.state_dict()
+    fitting = {
+        name: value
+        for name, value in checkpoint.state_dict.items()
+        if name in own and own[name].shape == value.shape
+    }
+    network.load_state_dict({**own, **fitting})
+    anew = sorted(set(own) - set(fitting))
+    logger.info(
+        "started from %s: %d of %d tensors%s",
+        path,
+        len(fitting),
+        len(own),
+        f"; new: {', '.join(anew)}" if anew else "",
+    )
+
+
+def _check_same(checkpoint: Checkpoint, architecture: Architecture, path: Path) -> None:
+    theirs, ours = checkpoint.architecture.to_json(), architecture.to_json()
+    differing = [
+        f"{key} {theirs.get(key)} instead of {ours[key]}"
+        for key in ours
+        if key not in _MAY_DIFFER and theirs.get(key) != ours[key]
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{path} has another architecture: {'; '.join(differing)}",
+            "Train with the same --model and --kernel, or enlarge it first with mednext upkern.",
+        )

@@ -1,0 +1,85 @@
+"""What a run says about itself, made from its history: log.csv, progress.png, TensorBoard."""
+
+import csv
+import math
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from mednext_cli.foundation.files import replacing
+from mednext_cli.training.run_folder import RunFolder
+
+Row = dict[str, float]
+_SECONDS_BETWEEN_PLOTS = 60.0
+
+
+class RunLog:
+    """Writes the history of a run; use as a context manager."""
+
+    def __init__(self, folder: RunFolder, epochs_done: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder = folder
+        self._plotted = -math.inf
+        self._board: Any = SummaryWriter(str(folder.tensorboard), purge_step=epochs_done)
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._board.close()
+
+    def write(self, history: Sequence[Row], finished: bool) -> None:
+        """Write the whole log, the newest row to TensorBoard, and now and then the plot."""
+        write_log(self._folder, history)
+        row = history[-1]
+        for name, value in row.items():
+            if name != "epoch":
+                self._board.add_scalar(name, value, int(row["epoch"]))
+        if finished or time.monotonic() - self._plotted > _SECONDS_BETWEEN_PLOTS:
+            plot_history(self._folder, history)
+            self._plotted = time.monotonic()
+
+
+def write_log(folder: RunFolder, history: Sequence[Row]) -> None:
+    """Write ``log.csv``: a row an epoch."""
+    with replacing(folder.log) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(history[0]))
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in history)
+
+
+def plot_history(folder: RunFolder, history: Sequence[Row]) -> None:
+    """Draw ``progress.png``: losses, Dice and learning rate over the epochs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3, 1, sharex=True)
+    epochs = [row["epoch"] for row in history]
+    dice = [name for name in history[0] if name.startswith("dice_")]
+    panels = (
+        ("loss", ["training_loss", "validation_loss"]),
+        ("patch Dice", [*dice, "dice_moving"]),
+    )
+    for axis, (title, names) in zip(
+        axes, (*panels, ("learning rate", ["learning_rate"])), strict=True
+    ):
+        for name in dict.fromkeys(names):
+            if not all(math.isnan(row[name]) for row in history):
+                label = name.replace("_", " ")
+                axis.plot(epochs, [row[name] for row in history], label=label, marker=".")
+        axis.set_ylabel(title)
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize="small")
+    axes[-1].set_xlabel("epoch")
+    with replacing(folder.plot) as beside:
+        figure.savefig(beside, dpi=110, format="png")

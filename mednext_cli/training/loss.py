@@ -1,0 +1,110 @@
+"""Dice + cross entropy on every deep-supervision output."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_SMOOTH = 1e-5
+
+
+def deep_supervision_weights(outputs: int) -> list[float]:
+    """Weights halving with each halving of the resolution, summing to 1 (nnU-Net, MedNeXt)."""
+    raw = [0.5**level for level in range(outputs)]
+    return [weight / sum(raw) for weight in raw]
+
+
+def downsample_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
+    """Nearest neighbour: labels (B, D, H, W) at the resolution `shape` of a lower output.
+
+    Takes voxel ``step // 2`` of each block, as nnU-Net's order-0 resize and torch's
+    ``nearest-exact`` do.
+    """
+    steps = [full // low for full, low in zip(labels.shape[1:], shape, strict=True)]
+    index = tuple(slice(step // 2, None, step) for step in steps)
+    return labels[(slice(None), *index)]
+
+
+class SegmentationLoss(nn.Module):
+    """Soft Dice plus cross entropy, weighted over the outputs of deep supervision.
+
+    Labels: Dice leaves the background out, cross entropy is over softmax. Regions (each a union of
+    labels, they may overlap): Dice over all of them, binary cross entropy over sigmoid. Voxels of
+    the ignore label count in neither.
+
+    Source: ``DC_and_CE_loss`` and ``DC_and_BCE_loss`` of nnU-Net v1, MedNeXt section 3.1.
+
+    Args:
+        regions: class indices each region consists of; empty for label training.
+        ignore: class index of the ignore label.
+        batch_dice: sum the overlap over the batch before the ratio.
+    """
+
+    def __init__(
+        self,
+        regions: Sequence[Sequence[int]] = (),
+        ignore: int | None = None,
+        batch_dice: bool = False,
+    ) -> None:
+        super().__init__()
+        self._regions = [tuple(region) for region in regions]
+        self._ignore = ignore
+        self._batch_dice = batch_dice
+
+    def forward(self, outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """The weighted loss.
+
+        Args:
+            outputs: logits (B, K, D, H, W), full resolution first, each next one halved.
+            labels: class indices (B, D, H, W).
+        """
+        weights = deep_supervision_weights(len(outputs))
+        losses = [
+            weight * self._one(logits.float(), downsample_labels(labels, logits.shape[2:]))
+            for weight, logits in zip(weights, outputs, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def _one(self, logits: Tensor, labels: Tensor) -> Tensor:
+        valid = None if self._ignore is None else labels != self._ignore
+        if self._regions:
+            return self._region_loss(logits, labels, valid)
+        labels = labels.long() if valid is None else torch.where(valid, labels, 0).long()
+        log_probabilities = F.log_softmax(logits, dim=1)
+        entropy = F.nll_loss(log_probabilities, labels, reduction="none")
+        targets = F.one_hot(labels, logits.shape[1]).movedim(-1, 1)[:, 1:]
+        dice = self._dice(log_probabilities[:, 1:].exp(), targets, valid)
+        return _mean(entropy, valid) - dice
+
+    def _region_loss(self, logits: Tensor, labels: Tensor, valid: Tensor | None) -> Tensor:
+        targets = region_masks(labels, self._regions).to(logits.dtype)
+        entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+        return _mean(entropy, valid) - self._dice(logits.sigmoid(), targets, valid)
+
+    def _dice(self, probabilities: Tensor, targets: Tensor, valid: Tensor | None) -> Tensor:
+        """Mean soft Dice over the channels (and the batch, unless `batch_dice`)."""
+        if valid is not None:
+            mask = valid.unsqueeze(1)
+            probabilities, targets = probabilities * mask, targets * mask
+        axes = tuple(range(2, probabilities.ndim))
+        shared = (probabilities * targets).sum(axes)
+        total = probabilities.sum(axes) + targets.sum(axes)
+        if self._batch_dice:
+            shared, total = shared.sum(0), total.sum(0)
+        return ((2 * shared + _SMOOTH) / (total + _SMOOTH + 1e-8)).mean()
+
+
+def region_masks(labels: Tensor, regions: Sequence[Sequence[int]]) -> Tensor:
+    """Boolean masks (B, R, D, H, W) of unions of class indices, from labels (B, D, H, W)."""
+    masks = [
+        torch.isin(labels, torch.tensor(region, device=labels.device, dtype=labels.dtype))
+        for region in regions
+    ]
+    return torch.stack(masks, dim=1)
+
+
+def _mean(values: Tensor, valid: Tensor | None) -> Tensor:
+    if valid is None:
+        return values.mean()
+    return (values * valid).sum() / valid.sum().clamp(min=1)

@@ -1,0 +1,90 @@
+"""The quick check after each epoch: loss and Dice on random patches of the fold's cases."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.training.loss import SegmentationLoss, region_masks
+from mednext_cli.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class PatchScores:
+    """Mean loss, and Dice per name over all patches together; NaN where a class never appears."""
+
+    loss: float
+    dice: dict[str, float]
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean over the names that appear; NaN where none does."""
+        return (
+            float(torch.tensor(list(self.dice.values())).nanmean()) if self.dice else float("nan")
+        )
+
+
+@torch.inference_mode()
+def score_patches(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    loss: SegmentationLoss,
+    plan: Plan,
+    precision: Precision,
+) -> PatchScores:
+    """Predict patches and pool their voxels, as nnU-Net's online evaluation does.
+
+    Args:
+        network: in evaluation mode, on the device of the batches.
+        batches: images (B, C, D, H, W) and class indices (B, D, H, W).
+        loss: the training loss, here on the full-resolution output alone.
+        plan: classes or regions, and their names.
+        precision: of the forward pass.
+    """
+    losses: list[Tensor] = []
+    counts: list[Tensor] = []
+    for images, labels in batches:
+        with precision.autocast():
+            logits = network(images)
+        losses.append(loss([logits], labels))
+        counts.append(_count(logits, labels, plan))
+    if not counts:
+        return PatchScores(float("nan"), {})
+    shared, predicted, present = torch.stack(counts).sum(0).cpu()
+    dice = 2 * shared / (predicted + present)
+    return PatchScores(
+        float(torch.stack(losses).mean()), dict(zip(score_names(plan), dice.tolist(), strict=True))
+    )
+
+
+def score_names(plan: Plan) -> list[str]:
+    """What the patch Dice is given for: the regions trained on, or the labels by class index."""
+    if plan.region_training:
+        return list(plan.regions)
+    by_value = {value: name for name, value in plan.labels.items()}
+    return [by_value[value] for value in plan.class_values[1:]]
+
+
+def class_regions(plan: Plan) -> list[tuple[int, ...]]:
+    """The class indices each trained region consists of."""
+    index = {value: position for position, value in enumerate(plan.class_values)}
+    return [tuple(index[value] for value in region) for region in plan.regions.values()]
+
+
+def _count(logits: Tensor, labels: Tensor, plan: Plan) -> Tensor:
+    """Voxels (3, K): shared, predicted, present; ignored voxels left out."""
+    valid = (labels < len(plan.class_values)).unsqueeze(1)
+    if plan.region_training:
+        predicted = logits > 0
+        present = region_masks(labels, class_regions(plan))
+    else:
+        classes = torch.arange(1, logits.shape[1], device=labels.device).view(1, -1, 1, 1, 1)
+        predicted = logits.argmax(1, keepdim=True) == classes
+        present = labels.unsqueeze(1) == classes
+    axes = (0, 2, 3, 4)
+    predicted, present = predicted & valid, present & valid
+    return torch.stack(
+        [(predicted & present).sum(axes), predicted.sum(axes), present.sum(axes)]
+    ).double()

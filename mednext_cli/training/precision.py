@@ -1,0 +1,48 @@
+"""Mixed precision where the device has it."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from mednext_cli.foundation.errors import SettingsError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Precision:
+    """The number format of the forward pass, and the loss scaling that goes with it.
+
+    Args:
+        name: "auto", "float32", "bfloat16" or "float16". "auto" on CUDA is bfloat16 where the
+            hardware has it, else float16; float32 on every other device.
+        device: where the network runs.
+
+    Raises:
+        SettingsError: float16 on a CPU, which has no arithmetic for it.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self._device = device
+        self.dtype = _DTYPES.get(name) or _choose(device)
+        if self.dtype is torch.float16 and device.type == "cpu":
+            raise SettingsError(
+                "training.precision float16 does not work on the CPU", "Use auto or bfloat16."
+            )
+        scaled = self.dtype is torch.float16
+        self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+
+    @property
+    def epsilon(self) -> float:
+        """AdamW's epsilon: 1e-4 under float16 as published (1e-8 rounds to 0 there), else 1e-8."""
+        return 1e-4 if self.dtype is torch.float16 else 1e-8
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of the forward pass."""
+        mixed = self.dtype is not torch.float32
+        return torch.autocast(self._device.type, self.dtype if mixed else None, enabled=mixed)
+
+
+def _choose(device: torch.device) -> torch.dtype:
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -1,0 +1,141 @@
+"""A recipe: all that a training run needs beside the data; frozen, checked, all errors at once."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Axis = Literal["superior_inferior", "anterior_posterior", "left_right"]
+AXES: tuple[Axis, ...] = ("superior_inferior", "anterior_posterior", "left_right")
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Range = tuple[float, float]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSettings(_Section):
+    """The network.
+
+    `kernel` sets both sides (3 if nothing is said); `encoder_kernel` and `decoder_kernel` together
+    take its place. Sizes are those of Table 1 (right) of the paper.
+    """
+
+    network: str = "mednext"
+    size: Literal["S", "B", "M", "L"] = "S"
+    kernel: Literal[3, 5, 7] | None = None
+    encoder_kernel: Literal[3, 5, 7] | None = None
+    decoder_kernel: Literal[3, 5, 7] | None = None
+    base_channels: Count = 32
+    norm: Literal["group", "layer"] = "group"
+    grn: bool = False
+    residual: bool = True
+    residual_resampling: bool = True
+    deep_supervision: bool = True
+    checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _one_way_to_say_kernel(self) -> "ModelSettings":
+        separate = (self.encoder_kernel, self.decoder_kernel)
+        if None in separate and separate != (None, None):
+            raise ValueError("encoder_kernel and decoder_kernel must be given together")
+        if self.kernel is not None and separate != (None, None):
+            raise ValueError("give either kernel, or encoder_kernel and decoder_kernel")
+        return self
+
+    @property
+    def kernels(self) -> tuple[int, int]:
+        """Kernel of the encoder and of the decoder, voxels."""
+        kernel = self.kernel or 3
+        return self.encoder_kernel or kernel, self.decoder_kernel or kernel
+
+    @property
+    def label(self) -> str:
+        """Folder name of its runs, ``S-k3``."""
+        encoder, decoder = self.kernels
+        return f"{self.size}-k{encoder}" + ("" if encoder == decoder else f"-{decoder}")
+
+
+class TrainingSettings(_Section):
+    """Optimisation, as published unless said otherwise (trainer of the MedNeXt repository).
+
+    Attributes:
+        batch_size: patches a step; None takes the plan's.
+        patch_voxels: (D, H, W); None takes the plan's.
+        epsilon: of AdamW; None is 1e-8, or the published 1e-4 where float16 is used.
+        oversample_foreground: share of patches centred on a foreground voxel.
+        precision: "auto" is bfloat16 or float16 on CUDA, float32 elsewhere.
+        workers: processes that prepare batches; None chooses, 0 prepares them in the main process.
+        checkpoint_minutes: how much work a killed run may lose at most (and an epoch's end).
+    """
+
+    epochs: Count = 1000
+    iterations_per_epoch: Count = 250
+    validation_iterations: Annotated[int, Field(ge=0)] = 50
+    batch_size: Count | None = None
+    patch_voxels: tuple[Count, Count, Count] | None = None
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 3e-5
+    epsilon: Positive | None = None
+    poly_exponent: Annotated[float, Field(ge=0.0)] = 0.9
+    gradient_clip: Positive = 12.0
+    oversample_foreground: Probability = 1 / 3
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: Annotated[int, Field(ge=0)] = 12345
+    workers: Annotated[int, Field(ge=0)] | None = None
+    checkpoint_minutes: Positive = 5.0
+
+
+class AugmentationSettings(_Section):
+    """nnU-Net v1's list ("moreDA"), probabilities per sample; facts in docs/concepts/recipe.md.
+
+    Attributes:
+        rotation_degrees: largest rotation about each axis.
+        scaling: zoom range; below and above 1 are equally likely.
+        mirror_axes: axes that may be flipped, named by the patient. Leave out any axis that tells
+            classes apart (front and back of the hippocampus).
+    """
+
+    rotation: Probability = 0.2
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 30.0
+    scaling: Probability = 0.2
+    scaling_range: Range = (0.7, 1.4)
+    noise: Probability = 0.1
+    noise_range: Range = (0.0, 0.1)
+    blur: Probability = 0.2
+    blur_sigma_voxels: Range = (0.5, 1.0)
+    brightness: Probability = 0.15
+    brightness_range: Range = (0.75, 1.25)
+    contrast: Probability = 0.15
+    contrast_range: Range = (0.75, 1.25)
+    low_resolution: Probability = 0.25
+    low_resolution_range: Range = (0.5, 1.0)
+    gamma: Probability = 0.3
+    gamma_inverted: Probability = 0.1
+    gamma_range: Range = (0.7, 1.5)
+    mirror_axes: tuple[Axis, ...] = AXES
+
+    @property
+    def mirrored(self) -> tuple[int, ...]:
+        """The mirrored axes as positions in (D, H, W)."""
+        return tuple(AXES.index(axis) for axis in self.mirror_axes)
+
+
+class InferenceSettings(_Section):
+    """Sliding window of the final validation, and the default of `mednext predict`."""
+
+    overlap: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    mirror: bool = True
+
+
+class Recipe(_Section):
+    """What a training run needs beside the data."""
+
+    description: str = ""
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    inference: InferenceSettings = InferenceSettings()

@@ -1,0 +1,179 @@
+"""Random patches from a cache: every sample is decided by the seed and its number alone."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mednext_cli.cache.reader import CachedDataset, open_cache
+from mednext_cli.training.augmentation import (
+    build_augmentation,
+    enlarged_patch,
+    seed_augmentation,
+)
+from mednext_cli.training.recipe import AugmentationSettings
+
+
+@dataclass(frozen=True)
+class SamplingSpec:
+    """What to draw.
+
+    Attributes:
+        cache: the dataset's cache folder.
+        case_ids: the cases to draw from, uniformly with replacement.
+        patch_voxels: (D, H, W).
+        batch_size: patches a batch.
+        oversample_foreground: share of each batch centred on a voxel of a random foreground class.
+        augmentation: None leaves the patches as they are.
+        seed: with the sample's number it decides everything about the sample.
+        in_memory: keep every case's voxels in memory once read.
+    """
+
+    cache: Path
+    case_ids: tuple[str, ...]
+    patch_voxels: tuple[int, int, int]
+    batch_size: int
+    oversample_foreground: float
+    augmentation: AugmentationSettings | None
+    seed: int
+    in_memory: bool
+
+
+class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Sample `number` is image (C, D, H, W) float32 and labels (D, H, W) uint8 class indices.
+
+    The last ``round(batch_size * share)`` samples of a batch are centred on foreground, as in
+    nnU-Net (of batches of one, that share); a case without foreground gives a random patch.
+    """
+
+    def __init__(self, spec: SamplingSpec) -> None:
+        self._spec = spec
+        self._cached: CachedDataset | None = None
+        self._memory: dict[str, tuple[NDArray[np.float32], NDArray[np.uint8]]] = {}
+        self._foreground: dict[str, Mapping[int, NDArray[np.integer]]] = {}
+        settings = spec.augmentation
+        self._augment = build_augmentation(spec.patch_voxels, settings) if settings else None
+        read = enlarged_patch(spec.patch_voxels, settings) if settings else spec.patch_voxels
+        self._read_voxels = np.asarray(read)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        # One generator seeds all others, so that neighbouring numbers are not correlated.
+        random = np.random.default_rng((self._spec.seed, number))
+        case_id = self._spec.case_ids[random.integers(len(self._spec.case_ids))]
+        image, label = self._read(case_id, self._centre(case_id, number, random))
+        if self._augment is None:
+            return torch.from_numpy(image), torch.from_numpy(label)
+        seed_augmentation(int(random.integers(2**31)))
+        made = self._augment(
+            image=torch.from_numpy(image), segmentation=torch.from_numpy(label[None]).short()
+        )
+        return made["image"].contiguous(), made["segmentation"][0].to(torch.uint8)
+
+    def _centre(
+        self, case_id: str, number: int, random: np.random.Generator
+    ) -> NDArray[np.integer]:
+        """Centre voxel of the patch: on foreground, or anywhere the patch still fits."""
+        shape = np.asarray(self._shape(case_id))
+        patch = np.asarray(self._spec.patch_voxels)
+        low = np.minimum(patch // 2, shape // 2)
+        high = np.maximum(shape - (patch - patch // 2), low)
+        if self._is_forced(number, random) and (points := self._points(case_id)):
+            classes = sorted(points)
+            voxels = points[classes[random.integers(len(classes))]]
+            return np.clip(voxels[random.integers(len(voxels))], low, high)
+        return random.integers(low, high + 1)
+
+    def _is_forced(self, number: int, random: np.random.Generator) -> bool:
+        size, share = self._spec.batch_size, self._spec.oversample_foreground
+        if size == 1:  # rounding would mean always or never
+            return bool(random.random() < share)
+        return number % size >= math.floor(size * (1 - share) + 0.5)
+
+    def _read(
+        self, case_id: str, centre: NDArray[np.integer]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """The enlarged patch around `centre`, zeros where it leaves the case."""
+        start = centre - self._read_voxels // 2
+        stop = start + self._read_voxels
+        shape = np.asarray(self._shape(case_id))
+        inside = tuple(
+            slice(max(0, int(a)), max(0, min(int(b), int(n))))
+            for a, b, n in zip(start, stop, shape, strict=True)
+        )
+        image, label = self._voxels(case_id, inside)
+        before = [int(part.start - a) for part, a in zip(inside, start, strict=True)]
+        place = tuple(
+            slice(gap, gap + length) for gap, length in zip(before, label.shape, strict=True)
+        )
+        whole_image = np.zeros((len(image), *self._read_voxels), dtype=np.float32)
+        whole_label = np.zeros(tuple(self._read_voxels), dtype=np.uint8)
+        whole_image[(slice(None), *place)] = image
+        whole_label[place] = label
+        return whole_image, whole_label
+
+    def _voxels(
+        self, case_id: str, inside: tuple[slice, ...]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        if not self._spec.in_memory:
+            case = self._dataset().case(case_id)
+            return case.read_image(inside), case.read_label(inside)
+        if case_id not in self._memory:
+            case = self._dataset().case(case_id)
+            self._memory[case_id] = case.read_image(None), case.read_label(None)
+        image, label = self._memory[case_id]
+        return image[(slice(None), *inside)], label[inside]
+
+    def _shape(self, case_id: str) -> Sequence[int]:
+        return self._dataset().case(case_id).image_shape[1:]
+
+    def _points(self, case_id: str) -> Mapping[int, NDArray[np.integer]]:
+        if case_id not in self._foreground:
+            found = self._dataset().case(case_id).foreground
+            self._foreground[case_id] = {index: at for index, at in found.items() if len(at)}
+        return self._foreground[case_id]
+
+    def _dataset(self) -> CachedDataset:
+        """Opened in the process that reads: HDF5 handles must not cross processes."""
+        if self._cached is None:
+            self._cached = open_cache(self._spec.cache)
+        return self._cached
+
+
+class _Numbers(Sampler[list[int]]):
+    """Sample numbers of the batches `first` to `last` (exclusive)."""
+
+    def __init__(self, first: int, last: int, batch_size: int) -> None:
+        self._first, self._last, self._batch_size = first, last, batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in range(self._first, self._last):
+            yield list(range(batch * self._batch_size, (batch + 1) * self._batch_size))
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+
+def iterate_batches(
+    dataset: PatchDataset, batch_size: int, first: int, last: int, workers: int, pin_memory: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches number `first` to `last` (exclusive): images (B, C, D, H, W), labels (B, D, H, W)."""
+    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
+        dataset,
+        batch_sampler=_Numbers(first, last, batch_size),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_one_thread,
+    )
+    yield from loader
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

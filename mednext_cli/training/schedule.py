@@ -1,0 +1,14 @@
+"""The learning rate of each epoch."""
+
+
+def poly_learning_rate(initial: float, epoch: float, epochs: int, exponent: float = 0.9) -> float:
+    """``initial * (1 - epoch / epochs) ** exponent``, as in nnU-Net and MedNeXt.
+
+    Args:
+        initial: learning rate at the start.
+        epoch: epochs done.
+        epochs: epochs in all; at `epoch` = `epochs` the rate is 0.
+        exponent: 0.9 in the published recipe.
+    """
+    remaining = max(0.0, 1.0 - epoch / epochs)
+    return initial * float(remaining**exponent)

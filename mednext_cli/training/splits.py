@@ -1,0 +1,84 @@
+"""Five folds as nnU-Net splits them, or the user's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.files import read_json
+
+_NNUNET_SEED = 12345
+
+
+@dataclass(frozen=True)
+class Split:
+    """Case ids to train on and to validate with."""
+
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+def split_cases(case_ids: Sequence[str], fold: int, folds: int = 5) -> Split:
+    """Shuffled k-fold over the sorted ids, seed 12345: the folds of nnU-Net (v1 and v2).
+
+    Equal to scikit-learn's ``KFold(folds, shuffle=True, random_state=12345)``.
+
+    Raises:
+        SettingsError: fewer cases than folds, or no such fold.
+    """
+    ids = sorted(case_ids)
+    if not 0 <= fold < folds:
+        raise SettingsError(f"there is no fold {fold} of {folds}", f"Choose 0 to {folds - 1}.")
+    if len(ids) < folds:
+        raise SettingsError(
+            f"{len(ids)} labelled cases cannot be split into {folds} folds",
+            "Use fewer folds (--set training.folds=2), a splits.json, or --fold all.",
+        )
+    order = np.arange(len(ids))
+    np.random.RandomState(_NNUNET_SEED).shuffle(order)
+    held_out = set(np.array_split(order, folds)[fold].tolist())
+    return Split(
+        tuple(name for index, name in enumerate(ids) if index not in held_out),
+        tuple(name for index, name in enumerate(ids) if index in held_out),
+    )
+
+
+def read_split(path: Path, fold: int, case_ids: Sequence[str]) -> Split:
+    """Fold number `fold` of a ``splits.json``: ``[{"train": [...], "val": [...]}, ...]``.
+
+    Raises:
+        SettingsError: no such fold, an unknown case, or a case on both sides.
+    """
+    folds = read_json(path)
+    try:
+        entry = folds[fold]
+        split = Split(tuple(map(str, entry["train"])), tuple(map(str, entry["val"])))
+    except (IndexError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"{path} has no fold {fold}", 'Expected [{"train": [ids], "val": [ids]}, ...].'
+        ) from error
+    both = set(split.training) & set(split.validation)
+    unknown = {*split.training, *split.validation} - set(case_ids)
+    if both or unknown or not split.training:
+        problem = (
+            f"{sorted(both)[0]} is in train and val of fold {fold}"
+            if both
+            else f"{sorted(unknown)[0]} is not a labelled case of this dataset"
+            if unknown
+            else f"fold {fold} trains on no case"
+        )
+        raise SettingsError(f"{path}: {problem}", "Correct the file.")
+    return split
+
+
+def choose_split(case_ids: Sequence[str], fold: str, folds: int, splits_file: Path) -> Split:
+    """The cases of a fold; ``all`` trains on every case and validates with none."""
+    if fold == "all":
+        return Split(tuple(sorted(case_ids)), ())
+    if not fold.isdigit():
+        raise SettingsError(f"--fold {fold}: not a fold", f"Choose 0 to {folds - 1}, or all.")
+    if splits_file.is_file():
+        return read_split(splits_file, int(fold), case_ids)
+    return split_cases(case_ids, int(fold), folds)

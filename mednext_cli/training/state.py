@@ -1,0 +1,108 @@
+"""All that changes while training, and its way into a checkpoint and back."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mednext_cli.foundation.errors import CheckpointError
+from mednext_cli.networks.architecture import Architecture
+from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.training.log import Row
+from mednext_cli.training.precision import Precision
+from mednext_cli.training.recipe import Recipe
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        iteration: steps done, over all epochs.
+        loss_sum: training loss summed over the steps done in the current epoch.
+        seconds: time spent training, over all sessions.
+        moving_dice: exponential moving average (0.9) of the mean patch Dice; NaN before the first.
+        best_dice: the largest `moving_dice` so far; NaN before the first.
+        history: a row an epoch.
+    """
+
+    iteration: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    moving_dice: float = float("nan")
+    best_dice: float = float("nan")
+    history: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class TrainingState:
+    """Network, optimiser and progress of one run."""
+
+    architecture: Architecture
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    precision: Precision
+    plan: Plan
+    recipe: Recipe
+    progress: Progress = field(default_factory=Progress)
+
+    def save(self, *paths: Path) -> None:
+        """Write the state, each file in one step."""
+        checkpoint = Checkpoint(
+            architecture=self.architecture,
+            state_dict=self.network.state_dict(),
+            plan=self.plan.model_dump(mode="json"),
+            recipe=self.recipe.model_dump(mode="json"),
+            progress={**vars(self.progress), "finished": self.finished},
+            optimiser={
+                "adamw": self.optimiser.state_dict(),
+                "scaler": self.precision.scaler.state_dict(),
+            },
+        )
+        for path in paths:
+            save_checkpoint(path, checkpoint)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.progress.history)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the recipe's epochs are done."""
+        return self.epoch >= self.recipe.training.epochs
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint of the same run.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or of another network.
+        """
+        checkpoint = load_checkpoint(path)
+        if checkpoint.architecture != self.architecture or not checkpoint.optimiser:
+            raise CheckpointError(
+                f"{path} is not a training state of this network", "Begin anew with --restart."
+            )
+        self.network.load_state_dict(checkpoint.state_dict)
+        self.optimiser.load_state_dict(checkpoint.optimiser["adamw"])
+        self.precision.scaler.load_state_dict(checkpoint.optimiser["scaler"])
+        saved: dict[str, Any] = dict(checkpoint.progress)
+        saved.pop("finished", None)
+        self.progress = Progress(**saved)
+
+
+def build_optimiser(
+    network: nn.Module, recipe: Recipe, precision: Precision
+) -> torch.optim.Optimizer:
+    """AdamW on all parameters, as published (no exception for norms and biases)."""
+    settings = recipe.training
+    return torch.optim.AdamW(
+        network.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        eps=settings.epsilon or precision.epsilon,
+        fused=True,
+    )

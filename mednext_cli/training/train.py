@@ -1,0 +1,191 @@
+"""One training run, from a cache to a validated checkpoint."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from mednext_cli.cache.reader import CachedDataset, open_cache
+from mednext_cli.foundation.devices import pick_device
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.machine import free_memory_bytes, usable_cores
+from mednext_cli.foundation.progress import format_seconds
+from mednext_cli.networks.architecture import Architecture
+from mednext_cli.networks.checkpoint import build_plain
+from mednext_cli.networks.variants import architecture as describe_variant
+from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.training.initialise import initialise
+from mednext_cli.training.loop import LoopSpec, run_epochs
+from mednext_cli.training.precision import Precision
+from mednext_cli.training.recipe import Recipe
+from mednext_cli.training.recipe_files import write_recipe
+from mednext_cli.training.run_folder import RunFolder, begin_run, run_folder
+from mednext_cli.training.splits import Split, choose_split
+from mednext_cli.training.state import TrainingState, build_optimiser
+from mednext_cli.training.validate import validate_fold
+
+_MEMORY_SHARE = 0.25  # of the free memory may hold cases, over all workers
+_MOST_WORKERS = 12
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """What `mednext train` is asked to do.
+
+    Attributes:
+        cache: the dataset's cache folder, ``CACHE/NAME``.
+        recipe: resolved.
+        fold: "0" to the number of folds - 1, or "all" (every case, no validation).
+        runs: where run folders are made.
+        init: checkpoint whose weights to start from.
+        restart: throw an earlier run of the same folder away.
+        device: auto, cpu, cuda, cuda:N or mps.
+    """
+
+    cache: Path
+    recipe: Recipe
+    fold: str = "0"
+    runs: Path = Path("runs")
+    init: Path | None = None
+    restart: bool = False
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where the run is, how long it took, and its mean Dice per region on the fold's cases."""
+
+    folder: Path
+    seconds: float
+    dice: Mapping[str, float]
+
+
+def train(spec: TrainSpec) -> TrainResult:
+    """Train, or resume, one fold; then predict its cases whole and score them.
+
+    Raises:
+        CacheError: no usable cache. CheckpointError: `init` or the run's checkpoint does not fit.
+        SettingsError: the recipe, fold or device cannot be used with this dataset.
+        KeyboardInterrupt: interrupted; the same call carries on.
+    """
+    cached = open_cache(spec.cache)
+    plan = Plan.model_validate(cached.plan)
+    device = pick_device(spec.device)
+    settings = spec.recipe.training
+    split = choose_split(cached.labelled_ids, spec.fold, settings.folds, spec.cache / "splits.json")
+    folder = run_folder(spec.runs, cached.name, spec.recipe, spec.fold)
+    begin_run(folder, spec.recipe, spec.restart)
+    state = _prepare_state(spec, plan, device, folder)
+    write_recipe(folder.recipe, spec.recipe)
+    workers = _count_loaders(settings.workers, device)
+    loop = LoopSpec(
+        cache=spec.cache,
+        split=split,
+        folder=folder,
+        device=device,
+        patch_voxels=settings.patch_voxels or plan.patch_voxels,
+        batch_size=settings.batch_size or plan.batch_size,
+        workers=workers,
+        in_memory=_fits_in_memory(cached, split, workers),
+    )
+    _describe(state, loop)
+    run_epochs(state, loop)
+    dice = validate_fold(state, loop, cached) if split.validation else {}
+    return TrainResult(folder.path, state.progress.seconds, dice)
+
+
+def describe_network(recipe: Recipe, plan: Plan) -> Architecture:
+    """The architecture that a recipe and a dataset's plan ask for."""
+    model = recipe.model
+    encoder, decoder = model.kernels
+    variant = describe_variant(
+        model.size,
+        kernel=None,
+        encoder_kernel=encoder,
+        decoder_kernel=decoder,
+        in_channels=len(plan.channels),
+        out_channels=plan.output_channels,
+        base_channels=model.base_channels,
+        norm=model.norm,
+        grn=model.grn,
+        residual=model.residual,
+        residual_resampling=model.residual_resampling,
+        deep_supervision=model.deep_supervision,
+    )
+    return replace(variant, network=model.network)
+
+
+def _prepare_state(
+    spec: TrainSpec, plan: Plan, device: torch.device, folder: RunFolder
+) -> TrainingState:
+    """A new state, or the one the run folder holds."""
+    precision = Precision(spec.recipe.training.precision, device)
+    plan = _planned(plan, spec.recipe)
+    architecture = describe_network(spec.recipe, plan)
+    torch.manual_seed(spec.recipe.training.seed)
+    network = build_plain(architecture)
+    if hasattr(network, "checkpointing"):
+        network.checkpointing = spec.recipe.model.checkpointing
+    resuming = folder.last.is_file()
+    if spec.init is not None and not resuming:
+        initialise(network, architecture, spec.init)
+    network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimiser = build_optimiser(network, spec.recipe, precision)
+    state = TrainingState(architecture, network, optimiser, precision, plan, spec.recipe)
+    if resuming:
+        state.resume(folder.last)
+        logger.info("%s: carrying on after iteration %d", folder.path, state.progress.iteration)
+    return state
+
+
+def _planned(plan: Plan, recipe: Recipe) -> Plan:
+    """The plan with what the recipe overrides, since checkpoints carry the plan."""
+    settings = recipe.training
+    changes: dict[str, object] = {}
+    if settings.patch_voxels:
+        changes["patch_voxels"] = settings.patch_voxels
+    if settings.batch_size:
+        changes["batch_size"] = settings.batch_size
+    return plan.model_copy(update=changes)
+
+
+def _count_loaders(requested: int | None, device: torch.device) -> int:
+    """Processes that prepare batches; on the CPU the network itself needs every core."""
+    if requested is not None:
+        return requested
+    return 0 if device.type == "cpu" else min(_MOST_WORKERS, max(1, usable_cores() - 1))
+
+
+def _fits_in_memory(cached: CachedDataset, split: Split, workers: int) -> bool:
+    bytes_per_voxel = 4 * len(cached.plan["channels"]) + 1
+    voxels = 0
+    for case_id in (*split.training, *split.validation):
+        _, depth, height, width = cached.case(case_id).image_shape
+        voxels += depth * height * width
+    return voxels * bytes_per_voxel * max(1, workers) < _MEMORY_SHARE * free_memory_bytes()
+
+
+def _describe(state: TrainingState, loop: LoopSpec) -> None:
+    parameters = sum(weights.numel() for weights in state.network.parameters())
+    patch = " x ".join(map(str, loop.patch_voxels))
+    if any(length % 16 for length in loop.patch_voxels):
+        raise SettingsError(
+            f"patch {patch}: every axis must be divisible by 16", "Set training.patch_voxels."
+        )
+    logger.info(
+        "%s: %s, %.2f M parameters, patch %s, batch %d, %d training and %d validation cases, "
+        "%s, %s; %s so far",
+        loop.folder.path,
+        state.recipe.model.label,
+        parameters / 1e6,
+        patch,
+        loop.batch_size,
+        len(loop.split.training),
+        len(loop.split.validation),
+        loop.device,
+        str(state.precision.dtype).removeprefix("torch."),
+        format_seconds(state.progress.seconds),
+    )

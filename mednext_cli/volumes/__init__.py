@@ -1,0 +1,1 @@
+"""One scan: read, write, orientation, spacing, crop, resample, normalise."""

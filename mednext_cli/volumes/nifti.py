@@ -1,0 +1,188 @@
+"""NIfTI files: read with the checks a user needs, written whole or not at all."""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from mednext_cli.foundation.errors import ScanError
+from mednext_cli.foundation.files import replacing
+from mednext_cli.volumes.volume import Affine, Grid, Volume
+
+_UNREADABLE = (ImageFileError, WrapStructError, OSError, EOFError, ValueError, zlib.error)
+_SMALLEST_SPACING_MM = 1e-6
+
+
+def read_grid(path: Path, index: int | None = None) -> Grid:
+    """Shape and affine of a scan, from its header alone.
+
+    Raises:
+        ScanError: as `read_volume`, as far as the header tells.
+    """
+    return _grid(path, _open(path), index)
+
+
+def read_volume(path: Path, index: int | None = None) -> Volume:
+    """A scan as float32, its scaling applied, in the file's own axis order.
+
+    Args:
+        path: a NIfTI file.
+        index: which volume of a 4D file to take; None for a 3D file.
+
+    Raises:
+        ScanError: missing, unreadable or truncated; colour; 4D without an index, or without that
+            volume; spacing or affine that describe no grid.
+    """
+    image = _open(path)
+    grid = _grid(path, image, index)
+    return Volume(_voxels(path, image, index).astype(np.float32, copy=False), grid.affine)
+
+
+def read_label_map(path: Path) -> Volume:
+    """A label map as integers (the smallest type that holds them), in the file's own axis order.
+
+    Raises:
+        ScanError: as `read_volume`; or values that are not whole numbers from 0 to 65535.
+    """
+    image = _open(path)
+    grid = _grid(path, image, None)
+    return Volume(_whole_numbers(path, _voxels(path, image, None)), grid.affine)
+
+
+def _whole_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
+    if not np.issubdtype(values.dtype, np.integer):
+        rounded = np.rint(values)
+        wrong = ~(np.isfinite(values) & (rounded == values))
+        if wrong.any():
+            raise ScanError(
+                f"{path}: a label map with the value {values[wrong].flat[0]}, which is not a whole "
+                f"number ({np.count_nonzero(wrong)} voxels)",
+                "Save it with nearest-neighbour interpolation, as integers.",
+            )
+        values = rounded
+    low, high = values.min(initial=0), values.max(initial=0)
+    if low < 0 or high > np.iinfo(np.uint16).max:
+        raise ScanError(
+            f"{path}: a label map with the value {int(low if low < 0 else high)}",
+            "Labels are whole numbers from 0 to 65535.",
+        )
+    return values.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)
+
+
+def _open(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
+    if not path.is_file():
+        raise ScanError(f"{path} does not exist", "Check the path, or download the file again.")
+    try:
+        return nib.load(path)
+    except _UNREADABLE as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> ScanError:
+    return ScanError(f"{path} is damaged, cut off or no NIfTI file", "Download or copy it again.")
+
+
+def _grid(path: Path, image: Any, index: int | None) -> Grid:  # noqa: ANN401
+    shape = tuple(int(length) for length in image.shape)
+    if image.get_data_dtype().fields is not None:
+        raise ScanError(f"{path} is a colour image", "Convert it to one intensity per voxel.")
+    if index is None:
+        shape = _without_trailing_ones(shape)
+    elif len(shape) == 4 and not 0 <= index < shape[3]:
+        raise ScanError(
+            f"{path} holds {shape[3]} volumes, volume {index + 1} is missing",
+            "Check the channels that dataset.json lists.",
+        )
+    spatial = shape[:3] if index is not None else shape
+    if len(spatial) != 3 or (index is not None and len(shape) != 4) or 0 in shape:
+        text = " x ".join(map(str, shape))
+        wanted = "3D" if index is None else "4D"
+        raise ScanError(
+            f"{path} is not {wanted}: its shape is {text}",
+            "Split it into one 3D file a channel." if len(shape) > 3 else "Check the file.",
+        )
+    return Grid((spatial[0], spatial[1], spatial[2]), _affine(path, image))
+
+
+def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Many tools write a 3D scan as 4D with one volume."""
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
+def _affine(path: Path, image: Any) -> Affine:  # noqa: ANN401
+    affine = np.asarray(image.affine, dtype=np.float64)
+    zooms = np.asarray(image.header.get_zooms()[:3], dtype=float)
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or min(*zooms, *lengths) < _SMALLEST_SPACING_MM:
+        raise ScanError(
+            f"{path} has a spacing of {' x '.join(f'{zoom:g}' for zoom in zooms)} mm",
+            "Correct the header: every spacing must be above 0.",
+        )
+    if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
+        raise ScanError(
+            f"{path} has an affine whose axes lie in one plane", "Correct the sform or the qform."
+        )
+    return affine
+
+
+def _voxels(path: Path, image: Any, index: int | None) -> NDArray[Any]:  # noqa: ANN401
+    """The voxels with scaling applied, and not more of them than needed."""
+    try:
+        proxy = image.dataobj
+        values = np.asarray(proxy[..., index] if index is not None else proxy)
+    except _UNREADABLE as error:
+        raise _damaged(path) from error
+    return values if index is not None else values.reshape(values.shape[:3])
+
+
+def write_label_map(path: Path, array: NDArray[Any], like: Path) -> None:
+    """Write labels on the grid of a scan, with its affine, form codes and units.
+
+    Args:
+        path: the file to write (.nii or .nii.gz).
+        array: label values in the axis order of `like`.
+        like: the scan; only its header is read.
+
+    Raises:
+        ScanError: `array` has another shape than the scan. StorageError: the disk refuses.
+    """
+    scan = _open(like)
+    grid = _grid(like, scan, None if len(_without_trailing_ones(scan.shape)) == 3 else 0)
+    if array.shape != grid.shape:
+        raise ScanError(f"{path}: labels of shape {array.shape} for a scan of {grid.shape}")
+    dtype = np.uint8 if array.max(initial=0) <= np.iinfo(np.uint8).max else np.uint16
+    image = nib.Nifti1Image(array.astype(dtype), None)
+    for get, put in (("get_sform", image.set_sform), ("get_qform", image.set_qform)):
+        if not hasattr(scan.header, get):
+            continue
+        form, code = getattr(scan, get)(coded=True)
+        if code:
+            put(form, int(code))
+    if not np.allclose(image.affine, grid.affine, atol=1e-4):
+        image.set_sform(grid.affine, 2)
+    if hasattr(scan.header, "get_xyzt_units"):
+        image.header.set_xyzt_units(*scan.header.get_xyzt_units())
+    _save(path, image)
+
+
+def write_volume(path: Path, array: NDArray[Any], affine: Affine) -> None:
+    """Write a 3D array with its affine (mm, RAS).
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    _save(path, image)
+
+
+def _save(path: Path, image: Any) -> None:  # noqa: ANN401
+    with replacing(path) as beside:
+        nib.save(image, beside)

@@ -1,0 +1,47 @@
+"""One orientation for all scans: (D, H, W) = (inferior-superior, posterior-anterior, left-right).
+
+Only flips and permutations of the axes: no voxel is interpolated. An oblique scan stays oblique,
+its axes are named by the direction they come nearest to.
+"""
+
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from mednext_cli.volumes.volume import Affine, Grid, Volume
+
+_CANONICAL = nib.orientations.axcodes2ornt(("S", "A", "R"))
+
+
+def to_canonical(volume: Volume) -> Volume:
+    """The same voxels with their axes in canonical order and direction; the affine follows."""
+    change = _change(volume.affine)
+    array = nib.orientations.apply_orientation(volume.array, change)
+    turn = nib.orientations.inv_ornt_aff(change, volume.array.shape)
+    return Volume(np.ascontiguousarray(array), volume.affine @ turn)
+
+
+def from_canonical(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
+    """Undo `to_canonical`.
+
+    Args:
+        array: (..., D, H, W) in canonical order; leading axes stay.
+        grid: of the file, in its own order.
+    """
+    back = nib.orientations.ornt_transform(_CANONICAL, nib.orientations.io_orientation(grid.affine))
+    leading = array.ndim - 3
+    for axis, (_, direction) in enumerate(back):
+        if direction < 0:
+            array = np.flip(array, leading + axis)
+    order = np.argsort(back[:, 0])
+    return np.ascontiguousarray(
+        array.transpose(*range(leading), *(leading + int(axis) for axis in order))
+    )
+
+
+def _change(affine: Affine) -> NDArray[Any]:
+    found = nib.orientations.io_orientation(affine)
+    change: NDArray[Any] = nib.orientations.ornt_transform(found, _CANONICAL)
+    return change

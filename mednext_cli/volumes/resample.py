@@ -1,0 +1,215 @@
+"""Resampling as nnU-Net does it, as one matrix an axis.
+
+On an axis-aligned grid, spline interpolation is linear in the voxels and separable: the result is
+the image times one matrix per axis. The matrices are made by resampling the identity with the very
+function nnU-Net calls (skimage's ``resize`` is `scipy.ndimage.zoom` with ``grid_mode``), so the
+numbers agree, in a fraction of the time.
+
+Source: nnU-Net's ``resample_data_or_seg`` (images cubic, labels linear per class), including its
+rule for anisotropic scans: cubic in the plane, nearest neighbour across slices.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ANISOTROPY = 3.0
+CUBIC, LINEAR = 3, 1
+_DRAW = 1e-5  # scores nearer than this are equal but for rounding
+
+
+def resampled_shape(
+    shape: Sequence[int], spacing_mm: Sequence[float], new_spacing_mm: Sequence[float]
+) -> tuple[int, int, int]:
+    """Voxels after resampling: ``round(spacing / new spacing * shape)``, at least 1."""
+    new = np.asarray(spacing_mm) / np.asarray(new_spacing_mm) * np.asarray(shape)
+    depth, height, width = (max(1, int(length)) for length in np.round(new))
+    return depth, height, width
+
+
+def separate_axis(spacing_mm: Sequence[float], new_spacing_mm: Sequence[float]) -> int | None:
+    """The axis nnU-Net resamples apart (nearest neighbour): the coarse one of an anisotropic grid.
+
+    That is where the largest spacing is more than 3 times the smallest, looked at before and, if
+    that is not so, after resampling. None for isotropic grids and where two axes are coarse.
+    """
+    for spacing in (np.asarray(spacing_mm), np.asarray(new_spacing_mm)):
+        if spacing.max() / spacing.min() > _ANISOTROPY:
+            coarse = np.flatnonzero(spacing == spacing.max())
+            return int(coarse[0]) if len(coarse) == 1 else None
+    return None
+
+
+def resample_image(
+    image: NDArray[np.floating[Any]],
+    new_shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    new_spacing_mm: Sequence[float],
+) -> NDArray[np.float32]:
+    """Cubic splines, clipped to the range of each channel.
+
+    Args:
+        image: (C, D, H, W) or (D, H, W).
+        new_shape: (D, H, W) of the result.
+        spacing_mm: of the image.
+        new_spacing_mm: of the result.
+    """
+    array = np.asarray(image, dtype=np.float32)
+    if array.shape[-3:] == tuple(new_shape):
+        return array.copy()
+    separate = separate_axis(spacing_mm, new_spacing_mm)
+    channels = array.reshape(-1, *array.shape[-3:])
+    made = np.stack([_resample_channel(one, new_shape, separate) for one in channels])
+    return made.reshape(*array.shape[:-3], *new_shape)
+
+
+def _resample_channel(
+    array: NDArray[np.float32], new_shape: Sequence[int], separate: int | None
+) -> NDArray[np.float32]:
+    """Cubic, clipped to the range of what was interpolated at once: the scan, or each slice."""
+    if separate is None:
+        made = _resample(array, new_shape, CUBIC)
+        return np.clip(made, array.min(), array.max(), out=made)
+    plane = tuple(axis for axis in range(3) if axis != separate)
+    made = _resample(array, _in_plane(array.shape, new_shape, separate), CUBIC)
+    low, high = (limit(array, axis=plane, keepdims=True) for limit in (np.min, np.max))
+    np.clip(made, low, high, out=made)
+    return _take_nearest(made, separate, new_shape[separate])
+
+
+def resample_labels(
+    labels: NDArray[np.integer[Any]],
+    new_shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    new_spacing_mm: Sequence[float],
+) -> NDArray[Any]:
+    """Linear interpolation of each class; a voxel takes the class with the highest score.
+
+    Where classes draw, the nearest voxel's class wins if it is one of them, else the smallest
+    (``resize_segmentation`` of batchgenerators 0.25, which nnU-Net 2.8 calls). Each class is
+    interpolated in the box around its voxels only.
+
+    Args:
+        labels: (D, H, W).
+        new_shape: (D, H, W) of the result.
+        spacing_mm: of the labels.
+        new_spacing_mm: of the result.
+    """
+    if labels.shape == tuple(new_shape):
+        return labels.copy()
+    separate = separate_axis(spacing_mm, new_spacing_mm)
+    if separate is None:
+        return _vote(labels, new_shape)
+    made = _vote(labels, _in_plane(labels.shape, new_shape, separate))
+    return _take_nearest(made, separate, new_shape[separate])
+
+
+def _vote(labels: NDArray[Any], new_shape: Sequence[int]) -> NDArray[Any]:
+    """The class with the highest linear score; background has what the others leave."""
+    nearest = labels
+    for axis in range(3):
+        nearest = _take_nearest(nearest, axis, new_shape[axis])
+    best = np.zeros(tuple(new_shape), dtype=np.float32)
+    total = np.zeros_like(best)
+    result = np.zeros(tuple(new_shape), dtype=labels.dtype)
+    for value, box in _boxes(labels):
+        score, place = _score(labels[box] == value, box, labels.shape, new_shape)
+        total[place] += score
+        ahead, level = score - best[place], nearest[place] == value
+        wins = (ahead > _DRAW) | (level & (ahead > -_DRAW) & (score > _DRAW))
+        result[place][wins] = value
+        np.maximum(best[place], score, out=best[place])
+    # The scores of all classes sum to 1, so the background's need not be interpolated.
+    ahead = 1 - total - best
+    result[(ahead > _DRAW) | ((ahead > -_DRAW) & (nearest != result))] = 0
+    return result
+
+
+def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, slice, slice]]]:
+    """Each class above 0 with the box around its voxels."""
+    from scipy.ndimage import find_objects
+
+    found = find_objects(labels.astype(np.int32, copy=False))
+    return [(value, box) for value, box in enumerate(found, start=1) if box is not None]
+
+
+def _score(
+    mask: NDArray[np.bool_],
+    box: tuple[slice, slice, slice],
+    shape: Sequence[int],
+    new_shape: Sequence[int],
+) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
+    """Linear score of a class where it is not zero, and where that is in the result."""
+    score, place = mask.astype(np.float32), []
+    for axis, part in enumerate(box):
+        weights = _weights(shape[axis], int(new_shape[axis]), LINEAR)[:, part]
+        rows = np.flatnonzero(weights.any(axis=1))
+        reached = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
+        score = _multiply(weights[reached], score, axis)
+        place.append(reached)
+    return score, tuple(place)
+
+
+def resample_scores(
+    scores: NDArray[np.floating[Any]],
+    new_shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    new_spacing_mm: Sequence[float],
+) -> NDArray[np.float32]:
+    """Linear interpolation of probabilities (D, H, W) of one class, as nnU-Net exports them."""
+    array = np.asarray(scores, dtype=np.float32)
+    if array.shape == tuple(new_shape):
+        return array
+    separate = separate_axis(spacing_mm, new_spacing_mm)
+    if separate is None:
+        return _resample(array, new_shape, LINEAR)
+    made = _resample(array, _in_plane(array.shape, new_shape, separate), LINEAR)
+    return _take_nearest(made, separate, new_shape[separate])
+
+
+def _in_plane(shape: Sequence[int], new_shape: Sequence[int], separate: int) -> tuple[int, ...]:
+    return tuple(shape[axis] if axis == separate else int(new_shape[axis]) for axis in range(3))
+
+
+def _resample(
+    array: NDArray[np.float32], new_shape: Sequence[int], order: int
+) -> NDArray[np.float32]:
+    """One matrix per axis, the axis that shrinks most first."""
+    for axis in sorted(range(3), key=lambda axis: new_shape[axis] / array.shape[axis]):
+        if array.shape[axis] != new_shape[axis]:
+            array = _multiply(_weights(array.shape[axis], int(new_shape[axis]), order), array, axis)
+    return np.ascontiguousarray(array)
+
+
+def _multiply(
+    weights: NDArray[np.float32], array: NDArray[np.float32], axis: int
+) -> NDArray[np.float32]:
+    """The (new, old) matrix along one axis of (D, H, W)."""
+    if axis == 2:
+        return array @ weights.T
+    if axis == 1:
+        return np.matmul(weights, array)
+    depth, height, width = array.shape
+    made: NDArray[np.float32] = weights @ array.reshape(depth, height * width)
+    return made.reshape(len(weights), height, width)
+
+
+@lru_cache(maxsize=64)
+def _weights(old: int, new: int, order: int) -> NDArray[np.float32]:
+    """The (new, old) matrix of one axis: the identity, resampled along its first axis."""
+    from scipy.ndimage import zoom
+
+    made: NDArray[np.float64] = zoom(
+        np.eye(old), (new / old, 1.0), order=order, mode="nearest", grid_mode=True
+    )
+    return made.astype(np.float32)
+
+
+def _take_nearest(array: NDArray[Any], axis: int, new: int) -> NDArray[Any]:
+    """Nearest voxel along one axis, rounded as ``map_coordinates(order=0)`` does."""
+    old = array.shape[axis]
+    where = np.floor((np.arange(new) + 0.5) * old / new).astype(np.intp)
+    return array if old == new else np.take(array, np.clip(where, 0, old - 1), axis=axis)

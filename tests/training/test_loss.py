@@ -1,0 +1,89 @@
+"""The loss against its formula, written out in plain numpy, and the published constants."""
+
+import numpy as np
+import pytest
+import torch
+
+from mednext_cli.training.loss import (
+    SegmentationLoss,
+    deep_supervision_weights,
+    downsample_labels,
+    region_masks,
+)
+from mednext_cli.training.schedule import poly_learning_rate
+
+
+def test_deep_supervision_weights_are_the_published_ones() -> None:
+    published = [0.516129, 0.258065, 0.129032, 0.064516, 0.032258]
+    assert deep_supervision_weights(5) == pytest.approx(published, abs=1e-6)
+
+
+def test_poly_schedule_gives_the_published_rates() -> None:
+    rates = [poly_learning_rate(1e-3, epoch, 1000) for epoch in (0, 500, 999, 1000)]
+    assert rates == pytest.approx([1e-3, 5.3589e-4, 2.0e-6, 0.0], rel=1e-2)
+
+
+def test_labels_shrink_as_nearest_exact_does() -> None:
+    labels = torch.randint(0, 4, (2, 32, 16, 48))
+    for step in (1, 2, 4, 8, 16):
+        shape = [length // step for length in labels.shape[1:]]
+        expected = torch.nn.functional.interpolate(
+            labels[:, None].float(), size=shape, mode="nearest-exact"
+        )[:, 0]
+        assert torch.equal(downsample_labels(labels, shape).float(), expected)
+
+
+def _expected(logits: np.ndarray, labels: np.ndarray, batch_dice: bool) -> float:
+    """Dice (background left out, smooth 1e-5) and cross entropy, as in nnU-Net v1."""
+    exponent = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities = exponent / exponent.sum(1, keepdims=True)
+    onehot = np.moveaxis(np.eye(logits.shape[1])[labels], -1, 1)
+    entropy = -np.log((probabilities * onehot).sum(1)).mean()
+    axes = (0, 2, 3, 4) if batch_dice else (2, 3, 4)
+    true_positive = (probabilities * onehot).sum(axes)
+    false_positive = (probabilities * (1 - onehot)).sum(axes)
+    false_negative = ((1 - probabilities) * onehot).sum(axes)
+    dice = (2 * true_positive + 1e-5) / (
+        2 * true_positive + false_positive + false_negative + 1e-5 + 1e-8
+    )
+    dice = dice[1:] if batch_dice else dice[:, 1:]
+    return float(entropy - dice.mean())
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_loss_equals_the_formula(batch_dice: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs = [torch.randn(2, 3, n, n, n, generator=generator, dtype=torch.float64) for n in (8, 4)]
+    labels = torch.randint(0, 3, (2, 8, 8, 8), generator=generator)
+    expected = sum(
+        weight
+        * _expected(out.numpy(), downsample_labels(labels, out.shape[2:]).numpy(), batch_dice)
+        for weight, out in zip((2 / 3, 1 / 3), outputs, strict=True)
+    )
+    loss = SegmentationLoss(batch_dice=batch_dice)(outputs, labels)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_ignored_voxels_do_not_count() -> None:
+    logits = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
+    labels = torch.randint(0, 3, (1, 4, 4, 4))
+    labels[0, :2] = 3
+    loss = SegmentationLoss(ignore=3)([logits], labels)
+    loss.backward()
+    assert logits.grad is not None
+    assert torch.all(logits.grad[:, :, :2] == 0)
+    assert torch.any(logits.grad[:, :, 2:] != 0)
+    visible = SegmentationLoss()([logits[:, :, 2:]], labels[:, 2:])
+    assert loss.item() == pytest.approx(visible.item(), rel=1e-5)
+
+
+def test_perfect_regions_cost_nothing() -> None:
+    regions = [(1, 2, 3), (2, 3), (3,)]
+    labels = torch.randint(0, 4, (1, 6, 6, 6))
+    masks = region_masks(labels, regions)
+    assert masks.shape == (1, 3, 6, 6, 6)
+    assert torch.equal(masks[:, 1], (labels == 2) | (labels == 3))
+    logits = torch.where(masks, 20.0, -20.0)
+    loss = SegmentationLoss(regions)
+    assert float(loss([logits], labels)) == pytest.approx(-1.0, abs=1e-4)
+    assert float(loss([-logits], labels)) > 10

@@ -1,0 +1,114 @@
+"""Recipes: every shipped one valid, every wrong value named, all at once."""
+
+from pathlib import Path
+
+import pytest
+
+from mednext_cli.app import main
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.training.recipe import Recipe
+from mednext_cli.training.recipe_files import (
+    find_recipes,
+    known_keys,
+    load_recipe,
+    write_recipe,
+)
+
+
+def test_every_shipped_recipe_is_valid() -> None:
+    recipes = find_recipes()
+    assert len(recipes) >= 3
+    for name in recipes:
+        assert load_recipe(name).description, f"{name} says nothing about itself"
+
+
+def test_the_default_recipe_is_the_published_one() -> None:
+    recipe = load_recipe("mednext")
+    training = recipe.training
+    assert (training.epochs, training.iterations_per_epoch) == (1000, 250)
+    assert (training.learning_rate, training.weight_decay) == (1e-3, 3e-5)
+    assert (training.poly_exponent, training.gradient_clip) == (0.9, 12.0)
+    assert recipe.augmentation.mirrored == (0, 1, 2)
+    assert recipe.model.kernels == (3, 3)
+
+
+def test_settings_are_applied_in_toml() -> None:
+    recipe = load_recipe(
+        "cpu",
+        ["training.epochs=7", 'augmentation.mirror_axes=["left_right"]', "model.size=B"],
+    )
+    assert recipe.training.epochs == 7
+    assert recipe.training.learning_rate == 2e-3  # what the recipe says stays
+    assert recipe.augmentation.mirrored == (2,)
+    assert recipe.model.label == "B-k3"
+
+
+def test_all_errors_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text('[training]\nepoch = 5\nlearning_rate = -1\n[model]\nsize = "XL"\n')
+    with pytest.raises(SettingsError) as caught:
+        load_recipe(str(path))
+    text = str(caught.value)
+    assert "training.epoch, did you mean training.epochs?" in text
+    assert "training.learning_rate = -1" in text
+    assert "model.size = 'XL'" in text
+    assert str(path) in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["model.kernel=5", "model.encoder_kernel=3", "model.decoder_kernel=3"], "either kernel"),
+        (["model.encoder_kernel=3"], "given together"),
+        (["model.kernel=4"], "model.kernel = 4"),
+        (["training.epochs"], "KEY=VALUE"),
+        (["description=x", "description.epochs=3"], "holds a value"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: list[str], expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected):
+        load_recipe("mednext", settings)
+
+
+def test_separate_kernels_replace_the_common_one() -> None:
+    recipe = load_recipe("mednext", ["model.encoder_kernel=3", "model.decoder_kernel=5"])
+    assert recipe.model.kernels == (3, 5)
+    assert recipe.model.label == "S-k3-5"
+
+
+def test_extends_goes_one_level_deep(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[training]\nepochs = 3\n")
+    (tmp_path / "b.toml").write_text('extends = "c"\n')
+    (tmp_path / "a.toml").write_text('extends = "b"\n')
+    assert load_recipe(str(tmp_path / "b.toml")).training.epochs == 3
+    with pytest.raises(SettingsError, match="One level"):
+        load_recipe(str(tmp_path / "a.toml"))
+
+
+def test_a_written_recipe_reads_back_the_same(tmp_path: Path) -> None:
+    recipe = load_recipe("cpu", ["model.kernel=5"])
+    write_recipe(tmp_path / "recipe.toml", recipe)
+    assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
+
+
+def test_known_keys_are_dotted() -> None:
+    keys = known_keys()
+    assert {"training.epochs", "model.kernel", "augmentation.mirror_axes"} <= set(keys)
+    assert "description" in keys
+    assert Recipe().model_dump().keys() == {key.partition(".")[0] for key in keys}
+
+
+def test_the_command_browses_copies_and_checks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recipes", "ls"]) == 0
+    assert "cpu" in capsys.readouterr().out
+    target = tmp_path / "mine.toml"
+    assert main(["recipes", "cp", "cpu", str(target)]) == 0
+    assert load_recipe(str(target)) == load_recipe("cpu")
+    assert main(["recipes", "cp", "cpu", str(target)]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert main(["recipes", "show", "cpu"]) == 0
+    assert "base_channels = 16" in capsys.readouterr().out
+    assert main(["recipes", "show", "cpuu"]) == 2
+    assert "Did you mean cpu?" in capsys.readouterr().err

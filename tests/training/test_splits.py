@@ -1,0 +1,87 @@
+"""Folds equal to nnU-Net's, and splits.json read with care."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.training.splits import choose_split, read_split, split_cases
+
+# Validation ids of BTCV that nnU-Net's own split gives (reference facts, section 1.1).
+_BTCV = [
+    [4, 9, 23, 26, 29, 37],
+    [1, 7, 8, 31, 32, 35],
+    [21, 22, 24, 30, 33, 34],
+    [25, 27, 28, 36, 38, 40],
+    [2, 3, 5, 6, 10, 39],
+]
+_BTCV_IDS = [*range(1, 11), *range(21, 41)]
+
+
+@pytest.mark.parametrize("fold", range(5))
+def test_btcv_folds_are_those_of_nnunet(fold: int) -> None:
+    ids = [f"ABD_{number:03d}" for number in _BTCV_IDS]
+    split = split_cases(ids[::-1], fold)
+    assert split.validation == tuple(f"ABD_{number:03d}" for number in _BTCV[fold])
+    assert set(split.training) | set(split.validation) == set(ids)
+    assert not set(split.training) & set(split.validation)
+
+
+@pytest.mark.parametrize(
+    ("count", "start"),
+    [
+        (200, [10, 16, 17, 20, 27, 50, 52, 54, 55, 56]),
+        (210, [14, 16, 17, 19, 20, 27, 30, 33, 47, 49]),
+        (260, [9, 10, 16, 18, 20, 30, 33, 40, 47, 50]),
+        (1251, [0, 6, 10, 17, 20, 22, 25, 29, 30, 33]),
+    ],
+)
+def test_first_folds_are_those_of_nnunet(count: int, start: list[int]) -> None:
+    split = split_cases([f"{index:04d}" for index in range(count)], 0)
+    assert [int(name) for name in split.validation[:10]] == start
+    assert len(split.validation) == int(np.ceil(count / 5))
+
+
+def test_splits_file_comes_first(tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps([{"train": ["a", "b"], "val": ["c"]}]))
+    split = choose_split(["a", "b", "c"], "0", 5, path)
+    assert (split.training, split.validation) == (("a", "b"), ("c",))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ([], "has no fold 0"),
+        ([{"train": ["a", "b"], "val": ["b"]}], "b is in train and val"),
+        ([{"train": ["a", "x"], "val": ["b"]}], "x is not a labelled case"),
+        ([{"train": [], "val": ["b"]}], "trains on no case"),
+    ],
+)
+def test_wrong_splits_files_are_refused(
+    tmp_path: Path, content: list[object], expected: str
+) -> None:
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(SettingsError, match=expected):
+        read_split(path, 0, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("fold", "expected"), [("5", "no fold 5"), ("x", "not a fold"), ("-1", "not a fold")]
+)
+def test_wrong_folds_are_refused(tmp_path: Path, fold: str, expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected):
+        choose_split(list("abcdef"), fold, 5, tmp_path / "splits.json")
+
+
+def test_too_few_cases_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be split"):
+        choose_split(["a", "b"], "0", 5, tmp_path / "splits.json")
+
+
+def test_all_trains_on_everything(tmp_path: Path) -> None:
+    split = choose_split(["b", "a"], "all", 5, tmp_path / "splits.json")
+    assert (split.training, split.validation) == (("a", "b"), ())
