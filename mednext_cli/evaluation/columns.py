@@ -42,14 +42,14 @@ METRIC_COLUMNS: tuple[Column, ...] = (
         "sensitivity",
         "Share of the reference that was found.",
         "0 to 1",
-        "nan when the reference is empty, 0 when only the prediction is",
+        _BY_POLICY,
         LARGER,
     ),
     Column(
         "precision",
         "Share of the prediction that is right.",
         "0 to 1",
-        "nan when the prediction is empty, 0 when only the reference is",
+        _BY_POLICY,
         LARGER,
     ),
     Column("volume_reference_ml", "Volume of the reference.", "ml", "0"),
@@ -200,8 +200,8 @@ def columns_page() -> str:
         "## cases.csv\nOne row per case and region, by `mednext evaluate`. What an empty mask "
         f"gives is said for the default policy, `{DEFAULT_POLICY}`.",
         _table(CASE_COLUMNS, with_empty=True),
-        "## Empty-mask policies\n`mednext evaluate --empty-policy NAME`. Each cell: Dice and IoU / "
-        "sensitivity / precision / surface Dice / distances in mm. A missing prediction gives 0 "
+        "## Empty-mask policies\n`mednext evaluate --empty-policy NAME`. Each cell: Dice, IoU, "
+        "sensitivity and precision / surface Dice / distances in mm. A missing prediction gives 0 "
         "for all shares, whatever the reference holds, and the distance of a missed region.",
         _policy_table(),
         "## summary.csv\nOne row per region and metric, by `mednext evaluate`.",
@@ -233,8 +233,8 @@ def _policy_table() -> str:
 
 
 def _cell(scores: EmptyScores) -> str:
-    shares = (scores.dice, scores.sensitivity, scores.precision, scores.surface_dice)
-    return " / ".join([*(f"{share:g}" for share in shares), f"{scores.distance_mm:.8g}"])
+    values = (scores.overlap, scores.surface_dice, scores.distance_mm)
+    return " / ".join(f"{value:.8g}" for value in values)
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

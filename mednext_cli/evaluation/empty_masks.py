@@ -18,16 +18,12 @@ class EmptyScores:
     """The scores in one of the three situations.
 
     Attributes:
-        dice: Dice and intersection over union.
-        sensitivity: true positives over the reference.
-        precision: true positives over the prediction.
+        overlap: Dice, intersection over union, sensitivity and precision.
         surface_dice: surface Dice.
         distance_mm: mean surface distance, HD95 and HD100, mm.
     """
 
-    dice: float
-    sensitivity: float
-    precision: float
+    overlap: float
     surface_dice: float
     distance_mm: float
 
@@ -56,35 +52,34 @@ class EmptyPolicy:
     @property
     def missing(self) -> EmptyScores:
         """The scores of a case without a prediction: nothing right, as far off as it gets."""
-        return EmptyScores(0.0, 0.0, 0.0, 0.0, self.prediction.distance_mm)
+        return EmptyScores(0.0, 0.0, self.prediction.distance_mm)
 
 
-_UNDEFINED = EmptyScores(nan, nan, nan, nan, nan)
-_FALSE_POSITIVE = EmptyScores(0.0, nan, 0.0, 0.0, inf)
-_MISSED = EmptyScores(0.0, 0.0, nan, 0.0, inf)
-_RIGHT = EmptyScores(1.0, 1.0, 1.0, 1.0, 0.0)
+_UNDEFINED = EmptyScores(nan, nan, nan)
+_WRONG = EmptyScores(0.0, 0.0, inf)
+_RIGHT = EmptyScores(1.0, 1.0, 0.0)
 # BraTS: the diagonal of its 240 x 240 x 155 grid of 1 mm.
-_BRATS_WORST = EmptyScores(0.0, 0.0, 0.0, 0.0, 373.12866)
+_BRATS_WORST = EmptyScores(0.0, 0.0, 373.12866)
 
 DEFAULT_POLICY = "nnunet"
 EMPTY_POLICIES: Mapping[str, EmptyPolicy] = {
     "nnunet": EmptyPolicy(
         "nnU-Net: both empty undefined, one empty Dice 0; distances infinite when one is empty",
         both=_UNDEFINED,
-        reference=_FALSE_POSITIVE,
-        prediction=_MISSED,
+        reference=_WRONG,
+        prediction=_WRONG,
     ),
     "kits19": EmptyPolicy(
         "KiTS19: Dice 0 whenever either is empty, both included; distances are not scored there",
-        both=EmptyScores(0.0, 0.0, 0.0, 0.0, nan),
-        reference=_FALSE_POSITIVE,
-        prediction=_MISSED,
+        both=EmptyScores(0.0, 0.0, nan),
+        reference=_WRONG,
+        prediction=_WRONG,
     ),
     "kits23": EmptyPolicy(
         "KiTS21 and KiTS23: both empty Dice and surface Dice 1, one empty 0",
         both=_RIGHT,
-        reference=_FALSE_POSITIVE,
-        prediction=_MISSED,
+        reference=_WRONG,
+        prediction=_WRONG,
     ),
     "brats21": EmptyPolicy(
         "BraTS up to 2021: both empty Dice 1 and distance 0, one empty Dice 0 and 373.12866 mm",
@@ -96,7 +91,7 @@ EMPTY_POLICIES: Mapping[str, EmptyPolicy] = {
         "TotalSegmentator: undefined where the reference is empty, 0 where it was missed",
         both=_UNDEFINED,
         reference=_UNDEFINED,
-        prediction=_MISSED,
+        prediction=_WRONG,
     ),
 }
 

@@ -11,15 +11,15 @@ from scipy import stats
 from mednext_cli.evaluation.bootstrap import Values
 
 Ranks = NDArray[np.float64]
+_DECIMALS = 12
 
 
 def rank(values: Values, *, larger_is_better: bool) -> Ranks:
     """Rank along the last axis; undefined values come last, one rank behind the worst."""
     ascending = -values if larger_is_better else values
     undefined = np.isnan(ascending)
-    ranks: Ranks = np.asarray(
-        stats.rankdata(np.where(undefined, np.inf, ascending), method="min", axis=-1), float
-    )
+    sortable = np.where(undefined, np.inf, ascending)
+    ranks: Ranks = stats.rankdata(sortable, method="min", axis=-1).astype(np.float64)
     last = np.where(undefined, 0.0, ranks).max(axis=-1, keepdims=True) + 1.0
     ranks[undefined] = np.broadcast_to(last, ranks.shape)[undefined]
     return ranks
@@ -33,7 +33,7 @@ def rank_within_cases(values: Values, *, larger_is_better: bool) -> Ranks:
     comparable = values[~np.isnan(values).any(axis=1)]
     if len(comparable) == 0:
         return np.full(values.shape[1], np.nan)
-    return rank(comparable, larger_is_better=larger_is_better).mean(axis=0)
+    return np.asarray(rank(comparable, larger_is_better=larger_is_better).mean(axis=0))
 
 
 def compare_signed_ranks(first: Values, second: Values, *, larger_is_better: bool) -> float:
@@ -43,7 +43,8 @@ def compare_signed_ranks(first: Values, second: Values, *, larger_is_better: boo
     ``wilcox.test(exact=FALSE)``. nan where no case differs.
     """
     difference = first - second if larger_is_better else second - first
-    difference = difference[np.isfinite(difference)]
+    # Differences that are equal but for rounding must tie, or their order would be chance.
+    difference = np.round(difference[np.isfinite(difference)], _DECIMALS)
     if not np.any(difference):
         return float("nan")
     return float(

@@ -22,7 +22,7 @@ OK, MISSING, FAILED = "ok", "missing_prediction", "failed"
 DEFAULT_TOLERANCE_MM = 1.0
 _MM3_PER_ML = 1000.0
 _NOTHING = RegionCounts(0, 0, 0)
-_NO_SCORES = EmptyScores(nan, nan, nan, nan, nan)
+_NO_SCORES = EmptyScores(nan, nan, nan)
 
 
 @dataclass(frozen=True)
@@ -187,12 +187,7 @@ def _overlaps(counts: RegionCounts) -> dict[str, float]:
 
 
 def _overlaps_by_policy(scores: EmptyScores) -> dict[str, float]:
-    return {
-        "dice": scores.dice,
-        "iou": scores.dice,
-        "sensitivity": scores.sensitivity,
-        "precision": scores.precision,
-    }
+    return dict.fromkeys(("dice", "iou", "sensitivity", "precision"), scores.overlap)
 
 
 def _surfaces(

@@ -110,6 +110,7 @@ class _Lines:
 def _bar(description: str, total: int, unit: str) -> Iterator[Progress]:
     from rich import progress
     from rich.console import Console
+    from rich.highlighter import NullHighlighter
     from rich.logging import RichHandler
 
     columns = (
@@ -125,9 +126,15 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Progress]:
     console = Console(stderr=True)
     handlers = logger.handlers
     # Notes printed through the bar's own console do not tear it.
-    logger.handlers = [
-        RichHandler(console=console, show_time=False, show_path=False, show_level=False)
-    ]
+    above = RichHandler(
+        console=console,
+        show_time=False,
+        show_path=False,
+        show_level=False,
+        highlighter=NullHighlighter(),
+    )
+    above.setFormatter(_NoteFormatter())
+    logger.handlers = [above]
     try:
         with progress.Progress(*columns, console=console) as bars:
             task = bars.add_task(description, total=total, note="")

@@ -1,1 +1,1 @@
-"""."""
+"""Tiling, engines, ensembles, back to the scan's own grid."""

@@ -8,7 +8,7 @@ from mednext_cli.foundation.errors import SettingsError
 
 LEVELS = 4  # resolutions above the bottleneck
 STAGES = 2 * LEVELS + 1  # encoder, bottleneck, decoder
-DIVISOR = 2**LEVELS
+DIVISOR: int = 2**LEVELS
 Norm = Literal["group", "layer"]
 
 

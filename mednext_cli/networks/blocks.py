@@ -110,9 +110,7 @@ class MedNeXtBlock(nn.Module):
         self.compress = convolution(inner, out_channels, 1)
         self.shortcut = self._shortcut(architecture, channels, out_channels)
 
-    def _depthwise(
-        self, dimensions: int, channels: int, kernel: int, stride: int = 1
-    ) -> nn.Module:
+    def _depthwise(self, dimensions: int, channels: int, kernel: int, stride: int = 1) -> nn.Module:
         convolution = DepthwiseConvolution if dimensions == 3 else nn.Conv2d
         return convolution(
             channels, channels, kernel, stride=stride, padding=kernel // 2, groups=channels
@@ -137,9 +135,7 @@ class MedNeXtBlock(nn.Module):
 class DownBlock(MedNeXtBlock):
     """Halves the resolution: strided depthwise convolution, strided 1x1x1 residual."""
 
-    def _depthwise(
-        self, dimensions: int, channels: int, kernel: int, stride: int = 2
-    ) -> nn.Module:
+    def _depthwise(self, dimensions: int, channels: int, kernel: int, stride: int = 2) -> nn.Module:
         return super()._depthwise(dimensions, channels, kernel, stride)
 
     def _shortcut(
@@ -156,9 +152,7 @@ class UpBlock(MedNeXtBlock):
     Both give 2n - 1 voxels along an axis; a plane of zeros before the first makes 2n, as published.
     """
 
-    def _depthwise(
-        self, dimensions: int, channels: int, kernel: int, stride: int = 2
-    ) -> nn.Module:
+    def _depthwise(self, dimensions: int, channels: int, kernel: int, stride: int = 2) -> nn.Module:
         transposed = TransposedDepthwiseConvolution if dimensions == 3 else nn.ConvTranspose2d
         return transposed(
             channels, channels, kernel, stride=stride, padding=kernel // 2, groups=channels

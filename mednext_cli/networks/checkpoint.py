@@ -203,14 +203,15 @@ def load_weights(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
         if name in expected or not name.startswith(_AUXILIARY_HEADS)
     }
     fresh = {name for name in expected if name.startswith(_AUXILIARY_HEADS)}
-    if fresh and not fresh & set(given):
+    if fresh and fresh.isdisjoint(given):
         logger.info("the weights have no heads for deep supervision: fresh ones are used")
         given |= {name: expected[name] for name in fresh}
-    _check_fit(expected, given)
+    check_fit(expected, given)
     network.load_state_dict(given)
 
 
-def _check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Raise `CheckpointError` unless `given` has the names and shapes of `expected`."""
     faults = [f"{name} is missing" for name in expected if name not in given]
     faults += [f"{name} is not known" for name in given if name not in expected]
     faults += [

@@ -28,7 +28,7 @@ def is_arranged(x: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not torch.compiler.is_compiling()
     )
 
@@ -44,12 +44,16 @@ def _memory_format(x: Tensor) -> torch.memory_format:
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     """Depthwise convolution of (B, C, D, H, W), padded by half the kernel."""
-    return cast("Tensor", _Depthwise.apply(x, weight, bias, stride, False))
+    return _apply(_Depthwise, x, weight, bias, stride, False)
 
 
 def transposed_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Transposed depthwise convolution with stride 2: (B, C, n, ...) to (B, C, 2n - 1, ...)."""
-    return cast("Tensor", _Depthwise.apply(x, weight, bias, 1, True))
+    return _apply(_Depthwise, x, weight, bias, 1, True)
+
+
+def _apply(function: type[Function], *arguments: Any) -> Tensor:  # noqa: ANN401 - as `forward` says
+    return cast("Tensor", function.apply(*arguments))  # type: ignore[no-untyped-call]
 
 
 class _Depthwise(Function):
@@ -168,7 +172,7 @@ def _plane_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 def spatial_norm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: float) -> Tensor:
     """Group norm with one channel a group, of (B, C, ...): each channel over its own voxels."""
     if torch.is_grad_enabled():
-        return cast("Tensor", _SpatialNorm.apply(x, weight, bias, epsilon))
+        return _apply(_SpatialNorm, x, weight, bias, epsilon)
     return _normalise(x, weight, bias, epsilon)[0]
 
 
@@ -187,7 +191,7 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _like(rows: Tensor, x: Tensor) -> Tensor:
-    return rows.unflatten(1, x.shape[2:]).movedim(-1, 1)
+    return rows.reshape(len(x), *x.shape[2:], -1).movedim(-1, 1)
 
 
 class _SpatialNorm(Function):

@@ -157,8 +157,8 @@ class MedNeXt(nn.Module):
         one = self.architecture
         if x.ndim != one.dimensions + 2 or x.shape[1] != one.in_channels:
             raise SettingsError(
-                f"an input of shape {tuple(x.shape)} for a network of {one.in_channels} channels in "
-                f"{one.dimensions} dimensions",
+                f"an input of shape {tuple(x.shape)} for a network of {one.in_channels} channels "
+                f"and {one.dimensions} dimensions",
                 "Check channels and patch.",
             )
         if deep_supervision and len(self.heads) == 1:

@@ -11,7 +11,7 @@ Size = Literal["S", "B", "M", "L"]
 
 @dataclass(frozen=True)
 class Variant:
-    """One size: expansion ratios and blocks of the nine stages (arXiv 2303.09975, Table 1 right)."""
+    """One size: expansion ratios and blocks of the nine stages (Table 1 right of the paper)."""
 
     expansion: tuple[int, ...]
     blocks: tuple[int, ...]
@@ -92,7 +92,7 @@ def _kernels(kernel: int | None, encoder: int | None, decoder: int | None) -> tu
     if kernel is None and encoder is not None and decoder is not None:
         return encoder, decoder
     raise SettingsError(
-        f"kernel {kernel}, encoder_kernel {encoder}, decoder_kernel {decoder} contradict each other",
+        f"kernel {kernel}, encoder_kernel {encoder} and decoder_kernel {decoder} clash",
         "Give either kernel, or both encoder_kernel and decoder_kernel.",
     )
 

@@ -1,0 +1,21 @@
+"""`mednext doctor`: is this installation sound?"""
+
+from mednext_cli.commands.options import Quiet, Verbose
+from mednext_cli.commands.tables import print_table
+from mednext_cli.foundation.errors import MednextError
+
+
+def doctor(quiet: Quiet = False, verbose: Verbose = False) -> None:
+    """Say versions, cores, memory and devices, and try what every command needs.
+
+    Example: mednext doctor
+    """
+    from mednext_cli.scaling.doctor import examine
+
+    findings = examine()
+    print_table(("what", "found", "status"), [(one.what, one.found, one.status) for one in findings])
+    failed = [one.what for one in findings if one.status == "failed"]
+    if failed:
+        raise MednextError(
+            f"{len(failed)} checks failed: {', '.join(failed)}", "The table says what was found."
+        )

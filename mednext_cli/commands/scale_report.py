@@ -1,0 +1,69 @@
+"""`mednext scale-report`: what each network costs, beside what was published."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mednext_cli.commands.options import Device, OutputFolder, Quiet, Verbose
+from mednext_cli.commands.tables import print_table
+
+_HEADER = (
+    "network",
+    "parameters, M",
+    "published",
+    "multiply-adds, G",
+    "published",
+    "off, %",
+    "training, GiB",
+    "checkpointed",
+    "inference",
+    "forward, s",
+    "step, s",
+)
+
+
+def scale_report(
+    models: Annotated[str, typer.Option(help="Sizes, separated by commas.")] = "S,B,M,L",
+    kernels: Annotated[str, typer.Option(help="Kernels, separated by commas.")] = "3,5",
+    patch: Annotated[str, typer.Option(help="Voxels: 128, or D,H,W.")] = "128",
+    batch: Annotated[int, typer.Option(min=1, help="Patches a training step.")] = 2,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also run every network on the device.")
+    ] = False,
+    device: Device = "auto",
+    out: OutputFolder = Path("scale_report"),
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Report parameters, multiply-adds, memory and (with --measure) time of the networks.
+
+    Writes scale_report.csv (every column, with notes) and scale_report.png.
+
+    Example: mednext scale-report --models S,B --kernels 3,5 --patch 128 --out scaling
+    """
+    from mednext_cli.scaling.report import report_scaling
+    from mednext_cli.scaling.specification import parse_spec
+
+    result = report_scaling(parse_spec(models, kernels, patch, batch, measure, device, out))
+    rows = [
+        (
+            f"{row.model} k{row.kernel}",
+            row.parameters / 1e6,
+            row.published_parameters_millions,
+            row.multiply_adds / 1e9,
+            row.published_multiply_adds_giga,
+            row.multiply_adds_deviation_percent,
+            row.training_gib,
+            row.training_checkpointed_gib,
+            row.inference_gib,
+            row.forward_seconds,
+            row.step_seconds,
+        )
+        for row in result.rows
+    ]
+    print_table(_HEADER, rows)
+    for row in result.rows:
+        if row.note:
+            typer.echo(f"{row.model} k{row.kernel}: {row.note}")
+    typer.echo(f"{result.table}, {result.plot}")

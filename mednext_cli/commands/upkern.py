@@ -1,0 +1,40 @@
+"""`mednext upkern`: larger kernels, begun from trained small ones."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mednext_cli.commands.options import Quiet, Verbose
+from mednext_cli.commands.tables import print_table
+
+
+def upkern(
+    source: Annotated[
+        Path, typer.Option("--from", metavar="CHECKPOINT", help="Checkpoint with small kernels.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="KERNEL", help="k5 or k7, say.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File.", show_default="beside the source: NAME_upkern_k5.pt"),
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Resample a trained network's kernels to a larger size (UpKern).
+
+    The result is a checkpoint to begin training from; the table says what was resampled.
+
+    Example: mednext upkern --from runs/Hippocampus/S-k3/fold0/checkpoint_best.pt --to k5
+    """
+    from mednext_cli.networks.upkern import enlarge_file
+
+    target, steps = enlarge_file(source, to, out)
+    resampled = [step for step in steps if step.action == "resample"]
+    rows = [(one.name, _shape(one.source_shape), _shape(one.target_shape)) for one in resampled]
+    print_table(("tensor", "from", "to"), rows, title="resampled")
+    typer.echo(f"{target}: {len(resampled)} resampled, {len(steps) - len(resampled)} copied")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in shape)

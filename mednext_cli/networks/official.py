@@ -1,0 +1,162 @@
+"""Weights of the published MedNeXt code: their names, and the architecture their shapes tell.
+
+Every tensor has one name there and one here; the only differences beyond names are the heads
+(there a transposed 1x1x1 convolution, here a plain one: the weight transposed) and `dummy_tensor`,
+one number that the published network carries along and never uses.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.networks.architecture import LEVELS, STAGES, Architecture, Norm
+from mednext_cli.networks.checkpoint import build_plain, check_fit
+
+UNUSED = "dummy_tensor"
+_PLACES = (
+    (r"encoder\.(\d)\.blocks\.(\d+)", r"enc_block_\1.\2"),
+    (r"encoder\.(\d)\.down", r"down_\1"),
+    (r"bottleneck\.(\d+)", r"bottleneck.\1"),
+    (r"decoder\.(\d)\.up", r"up_\1"),
+    (r"decoder\.(\d)\.blocks\.(\d+)", r"dec_block_\1.\2"),
+)
+_LAYERS = {
+    "depthwise.": "conv1.",
+    "norm.": "norm.",
+    "expand.": "conv2.",
+    "grn.": "grn_",
+    "compress.": "conv3.",
+    "shortcut.": "res_conv.",
+}
+_STAGE_NAMES = (
+    *(f"enc_block_{level}" for level in range(LEVELS)),
+    "bottleneck",
+    *(f"dec_block_{level}" for level in reversed(range(LEVELS))),
+)
+_HEAD = re.compile(r"heads\.(\d)\.(weight|bias)")
+
+
+def official_name(name: str) -> str:
+    """The published name of a parameter of `mednext.MedNeXt`.
+
+    Raises:
+        KeyError: it is none of ours.
+    """
+    if name.startswith("stem."):
+        return name
+    if head := _HEAD.fullmatch(name):
+        return f"out_{head[1]}.conv_out.{head[2]}"
+    for ours, theirs in _PLACES:
+        if match := re.match(ours + r"\.", name):
+            rest = name[match.end() :]
+            layer = next(one for one in _LAYERS if rest.startswith(one))
+            return match.expand(theirs) + "." + _LAYERS[layer] + rest.removeprefix(layer)
+    raise KeyError(name)
+
+
+def name_map(architecture: Architecture) -> dict[str, str]:
+    """Our name of every parameter, with the published one."""
+    return {name: official_name(name) for name in _expected(architecture)}
+
+
+def to_official(architecture: Architecture, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of ours under the published names, ready for the published network.
+
+    Raises:
+        CheckpointError: the published code has no such network.
+    """
+    if architecture.network != "mednext" or architecture.grn_in_first_downsampling:
+        what = "GRN in the first downsampling" if architecture.grn else architecture.network
+        raise CheckpointError(
+            f"the published code has no network with {what}", "Keep it as a mednext checkpoint."
+        )
+    check_fit(_expected(architecture), state_dict)
+    official = {official_name(name): _turned(name, value) for name, value in state_dict.items()}
+    return {UNUSED: torch.ones(1), **official}
+
+
+def from_official(architecture: Architecture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights under our names.
+
+    Raises:
+        CheckpointError: a tensor is missing, left over or of another shape.
+    """
+    ours = {theirs: name for name, theirs in name_map(architecture).items()}
+    renamed = {ours.get(name, name): value for name, value in weights.items() if name != UNUSED}
+    turned = {name: _turned(name, value) for name, value in renamed.items()}
+    check_fit(_expected(architecture), turned)
+    return turned
+
+
+def _turned(name: str, value: Tensor) -> Tensor:
+    """A head's weight is (in, out) there and (out, in) here."""
+    swapped = _HEAD.fullmatch(name) and value.ndim > 1
+    return (value.transpose(0, 1) if swapped else value).contiguous()
+
+
+def _expected(architecture: Architecture) -> Mapping[str, Tensor]:
+    with torch.device("meta"):
+        return build_plain(architecture).state_dict()
+
+
+def infer_architecture(
+    weights: Mapping[str, Tensor], norm: Norm = "group", residual: bool | None = None
+) -> Architecture:
+    """The architecture that published weights were made with.
+
+    Args:
+        weights: under the published names.
+        norm: group and layer norm have the same weights, so this cannot be inferred.
+        residual: whether the blocks add their input, which leaves no trace either; None takes
+            what the resampling blocks do, as every published network does.
+
+    Raises:
+        CheckpointError: these are not weights of the published MedNeXt.
+    """
+    try:
+        return _infer(weights, norm, residual)
+    except (KeyError, IndexError, ZeroDivisionError, SettingsError) as error:
+        raise CheckpointError(
+            f"these are not weights of the published MedNeXt ({error})",
+            "Give the state_dict of its network.",
+        ) from error
+
+
+def _infer(weights: Mapping[str, Tensor], norm: Norm, residual: bool | None) -> Architecture:
+    stem = weights["stem.weight"]
+    resampling = "down_0.res_conv.weight" in weights
+    return Architecture(
+        in_channels=stem.shape[1],
+        out_channels=weights["out_0.conv_out.weight"].shape[1],
+        base_channels=stem.shape[0],
+        expansion=tuple(_expansion(weights, stage) for stage in _STAGE_NAMES),
+        blocks=_count_blocks(weights, _STAGE_NAMES),
+        encoder_kernel=weights["enc_block_0.0.conv1.weight"].shape[-1],
+        decoder_kernel=weights["dec_block_0.0.conv1.weight"].shape[-1],
+        dimensions=stem.ndim - 2,
+        norm=norm,
+        grn="enc_block_0.0.grn_gamma" in weights,
+        grn_in_first_downsampling="down_0.grn_gamma" in weights,
+        residual=resampling if residual is None else residual,
+        residual_resampling=resampling,
+        deep_supervision="out_1.conv_out.weight" in weights,
+    )
+
+
+def _expansion(weights: Mapping[str, Tensor], stage: str) -> int:
+    inner, channels = weights[f"{stage}.0.conv2.weight"].shape[:2]
+    return inner // channels
+
+
+def _count_blocks(weights: Mapping[str, Tensor], stages: Sequence[str]) -> tuple[int, ...]:
+    counts = []
+    for stage in stages:
+        block = re.compile(rf"{stage}\.(\d+)\.")
+        found = (block.match(name) for name in weights)
+        counts.append(len({match[1] for match in found if match}))
+    if len(counts) != STAGES or 0 in counts:
+        raise KeyError("a stage without blocks")
+    return tuple(counts)

@@ -1,0 +1,143 @@
+"""UpKern: a network with large kernels begins from a trained one with small kernels.
+
+The depthwise kernels are resampled trilinearly (bilinearly in two dimensions), everything else is
+copied. Source: arXiv 2303.09975, section 2.3. What happens to a tensor follows from its rank and
+shape, not from its name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.networks.architecture import Architecture, check_kernel
+from mednext_cli.networks.checkpoint import Checkpoint, build_plain, check_fit
+
+_MODES = {4: "bilinear", 5: "trilinear"}  # (out, in / groups, spatial...)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens to one tensor, and the shapes before and after."""
+
+    name: str
+    action: Literal["copy", "resample"]
+    source_shape: tuple[int, ...]
+    target_shape: tuple[int, ...]
+
+
+def plan_upkern(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> list[Step]:
+    """Decide tensor by tensor how `source` becomes `target`; nothing is computed.
+
+    Args:
+        source: the trained state dict (only shapes are read; "meta" tensors will do).
+        target: the state dict of the network with larger kernels, likewise.
+
+    Raises:
+        CheckpointError: a tensor has no counterpart, or one of another shape that no enlarging of
+            a kernel explains.
+    """
+    if source.keys() != target.keys():
+        name = sorted(source.keys() ^ target.keys())[0]
+        raise CheckpointError(
+            f"the two networks differ by more than their kernels: {name} is in one of them only",
+            "UpKern needs the same size, channels and classes.",
+        )
+    return [_step(name, source[name].shape, target[name].shape) for name in target]
+
+
+def _step(name: str, source: torch.Size, target: torch.Size) -> Step:
+    if source == target:
+        return Step(name, "copy", tuple(source), tuple(target))
+    grown = len(source) == len(target) and len(source) in _MODES
+    if grown and source[:2] == target[:2] and all(map(int.__lt__, source[2:], target[2:])):
+        return Step(name, "resample", tuple(source), tuple(target))
+    raise CheckpointError(
+        f"{name} of shape {tuple(source)} cannot become {tuple(target)}",
+        "UpKern enlarges kernels, and needs the same size, channels and classes.",
+    )
+
+
+def resample_kernel(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A kernel (out, in / groups, k, ...) at a larger k, linearly between voxel centres."""
+    return F.interpolate(weight, size=shape[2:], mode=_MODES[weight.ndim], align_corners=False)
+
+
+def parse_kernel(text: str) -> int:
+    """The kernel in ``k5`` or ``5``.
+
+    Raises:
+        SettingsError: not a kernel.
+    """
+    digits = text.lower().removeprefix("k")
+    if not digits.isdecimal():
+        raise SettingsError(f"{text!r} is not a kernel", "Give k5 or k7, for example.")
+    kernel = int(digits)
+    check_kernel(kernel)
+    return kernel
+
+
+def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]]:
+    """A checkpoint with larger kernels everywhere, and what was done.
+
+    Plan and recipe stay (the recipe's kernel follows), progress and optimiser go: training begins
+    anew from these weights.
+
+    Args:
+        checkpoint: the trained network.
+        kernel: of the depthwise convolutions of the result, voxels, odd.
+
+    Raises:
+        CheckpointError: the network's kernels are not smaller, it is of a kind that has none, or
+            its weights do not fit it.
+        SettingsError: there is no such kernel.
+    """
+    source = checkpoint.architecture
+    check_kernel(kernel)
+    _check_larger(source, kernel)
+    target = source.with_kernel(kernel)
+    check_fit(_shapes(source), checkpoint.state_dict)
+    steps = plan_upkern(checkpoint.state_dict, _shapes(target))
+    if not any(step.action == "resample" for step in steps):
+        raise CheckpointError(
+            f"network {source.network!r} has no kernels to enlarge", "UpKern is for MedNeXt."
+        )
+    enlarged = Checkpoint(
+        architecture=target,
+        state_dict={step.name: _apply(step, checkpoint.state_dict) for step in steps},
+        plan=checkpoint.plan,
+        recipe=_with_kernel(checkpoint.recipe, kernel),
+        metadata={**checkpoint.metadata, "upkern_from": list(source.kernels)},
+    )
+    return enlarged, steps
+
+
+def _check_larger(source: Architecture, kernel: int) -> None:
+    if max(source.kernels) > kernel or min(source.kernels) == kernel:
+        kernels = " and ".join(str(one) for one in sorted(set(source.kernels)))
+        raise CheckpointError(
+            f"kernel {kernel} is not larger than the checkpoint's {kernels}",
+            "UpKern only enlarges: take a larger --to, or a checkpoint with smaller kernels.",
+        )
+
+
+def _shapes(architecture: Architecture) -> Mapping[str, Tensor]:
+    with torch.device("meta"):
+        return build_plain(architecture).state_dict()
+
+
+def _apply(step: Step, source: Mapping[str, Tensor]) -> Tensor:
+    weight = source[step.name]
+    return weight if step.action == "copy" else resample_kernel(weight, step.target_shape)
+
+
+def _with_kernel(recipe: dict[str, Any] | None, kernel: int) -> dict[str, Any] | None:
+    if recipe is None or "kernel" not in recipe.get("model", {}):
+        return recipe
+    separate = {"encoder_kernel", "decoder_kernel"} & recipe["model"].keys()
+    model = {**recipe["model"], "kernel": kernel, **dict.fromkeys(separate)}
+    return {**recipe, "model": model}

@@ -1,0 +1,153 @@
+"""Files of bare weights: published state dicts in and out; no pickle is ever run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.files import replacing
+from mednext_cli.networks.architecture import Norm
+from mednext_cli.networks.checkpoint import Checkpoint, load_tensors
+from mednext_cli.networks.official import from_official, infer_architecture, to_official
+from mednext_cli.networks.variants import VARIANTS, size_of
+
+_WRITTEN = (".safetensors", ".pt", ".pth", ".npz")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a ``.safetensors``, ``.npz`` or ``torch.save`` file.
+
+    A `torch.save` file may be the state dict itself or hold it under ``state_dict`` (as nnU-Net's
+    ``.model`` files do); prefixes of DistributedDataParallel and of our reference files go.
+
+    Raises:
+        CheckpointError: missing, damaged, unsafe, or without tensors.
+    """
+    if path.suffix == ".safetensors":
+        weights = _read_safetensors(path)
+    elif path.suffix == ".npz":
+        weights = _read_npz(path)
+    else:
+        weights = _state_dict(path, load_tensors(path))
+    return {_bare(name): value for name, value in weights.items()}
+
+
+def _bare(name: str) -> str:
+    for prefix in ("module.", "_orig_mod.", "param/"):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = [name for name in archive.files if name.startswith("param/")] or archive.files
+            return {name: torch.from_numpy(archive[name]) for name in names}
+    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    if not path.exists():
+        return CheckpointError(f"{path} does not exist", "Check the path.")
+    return CheckpointError(f"{path} cannot be read: {error}", "Take another copy of it.")
+
+
+def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:  # noqa: ANN401 - a stranger's file
+    inner = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(inner, dict):
+        raise CheckpointError(f"{path} holds no state_dict", "Save the network's state_dict.")
+    weights = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise CheckpointError(f"{path} holds no tensors", "Save the network's state_dict.")
+    return weights
+
+
+def import_official(
+    path: Path,
+    size: str | None = None,
+    kernel: int | None = None,
+    norm: Norm = "group",
+    residual: bool | None = None,
+) -> Checkpoint:
+    """A checkpoint of ours from a file of published weights.
+
+    Args:
+        path: the file; see `read_weights`.
+        size: S, B, M or L, refused unless the weights are of it; None takes what they are.
+        kernel: likewise.
+        norm: see `infer_architecture`.
+        residual: see `infer_architecture`.
+
+    Raises:
+        CheckpointError: not weights of the published MedNeXt, or of another size or kernel.
+        SettingsError: there is no such size.
+    """
+    if size is not None and size not in VARIANTS:
+        raise SettingsError(f"unknown size {size}", f"Known: {', '.join(VARIANTS)}")
+    weights = read_weights(path)
+    try:
+        architecture = infer_architecture(weights, norm, residual)
+        state_dict = from_official(architecture, weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error.message}", error.remedy) from error
+    found = size_of(architecture)
+    if size not in (None, found):
+        raise CheckpointError(f"{path} is of size {found}, not {size}", "Leave out --size.")
+    if kernel is not None and architecture.kernels != (kernel, kernel):
+        kernels = " and ".join(str(one) for one in sorted(set(architecture.kernels)))
+        raise CheckpointError(f"{path} has kernel {kernels}, not {kernel}", "Leave out --kernel.")
+    return Checkpoint(architecture, state_dict, metadata={"imported_from": path.name})
+
+
+def export_official(path: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Write a checkpoint's weights under the published names, in the format of the suffix.
+
+    Returns:
+        What was written.
+
+    Raises:
+        SettingsError: the suffix is none of .safetensors, .pt, .pth and .npz.
+        CheckpointError: the published code has no such network.
+        StorageError: the disk is full, read-only or forbidden.
+    """
+    if path.suffix not in _WRITTEN:
+        raise SettingsError(
+            f"{path} has no suffix that says the format", f"Use one of {', '.join(_WRITTEN)}."
+        )
+    weights = to_official(checkpoint.architecture, checkpoint.state_dict)
+    with replacing(path) as beside:
+        _write(beside, weights)
+    return weights
+
+
+def _write(path: Path, weights: Mapping[str, Tensor]) -> None:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(dict(weights), path)
+    elif path.suffix == ".npz":
+        import numpy as np
+
+        with path.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **{n: v.numpy() for n, v in weights.items()})
+    else:
+        with path.open("wb") as stream:
+            torch.save(dict(weights), stream)

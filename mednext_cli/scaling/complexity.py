@@ -1,0 +1,77 @@
+"""Parameters and multiply-adds of a network, from shapes alone: no weight is ever allocated."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mednext_cli.networks.architecture import Architecture
+from mednext_cli.networks.checkpoint import build_plain
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_OPERATIONS_PER_NORMALISED_VALUE = 5  # a convention of fvcore's: "just a rough estimate"
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What one forward pass of one image costs.
+
+    Attributes:
+        parameters: trainable, with the heads the architecture has.
+        multiply_adds: of all convolutions. A convolution has one per output value and weight that
+            reaches it, padding included; a transposed convolution one per input value and weight
+            that leaves it (its zeros are not multiplied). Norms, GELU, biases, additions: none.
+        normalised_values: values that go through a norm.
+    """
+
+    parameters: int
+    multiply_adds: int
+    normalised_values: int
+
+    @property
+    def multiply_adds_and_norms(self) -> int:
+        """The count of fvcore, which the published code's own script uses: norms count too."""
+        return self.multiply_adds + _OPERATIONS_PER_NORMALISED_VALUE * self.normalised_values
+
+
+def count_complexity(architecture: Architecture, patch_voxels: Sequence[int]) -> Complexity:
+    """Count parameters and multiply-adds.
+
+    Args:
+        architecture: of the network; deep supervision's heads count where it has them.
+        patch_voxels: size of the image along each axis.
+
+    Raises:
+        SettingsError: the network cannot take such a patch.
+    """
+    with torch.device("meta"):
+        network = build_plain(architecture)
+        image = torch.empty(1, architecture.in_channels, *patch_voxels)
+    counts = {"multiply_adds": 0, "normalised_values": 0}
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, _NORMS):
+            counts["normalised_values"] += output.numel()
+        else:
+            counts["multiply_adds"] += _multiply_adds(module, inputs[0], output)
+
+    for module in network.modules():
+        if isinstance(module, _CONVOLUTIONS + _TRANSPOSED + _NORMS):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network(image, deep_supervision=architecture.deep_supervision)
+    parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    return Complexity(parameters, counts["multiply_adds"], counts["normalised_values"])
+
+
+def _multiply_adds(module: nn.Module, image: Tensor, output: Tensor) -> int:
+    weight = module.weight
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"{type(module).__name__} has no weight")
+    # Weights are (out, in / groups, ...), of a transposed convolution (in, out / groups, ...).
+    voxels = math.prod((image if isinstance(module, _TRANSPOSED) else output).shape[2:])
+    return len(image) * voxels * weight.numel()

@@ -1,0 +1,139 @@
+"""Peak memory of training and inference, by running the network without memory ("meta" tensors).
+
+Every buffer that PyTorch would allocate is followed from birth to death, forward and backward, so
+that what autograd keeps and what checkpointing frees need no formula. Not included: the allocator's
+rounding, workspaces of convolutions, and the batches that wait to be used.
+"""
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mednext_cli.foundation.machine import GIB
+from mednext_cli.networks.architecture import Architecture
+from mednext_cli.networks.checkpoint import build_plain
+
+_COPIES_OF_WEIGHTS = 3  # weights and AdamW's two moments; gradients are followed
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """GiB in float32; mixed precision halves nearly all of it but the weights.
+
+    Attributes:
+        weights_gib: the weights alone.
+        training_gib: one AdamW step with deep supervision: weights, gradients, moments and what
+            the backward pass needs.
+        training_checkpointed_gib: the same with gradient checkpointing.
+        inference_gib: weights and one patch of one image.
+    """
+
+    weights_gib: float
+    training_gib: float
+    training_checkpointed_gib: float
+    inference_gib: float
+
+
+def estimate_memory(
+    architecture: Architecture, patch_voxels: Sequence[int], batch_size: int
+) -> MemoryEstimate:
+    """Peak memory for patches of this size.
+
+    Args:
+        architecture: of the network.
+        patch_voxels: size of a patch along each axis.
+        batch_size: patches a training step.
+
+    Raises:
+        SettingsError: the network cannot take such a patch.
+    """
+    with torch.device("meta"):
+        network = build_plain(architecture)
+    weights = sum(one.numel() * one.element_size() for one in network.parameters())
+
+    def train() -> None:
+        outputs = network(_image(architecture, patch_voxels, batch_size), deep_supervision=deep)
+        sum(one.mean() for one in (outputs if deep else [outputs])).backward()
+
+    def infer() -> None:
+        with torch.no_grad():
+            network(_image(architecture, patch_voxels, 1))
+
+    deep = architecture.deep_supervision
+    plain = _peak_bytes(train)
+    network.zero_grad(set_to_none=True)
+    checkpointed = _peak_bytes(_checkpointing(network, train))
+    return MemoryEstimate(
+        weights_gib=weights / GIB,
+        training_gib=(plain + _COPIES_OF_WEIGHTS * weights) / GIB,
+        training_checkpointed_gib=(checkpointed + _COPIES_OF_WEIGHTS * weights) / GIB,
+        inference_gib=(_peak_bytes(infer) + weights) / GIB,
+    )
+
+
+def _image(architecture: Architecture, patch_voxels: Sequence[int], batch_size: int) -> Tensor:
+    return torch.empty(batch_size, architecture.in_channels, *patch_voxels, device="meta")
+
+
+def _checkpointing(network: nn.Module, work: Callable[[], None]) -> Callable[[], None]:
+    def checkpointed() -> None:
+        network.checkpointing = True
+        try:
+            work()
+        finally:
+            network.checkpointing = False
+
+    return checkpointed
+
+
+def _peak_bytes(work: Callable[[], None]) -> int:
+    ledger = _Ledger()
+    with ledger:
+        work()
+    return ledger.peak
+
+
+class _Ledger(TorchDispatchMode):
+    """Counts the bytes of the storages that are alive, and their peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._alive = 0
+        self._storages: dict[int, list[int]] = {}  # bytes, tensors that share it
+
+    def __torch_dispatch__(
+        self,
+        operator: Any,  # noqa: ANN401 - as torch hands it over
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        result = operator(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._enter(leaf)
+        return result
+
+    def _enter(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._storages:
+            self._storages[key] = [storage.nbytes(), 0]
+            self._alive += storage.nbytes()
+            self.peak = max(self.peak, self._alive)
+        self._storages[key][1] += 1
+        weakref.finalize(tensor, self._leave, key)
+
+    def _leave(self, key: int) -> None:
+        size_and_users = self._storages[key]
+        size_and_users[1] -= 1
+        if size_and_users[1] == 0:
+            self._alive -= size_and_users[0]
+            del self._storages[key]

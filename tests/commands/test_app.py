@@ -1,0 +1,104 @@
+import logging
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mednext_cli import __version__
+from mednext_cli.app import main
+
+Captured = pytest.CaptureFixture[str]
+
+
+def _error(capsys: Captured) -> str:
+    """What stderr holds, which must be one line."""
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_version(capsys: Captured) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mednext {__version__}\n"
+
+
+def test_no_arguments_show_the_help(capsys: Captured) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert "phantom" in shown.out
+    assert "error" not in shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["phantom"], "Missing argument 'folder'. See mednext phantom --help"),
+        (["phantom", "x", "--nope"], "No such option: --nope"),
+        (["phantom", "x", "--cases", "0"], "'--cases'"),
+        (["phantom", "x", "--cases", "many"], "'--cases'"),
+        (["datasets", "burn"], "No such command 'burn'. See mednext datasets --help"),
+    ],
+)
+def test_usage_errors_are_one_line(arguments: list[str], says: str, capsys: Captured) -> None:
+    assert main(arguments) == 2
+    error = _error(capsys)
+    assert error.startswith("error: ")
+    assert says in error
+
+
+def test_unknown_command(capsys: Captured) -> None:
+    assert main(["fly"]) == 2
+    assert "error: No such command 'fly'. See mednext --help\n" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("raising")
+class TestEnds:
+    def test_users_fault(self, capsys: Captured) -> None:
+        assert main(["raise-user"]) == 2
+        assert _error(capsys) == "error: scan.nii.gz is cut off. Copy it again.\n"
+
+    def test_failed_cases_are_listed_before_the_summary(self, capsys: Captured) -> None:
+        assert main(["raise-cases"]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[:2] == ["  b: too dark", "  a: too bright"]
+        assert lines[2] == "error: 2 of 5 cases failed: b, a. Look at them."
+
+    def test_interrupt(self, capsys: Captured) -> None:
+        assert main(["raise-interrupt"]) == 130
+        assert "error" not in capsys.readouterr().err
+
+    def test_our_fault_is_one_line(self, capsys: Captured) -> None:
+        assert main(["raise-bug"]) == 1
+        assert "ZeroDivisionError: two lines" in _error(capsys)
+
+    def test_verbose_shows_where(self) -> None:
+        with pytest.raises(ZeroDivisionError):
+            main(["raise-bug", "--verbose"])
+        logging.captureWarnings(False)
+
+
+def test_quiet_takes_progress_away(tmp_path: Path, capsys: Captured) -> None:
+    shape = "--shape=10,32,32"
+    assert main(["phantom", str(tmp_path / "a"), "--cases", "1", shape]) == 0
+    assert "drawing phantoms: 1/1 cases" in capsys.readouterr().err
+    assert main(["phantom", str(tmp_path / "b"), "--cases", "1", shape, "-q"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_interrupted_process_keeps_what_is_done(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    command = [sys.executable, "-m", "mednext_cli", "phantom", str(raw), "--cases", "2000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (raw / "case_00003" / "segmentation.nii.gz").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.splitlines()[-1].startswith("interrupted; what is done stays")
+    assert not [path for path in raw.rglob(".*") if path.name != ".phantom.json"]
+    assert (raw / "case_00002" / "segmentation.nii.gz").exists()

@@ -1,0 +1,75 @@
+"""What is imported when: nothing heavy for help, downwards only, each module alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.conftest import PACKAGE, ROOT
+
+_HEAVY = (
+    "torch", "numpy", "pandas", "scipy", "nibabel", "h5py", "matplotlib", "pydantic", "hdf5plugin",
+    "edt", "cc3d", "tensorboard", "batchgeneratorsv2", "jinja2", "pebble", "psutil",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["plugins", "--help"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from mednext_cli.app import main; "
+        f"code = main({arguments}); "
+        f"print(code, *(name for name in {_HEAVY} if name in sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["0"]
+
+
+def test_imports_run_downwards_only(root: Path) -> None:
+    """The contract of pyproject.toml, as `make lint` checks it."""
+    tool = Path(sys.executable).with_name("lint-imports")
+    if not tool.exists():
+        pytest.skip("import-linter is not installed")
+    done = subprocess.run(
+        [tool, "--no-cache"], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Third-party libraries are imported once; each module of ours then in a fork of its own, which has
+# none of ours loaded. As good as a fresh interpreter, at a hundredth of its time.
+_IMPORT_ALONE = """
+import importlib, os, sys
+for name in sys.argv[1].split(","):
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass
+assert not any(name.startswith("mednext_cli") for name in sys.modules)
+for name in sys.argv[2].split(","):
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            print(f"{name}: {type(error).__name__}: {error}", flush=True)
+            code = 1
+        os._exit(code)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_every_module_imports_alone() -> None:
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.name not in ("__init__.py", "__main__.py")
+    ]
+    assert len(modules) > 50
+    preloaded = ",".join((*_HEAVY, "typer", "rich", "skimage", "safetensors.torch"))
+    command = [sys.executable, "-W", "ignore", "-c", _IMPORT_ALONE, preloaded, ",".join(modules)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr

@@ -1,0 +1,167 @@
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mednext_cli.evaluation.leaderboard import LeaderboardSpec, rank_methods
+from mednext_cli.foundation.errors import DatasetError, SettingsError
+
+GOOD = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.85, "e": 0.75, "f": 0.95}
+
+
+def write(folder, name, scores, header="case,region,dice,hd95_mm", extra=""):
+    """Write a cases.csv from (dice, hd95) by (case, region)."""
+    lines = [header]
+    lines += [
+        f"{case},{region},{dice},{hd95}{extra}" for (case, region), (dice, hd95) in scores.items()
+    ]
+    path = folder / name / "cases.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def scores_of(offset, hd95=5.0, cases=GOOD, regions=("big", "small")):
+    return {
+        (case, region): (round(cases[case] + offset - 0.1 * (region == "small"), 6), hd95)
+        for case, region in product(cases, regions)
+    }
+
+
+def row_of(result, method, region="overall", metric="dice"):
+    key = (metric, region, method)
+    return next(row for row in result.rows if (row.metric, row.region, row.method) == key)
+
+
+@pytest.fixture
+def three(tmp_path):
+    """The first beats the second in every case, the third is the second."""
+    return {
+        "best": write(tmp_path, "best", scores_of(0.0)),
+        "second": write(tmp_path, "second", scores_of(-0.1)),
+        "third": write(tmp_path, "third", scores_of(-0.1)),
+    }
+
+
+def test_ranks_that_can_be_told_by_hand(three, tmp_path):
+    result = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice", "hd95")))
+    best = row_of(result, "best")
+    assert best.mean == pytest.approx(np.mean(list(GOOD.values())) - 0.05)
+    assert (best.rank, best.rank_then_aggregate, best.significance_rank) == (1, 1, 1)
+    assert (best.rank_low, best.rank_high) == (1.0, 1.0)
+    assert best.mean_of_ranks == 1.0
+    for name in ("second", "third"):
+        row = row_of(result, name, "small")
+        assert (row.rank, row.rank_then_aggregate, row.significance_rank) == (2, 2, 2)
+        assert (row.mean_of_ranks, row.wins) == (2.0, 0)
+    # All distances are equal: nobody is better than anybody.
+    assert {row.rank for row in result.rows if row.metric == "hd95_mm"} == {1}
+    assert not any(pair.significant for pair in result.pairs if pair.metric == "hd95_mm")
+
+
+def test_tests_are_those_of_scipy_with_holm_over_all_pairs(three, tmp_path):
+    result = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice",)))
+    pairs = {(one.method, one.other): one for one in result.pairs if one.region == "big"}
+    assert len(pairs) == 6
+    p = stats.wilcoxon([0.1] * 6, alternative="greater", correction=True, method="approx").pvalue
+    found = pairs["best", "second"]
+    assert found.p == pytest.approx(p, rel=1e-6)
+    # Of the six ordered pairs the two between equals are undefined: four p values are corrected.
+    assert found.p_holm == pytest.approx(4 * p, rel=1e-6)
+    assert (found.better_cases, found.worse_cases, found.cases) == (6, 0, 6)
+    assert found.mean_difference == pytest.approx(0.1)
+    assert np.isnan(pairs["second", "third"].p)
+
+
+def test_rank_intervals_show_what_resampling_may_turn_round(tmp_path):
+    first = {case: (value, 1.0) for case, value in {("a", "x"): 0.9, ("b", "x"): 0.1}.items()}
+    second = {case: (value, 1.0) for case, value in {("a", "x"): 0.2, ("b", "x"): 0.6}.items()}
+    tables = {"one": write(tmp_path, "one", first), "two": write(tmp_path, "two", second)}
+    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+    row = row_of(result, "one")
+    assert row.rank == 1
+    assert (row.rank_low, row.rank_high) == (1.0, 2.0)
+
+
+def test_missing_case_is_dropped_for_all_or_scored_as_the_worst(three, tmp_path, caplog):
+    short = scores_of(0.0)
+    del short["a", "big"], short["a", "small"]
+    three["short"] = write(tmp_path, "short", short)
+    dropped = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice",)))
+    assert dropped.cases == ("b", "c", "d", "e", "f")
+    assert {row.cases for row in dropped.rows} == {5}
+    assert row_of(dropped, "short").rank == row_of(dropped, "best").rank == 1
+    worst = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice", "hd95"), "worst"))
+    assert len(worst.cases) == 6
+    assert row_of(worst, "short", "big").mean == pytest.approx((sum(GOOD.values()) - 0.9) / 6)
+    assert row_of(worst, "short").as_worst == 1
+    assert row_of(worst, "short", metric="hd95_mm").mean == 5.0
+
+
+def test_failing_does_not_improve_a_mean_distance(tmp_path):
+    near = {("a", "x"): (0.9, 1.0), ("b", "x"): (0.0, "inf")}
+    far = {("a", "x"): (0.8, 2.0), ("b", "x"): (0.5, 9.0)}
+    tables = {"near": write(tmp_path, "near", near), "far": write(tmp_path, "far", far)}
+    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("hd95",)))
+    assert row_of(result, "near", metric="hd95_mm").mean == pytest.approx((1 + 9) / 2)
+    assert row_of(result, "near", metric="hd95_mm").undefined == 1
+
+
+def test_failed_rows_of_evaluate_count_as_missing(tmp_path):
+    header = "case,region,dice,hd95_mm,status,csv_version"
+    good = {("a", "x"): (0.9, 1.0), ("b", "x"): (0.8, 1.0)}
+    ok = write(tmp_path, "ok", good, header, ",ok,1")
+    bad = write(tmp_path, "bad", {("b", "x"): (0.8, 1.0)}, header, ",ok,1")
+    bad.write_text(bad.read_text() + "a,x,nan,nan,failed,1\n")
+    result = rank_methods(LeaderboardSpec({"ok": ok, "bad": bad}, tmp_path / "out", ("dice",)))
+    assert result.cases == ("b",)
+
+
+def test_files_hold_the_rows(three, tmp_path):
+    result = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice",)))
+    lines = (tmp_path / "out" / "leaderboard.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(result.rows) == 1 + 3 * 3
+    assert lines[1].startswith("dice,big,best,6,")
+    assert len((tmp_path / "out" / "pairwise.csv").read_text().splitlines()) == 1 + 3 * 6
+
+
+@pytest.mark.parametrize(
+    ("header", "extra", "reason"),
+    [
+        ("case,region,hd95_mm,hd100_mm", "", "no column dice"),
+        ("case,region,dice,hd95_mm,csv_version", ",2", "is of version 2, this is 1"),
+        ("region,case,hd95_mm,dice,x", ",y", "not a number"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_named(tmp_path, header, extra, reason):
+    scores = {("a", "x"): (0.5, "many")} if "number" in reason else {("a", "x"): (0.5, 1.0)}
+    path = write(tmp_path, "bad", scores, header, extra)
+    with pytest.raises(DatasetError, match=reason) as caught:
+        rank_methods(LeaderboardSpec({"bad": path}, tmp_path / "out", ("dice",)))
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_row_twice_is_refused(tmp_path):
+    path = write(tmp_path, "bad", {("a", "x"): (0.5, 1.0)})
+    path.write_text(path.read_text() + "a,x,0.6,1.0\n")
+    with pytest.raises(DatasetError, match="line 3 has case a, region x again"):
+        rank_methods(LeaderboardSpec({"bad": path}, tmp_path / "out", ("dice",)))
+
+
+def test_methods_that_share_nothing_are_refused(tmp_path):
+    one = write(tmp_path, "one", {("a", "x"): (0.5, 1.0)})
+    other_case = write(tmp_path, "two", {("b", "x"): (0.5, 1.0)})
+    other_region = write(tmp_path, "three", {("a", "y"): (0.5, 1.0)})
+    with pytest.raises(DatasetError, match="share no case"):
+        rank_methods(LeaderboardSpec({"1": one, "2": other_case}, tmp_path / "out", ("dice",)))
+    with pytest.raises(DatasetError, match="share no region: 1 has x; 3 has y"):
+        rank_methods(LeaderboardSpec({"1": one, "3": other_region}, tmp_path / "out", ("dice",)))
+
+
+def test_settings_without_meaning_are_refused(three, tmp_path):
+    with pytest.raises(SettingsError, match="no methods"):
+        rank_methods(LeaderboardSpec({}, tmp_path))
+    with pytest.raises(SettingsError, match="Known: drop, worst"):
+        rank_methods(LeaderboardSpec(three, tmp_path, missing="skip"))

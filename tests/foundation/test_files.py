@@ -1,0 +1,119 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from mednext_cli.foundation.errors import DatasetError, StorageError
+from mednext_cli.foundation.files import (
+    hash_file,
+    make_folder,
+    read_json,
+    replacing,
+    write_csv,
+    write_json,
+    write_text,
+)
+
+
+def test_replacing_makes_folders_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file.txt"
+    for text in ("old", "new"):
+        write_text(path, text)
+        assert path.read_text() == text
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_temporary_name_keeps_the_suffix_and_is_hidden(tmp_path: Path) -> None:
+    with replacing(tmp_path / "scan.nii.gz") as beside:
+        assert beside.parent == tmp_path
+        assert beside.name.startswith(".")
+        assert beside.name.endswith(".nii.gz")
+        beside.write_text("x")
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+
+    def fail() -> None:
+        with replacing(path) as beside:
+            beside.write_text("half")
+            raise ValueError("broke off")
+
+    with pytest.raises(ValueError, match="broke off"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, "Free some space"), (errno.EROFS, "not read-only"), (errno.EIO, "Check")],
+)
+def test_refusing_disk_is_a_storage_error(tmp_path: Path, number: int, remedy: str) -> None:
+    path = tmp_path / "file.bin"
+    write_text(path, "old")
+
+    def fail() -> None:
+        with replacing(path) as beside:
+            beside.write_text("half")
+            raise OSError(number, "a library's own long text\nover two lines")
+
+    with pytest.raises(StorageError, match=remedy) as caught:
+        fail()
+    assert str(path) in str(caught.value)
+    assert "library" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "old"
+
+
+def test_really_full_device(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+
+    def fill() -> None:
+        with replacing(tmp_path / "file.bin"):
+            full.write_text("x")
+
+    with pytest.raises(StorageError, match=r"no space left.*Free some space"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be written"):
+        make_folder(tmp_path / "file" / "below")
+
+
+def test_json_goes_round(tmp_path: Path) -> None:
+    path = tmp_path / "é.json"
+    write_json(path, {"Größe": [1, 2.5, None]})
+    assert read_json(path) == {"Größe": [1, 2.5, None]}
+    assert "Größe" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b""])
+def test_broken_json(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.json"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"broken\.json is not valid JSON"):
+        read_json(path)
+
+
+def test_json_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "windows.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(path) == {"a": 1}
+
+
+def test_csv(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    write_csv(path, ("a", "b"), [(1, None), ("x, y", 2.5)])
+    assert path.read_text() == 'a,b\n1,\n"x, y",2.5\n'
+
+
+def test_hash(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert hash_file(tmp_path / "abc").startswith("ba7816bf8f01cfea")

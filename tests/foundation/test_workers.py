@@ -1,0 +1,117 @@
+import os
+import signal
+import time
+from functools import partial
+
+import pytest
+
+from mednext_cli.foundation.errors import ScanError
+from mednext_cli.foundation.machine import count_workers, free_memory_bytes, usable_cores
+from mednext_cli.foundation.workers import Outcome, run_over
+
+ITEMS = list(range(5))
+
+
+def _square(item: int) -> int:
+    return item * item
+
+
+def _refuse_two(item: int) -> int:
+    if item == 2:
+        raise ScanError(f"{item} is damaged", "Copy it again.")
+    return item
+
+
+def _out_of_memory(item: int) -> int:
+    if item == 1:
+        raise MemoryError
+    return item
+
+
+def _die(how: int, item: int) -> int:
+    """Item 3 takes its process along: by a signal, or by leaving (0)."""
+    if item == 3:
+        if how:
+            os.kill(os.getpid(), how)
+        os._exit(17)
+    return item
+
+
+def _bug(item: int) -> int:
+    if item == 0:
+        raise ZeroDivisionError("ours")
+    time.sleep(0.05)
+    return item
+
+
+def _threads(item: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
+def _run(work: object, workers: int) -> dict[str, Outcome[int]]:
+    outcomes = run_over(work, ITEMS, str, workers, "testing")  # type: ignore[arg-type]
+    return {outcome.name: outcome for outcome in outcomes}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_item_is_done(workers: int) -> None:
+    outcomes = _run(_square, workers)
+    assert {name: one.value for name, one in outcomes.items()} == {
+        str(item): item * item for item in ITEMS
+    }
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_users_error_in_one_item_leaves_the_others(workers: int) -> None:
+    outcomes = _run(_refuse_two, workers)
+    assert outcomes["2"].error == "2 is damaged. Copy it again."
+    assert [name for name, one in outcomes.items() if one.error is None] == ["0", "1", "3", "4"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_lack_of_memory_is_explained(workers: int) -> None:
+    outcomes = _run(_out_of_memory, workers)
+    assert "not enough memory" in (outcomes["1"].error or "")
+    assert sum(one.error is None for one in outcomes.values()) == 4
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [(signal.SIGKILL, "killed, most likely for its memory"), (0, "died with exit code 17"),
+     (signal.SIGSEGV, "died with exit code")],
+)  # fmt: skip
+def test_dead_worker_is_named_and_the_others_are_done(how: int, says: str) -> None:
+    outcomes = _run(partial(_die, how), 2)
+    assert says in (outcomes["3"].error or "")
+    assert sorted(name for name, one in outcomes.items() if one.error is None) == list("0124")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_our_bug_ends_the_run(workers: int) -> None:
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        _run(_bug, workers)
+
+
+def test_leaving_early_stops_the_workers() -> None:
+    outcomes = run_over(_square, ITEMS, str, 1, "testing")
+    next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+
+
+def test_nothing_to_do() -> None:
+    assert list(run_over(_square, [], str, 2, "testing")) == []
+
+
+def test_workers_use_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (outcome,) = run_over(_threads, [0], str, 1, "testing")
+    assert outcome.value == "1"
+
+
+def test_number_of_workers() -> None:
+    assert count_workers(3, 1, items=10) == 3
+    assert count_workers(3, 1, items=2) == 2
+    assert count_workers(0, 1, items=2) == 0
+    assert count_workers(None, 1, items=1) == 1
+    assert count_workers(None, 1, items=10_000) == usable_cores()
+    assert count_workers(None, free_memory_bytes(), items=10) == 1
