@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import typer
 
@@ -65,17 +65,24 @@ def _section(name: str, work: Callable[..., Any]) -> str:
 def _row(parameter: inspect.Parameter) -> tuple[str, str, str]:
     """How the parameter is written, its default and its help."""
     kind, info = _annotation(parameter)
-    argument = parameter.default is inspect.Parameter.empty and "Option" not in type(info).__name__
-    flags = [text for text in info.param_decls or () if text.startswith("-")]
-    if argument or "Argument" in type(info).__name__:
+    if "Argument" in type(info).__name__:
         call = info.metavar or parameter.name.upper()
     else:
-        option = " ".join(flags) or f"--{parameter.name.replace('_', '-')}"
-        if kind is bool and not flags:
+        option = ", ".join(_flags(parameter, info))
+        boolean = bool in (kind, *get_args(kind))
+        if boolean and parameter.default is not False and "/" not in option:
             option = f"{option}/--no-{option[2:]}"
-        call = option if kind is bool else f"{option} {info.metavar or _metavar(kind)}"
+        call = option if boolean else f"{option} {info.metavar or _metavar(kind)}"
     text = " ".join((info.help or "").split())
     return call.replace("|", "\\|"), _default(parameter, info), text.replace("|", "\\|")
+
+
+def _flags(parameter: inspect.Parameter, info: Any) -> list[str]:  # noqa: ANN401
+    """How an option is written; Typer keeps the first spelling of Annotated ones as default."""
+    written = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]
+    return [one for one in written if one.startswith("-")] or [
+        f"--{parameter.name.replace('_', '-')}"
+    ]
 
 
 def _annotation(parameter: inspect.Parameter) -> tuple[Any, Any]:
@@ -84,8 +91,10 @@ def _annotation(parameter: inspect.Parameter) -> tuple[Any, Any]:
 
 
 def _metavar(kind: Any) -> str:  # noqa: ANN401 - any annotation
+    if get_origin(kind) is Literal:
+        return "|".join(map(str, get_args(kind)))
     names = {int: "NUMBER", float: "NUMBER", Path: "PATH", str: "TEXT"}
-    inner = [one for one in (kind, *get_args(kind), *map(get_args, get_args(kind))) if one in names]
+    inner = [one for one in (kind, *get_args(kind)) if one in names]
     return names[inner[0]] if inner else "TEXT"
 
 

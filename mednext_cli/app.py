@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from mednext_cli import __version__
-from mednext_cli.foundation.errors import FailedCases, MednextError, PluginError
+from mednext_cli.foundation.errors import MednextError, PluginError
 from mednext_cli.foundation.plugins import Plugin, find_plugins
 from mednext_cli.foundation.progress import set_verbosity
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except MednextError as error:
-        _report(error)
+        _say(str(error))
         return error.exit_code
     except typer.TyperException as error:
         if text := " ".join(error.format_message().split()):  # empty: the help was shown instead
@@ -113,13 +113,6 @@ def _options_of_mednext(
 def _command_of(arguments: Sequence[str]) -> str:
     called = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     return f"{called} " if called in find_plugins("commands") else ""
-
-
-def _report(error: MednextError) -> None:
-    if isinstance(error, FailedCases):
-        for case, reason in error.reasons.items():
-            typer.echo(f"  {case}: {reason}", err=True)
-    _say(str(error))
 
 
 def _say(text: str) -> None:

@@ -67,7 +67,7 @@ class CachedCase:
     @property
     def geometry(self) -> dict[str, Any]:
         """The way back to the scan's own grid, as JSON."""
-        return self._attribute(schema.GEOMETRY)
+        return dict(self._attribute(schema.GEOMETRY))
 
     @property
     def image_paths(self) -> list[str]:
@@ -191,7 +191,8 @@ def open_case_file(path: Path) -> h5py.File:
         CacheError: missing, damaged, or of another version.
     """
     try:
-        file = h5py.File(path, "r")
+        # Files are replaced, never changed: no lock is needed, and network disks often have none.
+        file = h5py.File(path, "r", locking=False)
     except FileNotFoundError as error:
         raise CacheError(f"{path} does not exist", "Run mednext preprocess again.") from error
     except OSError as error:

@@ -13,7 +13,9 @@ def doctor(quiet: Quiet = False, verbose: Verbose = False) -> None:
     from mednext_cli.scaling.doctor import examine
 
     findings = examine()
-    print_table(("what", "found", "status"), [(one.what, one.found, one.status) for one in findings])
+    print_table(
+        ("what", "found", "status"), [(one.what, one.found, one.status) for one in findings]
+    )
     failed = [one.what for one in findings if one.status == "failed"]
     if failed:
         raise MednextError(

@@ -62,6 +62,7 @@ def preprocess(
         ("regions", ", ".join(plan.regions)),
     ]
     print_table(("what", "value"), rows)
+    result.raise_failed()
 
 
 def _describe(normalisation: object) -> str:

@@ -43,9 +43,24 @@ def scale_report(
     Example: mednext scale-report --models S,B --kernels 3,5 --patch 128 --out scaling
     """
     from mednext_cli.scaling.report import report_scaling
-    from mednext_cli.scaling.specification import parse_spec
+    from mednext_cli.scaling.specification import (
+        ScaleSpec,
+        parse_list,
+        parse_patch,
+        parse_whole_numbers,
+    )
 
-    result = report_scaling(parse_spec(models, kernels, patch, batch, measure, device, out))
+    result = report_scaling(
+        ScaleSpec(
+            models=parse_list(models),
+            kernels=parse_whole_numbers(kernels, "--kernels"),
+            patch_voxels=parse_patch(patch),
+            batch_size=batch,
+            measure=measure,
+            device=device,
+            out=out,
+        )
+    )
     rows = [
         (
             f"{row.model} k{row.kernel}",

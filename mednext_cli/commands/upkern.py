@@ -16,7 +16,9 @@ def upkern(
     to: Annotated[str, typer.Option("--to", metavar="KERNEL", help="k5 or k7, say.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="File.", show_default="beside the source: NAME_upkern_k5.pt"),
+        typer.Option(
+            "--out", "-o", help="File.", show_default="beside the source: NAME_upkern_k5.pt"
+        ),
     ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,

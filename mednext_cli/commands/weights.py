@@ -15,7 +15,9 @@ app = typer.Typer(no_args_is_help=True, help="Import and export weights of the p
 def import_weights(
     official: Annotated[
         Path,
-        typer.Argument(help="State dict of the published MedNeXt: .pth, .model, .safetensors, .npz."),
+        typer.Argument(
+            help="State dict of the published MedNeXt: .pth, .model, .safetensors, .npz."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
     size: Annotated[

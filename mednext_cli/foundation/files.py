@@ -42,12 +42,17 @@ def make_folder(path: Path) -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a name beside `path` to write to; on success it is synced and takes its place.
 
     The temporary name keeps the suffix of `path` (libraries choose formats by it) and starts with
     a dot, so that no reader takes it for a result. Whatever happens, `path` is the old file or the
     new one.
+
+    Args:
+        path: the file.
+        sync: wait until the disk has it. Without, a power cut may leave an empty file; for what
+            is cheap to make again.
 
     Raises:
         StorageError: the disk is full, read-only or forbidden.
@@ -56,16 +61,22 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{os.getpid()}-{os.urandom(3).hex()}.{path.name}")
     try:
         yield beside
-        with beside.open("rb") as stream:
-            os.fsync(stream.fileno())
+        if sync:
+            _sync_file(beside)
         beside.replace(path)
-        _sync_folder(path.parent)
+        if sync:
+            _sync_folder(path.parent)
     except OSError as error:
         if isinstance(error, StorageError) or error.errno is None:
             raise
         raise storage_error(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

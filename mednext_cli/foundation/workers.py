@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -32,7 +32,7 @@ def run_over(
     name: Callable[[Item], str],
     workers: int,
     description: str,
-) -> Iterator[Outcome[Value]]:
+) -> Generator[Outcome[Value], None, None]:
     """Do `work` for every item and yield outcomes as they come, with progress.
 
     A user's error in one item becomes the outcome's `error`; so does a worker that dies (killed

@@ -5,6 +5,9 @@ Source: arXiv 2303.09975, section 2.1; arithmetic as in the published code. Tens
 format. How an operation is run (`cpu`) is the layers' own business and changes no result.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,8 +17,19 @@ from mednext_cli.networks.architecture import Architecture
 
 _EPSILON = 1e-5
 _GRN_EPSILON = 1e-6
-CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
+class PointwiseConvolution(nn.Conv3d):
+    """1x1x1 convolution."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, D, H, W) to (B, out_channels, D, H, W)."""
+        if cpu.is_arranged(x):
+            return cpu.pointwise(x, self.weight, self.bias)
+        return super().forward(x)
 
 
 class DepthwiseConvolution(nn.Conv3d):
@@ -79,6 +93,14 @@ class GlobalResponseNorm(nn.Module):
         return x * (1 + self.gamma * relative).to(x.dtype) + self.beta.to(x.dtype)
 
 
+POINTWISE: dict[int, Callable[[int, int], nn.Module]] = {
+    2: partial(nn.Conv2d, kernel_size=1),
+    3: PointwiseConvolution,
+}
+_STRIDED = {2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
 class MedNeXtBlock(nn.Module):
     """Depthwise convolution, norm, 1x1x1 expansion, GELU, (GRN,) 1x1x1 compression, residual.
 
@@ -102,12 +124,12 @@ class MedNeXtBlock(nn.Module):
     ) -> None:
         super().__init__()
         dimensions, inner = architecture.dimensions, expansion * channels
-        convolution = CONVOLUTION[dimensions]
+        pointwise = POINTWISE[dimensions]
         self.depthwise = self._depthwise(dimensions, channels, kernel)
         self.norm = (SpatialNorm if architecture.norm == "group" else ChannelNorm)(channels)
-        self.expand = convolution(channels, inner, 1)
+        self.expand = pointwise(channels, inner)
         self.grn = GlobalResponseNorm(inner, dimensions) if grn else nn.Identity()
-        self.compress = convolution(inner, out_channels, 1)
+        self.compress = pointwise(inner, out_channels)
         self.shortcut = self._shortcut(architecture, channels, out_channels)
 
     def _depthwise(self, dimensions: int, channels: int, kernel: int, stride: int = 1) -> nn.Module:
@@ -143,7 +165,7 @@ class DownBlock(MedNeXtBlock):
     ) -> nn.Module | None:
         if not architecture.residual_resampling:
             return None
-        return CONVOLUTION[architecture.dimensions](channels, out_channels, 1, stride=2)
+        return _STRIDED[architecture.dimensions](channels, out_channels, 1, stride=2)
 
 
 class UpBlock(MedNeXtBlock):
@@ -163,7 +185,7 @@ class UpBlock(MedNeXtBlock):
     ) -> nn.Module | None:
         if not architecture.residual_resampling:
             return None
-        return TRANSPOSED[architecture.dimensions](channels, out_channels, 1, stride=2)
+        return _TRANSPOSED[architecture.dimensions](channels, out_channels, 1, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, n, ...) to (B, out_channels, 2n, ...)."""

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -139,7 +140,9 @@ def load_tensors(path: Path) -> Any:  # noqa: ANN401 - whatever somebody saved
             code of whoever made it).
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of foreign pickles, which are refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist", "Check the path.") from error
     except OSError as error:

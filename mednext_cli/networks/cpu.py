@@ -15,6 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+_ONEDNN_BATCH = 16  # from here on PyTorch leaves 1x1 convolutions to oneDNN whatever else
 _WINDOW = 3  # oneDNN has fast two-dimensional depthwise weight gradients up to this kernel
 
 
@@ -40,6 +41,19 @@ def channels_last(x: Tensor) -> Tensor:
 
 def _memory_format(x: Tensor) -> torch.memory_format:
     return torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """1x1x1 convolution of (B, C, D, H, W); the result's channels are last in memory.
+
+    As a two-dimensional one over all planes. PyTorch runs three-dimensional ones without oneDNN,
+    and forgets the memory format, where there is one thread or the features are small.
+    """
+    if len(x) * x.shape[2] < _ONEDNN_BATCH:
+        rows = F.linear(x.movedim(1, -1), weight.flatten(1), bias)
+        return rows.movedim(-1, 1)
+    planes = F.conv2d(_planes(x), weight.squeeze(-1), bias)
+    return planes.reshape(len(x), -1, *planes.shape[1:]).movedim(1, 2)
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:

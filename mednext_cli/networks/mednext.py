@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks import cpu
 from mednext_cli.networks.architecture import DIVISOR, LEVELS, Architecture
-from mednext_cli.networks.blocks import CONVOLUTION, DownBlock, MedNeXtBlock, UpBlock
+from mednext_cli.networks.blocks import POINTWISE, DownBlock, MedNeXtBlock, UpBlock
 
 
 class EncoderLevel(nn.Module):
@@ -51,14 +51,14 @@ class MedNeXt(nn.Module):
         self.architecture = architecture
         self.checkpointing = False
         widths = [architecture.base_channels * 2**level for level in range(LEVELS + 1)]
-        convolution = CONVOLUTION[architecture.dimensions]
-        self.stem = convolution(architecture.in_channels, widths[0], 1)
+        pointwise = POINTWISE[architecture.dimensions]
+        self.stem = pointwise(architecture.in_channels, widths[0])
         self.encoder = nn.ModuleList(self._encoder_level(level, widths) for level in range(LEVELS))
         self.bottleneck = nn.ModuleList(self._blocks(LEVELS, widths[LEVELS]))
         self.decoder = nn.ModuleList(self._decoder_level(level, widths) for level in range(LEVELS))
         heads = LEVELS + 1 if architecture.deep_supervision else 1
         self.heads = nn.ModuleList(
-            convolution(widths[level], architecture.out_channels, 1) for level in range(heads)
+            pointwise(widths[level], architecture.out_channels) for level in range(heads)
         )
 
     def _blocks(self, stage: int, width: int) -> Iterable[MedNeXtBlock]:

@@ -7,6 +7,7 @@ shape, not from its name.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,13 @@ from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.architecture import Architecture, check_kernel
-from mednext_cli.networks.checkpoint import Checkpoint, build_plain, check_fit
+from mednext_cli.networks.checkpoint import (
+    Checkpoint,
+    build_plain,
+    check_fit,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 _MODES = {4: "bilinear", 5: "trilinear"}  # (out, in / groups, spatial...)
 
@@ -114,6 +121,35 @@ def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]
         metadata={**checkpoint.metadata, "upkern_from": list(source.kernels)},
     )
     return enlarged, steps
+
+
+def enlarge_file(source: Path, kernel: str, out: Path | None) -> tuple[Path, list[Step]]:
+    """Enlarge the kernels of a checkpoint file.
+
+    Args:
+        source: the trained checkpoint.
+        kernel: ``k5`` or ``5``.
+        out: the result; None puts it beside the source, ``NAME_upkern_k5.pt``.
+
+    Returns:
+        The file written, and what was done to each tensor.
+
+    Raises:
+        CheckpointError: see `enlarge`; or source and result are the same file.
+        SettingsError: there is no such kernel.
+    """
+    size = parse_kernel(kernel)
+    target = out or source.with_name(f"{source.stem}_upkern_k{size}{source.suffix}")
+    if target.resolve() == source.resolve():
+        raise CheckpointError(f"{target} is the checkpoint to read", "Give another --out.")
+    try:
+        enlarged, steps = enlarge(load_checkpoint(source), size)
+    except CheckpointError as error:
+        named = str(source) in error.message
+        message = error.message if named else f"{source}: {error.message}"
+        raise CheckpointError(message, error.remedy) from error
+    save_checkpoint(target, enlarged)
+    return target, steps
 
 
 def _check_larger(source: Architecture, kernel: int) -> None:

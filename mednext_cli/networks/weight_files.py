@@ -10,7 +10,7 @@ from torch import Tensor
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import replacing
 from mednext_cli.networks.architecture import Norm
-from mednext_cli.networks.checkpoint import Checkpoint, load_tensors
+from mednext_cli.networks.checkpoint import Checkpoint, load_tensors, save_checkpoint
 from mednext_cli.networks.official import from_official, infer_architecture, to_official
 from mednext_cli.networks.variants import VARIANTS, size_of
 
@@ -115,6 +115,28 @@ def import_official(
         kernels = " and ".join(str(one) for one in sorted(set(architecture.kernels)))
         raise CheckpointError(f"{path} has kernel {kernels}, not {kernel}", "Leave out --kernel.")
     return Checkpoint(architecture, state_dict, metadata={"imported_from": path.name})
+
+
+def import_file(
+    path: Path,
+    out: Path,
+    size: str | None = None,
+    kernel: int | None = None,
+    norm: str = "group",
+    residual: bool | None = None,
+) -> Checkpoint:
+    """Write what `import_official` makes of `path` as a checkpoint.
+
+    Raises:
+        CheckpointError: see `import_official`.
+        SettingsError: there is no such size or norm.
+        StorageError: the disk is full, read-only or forbidden.
+    """
+    if norm not in ("group", "layer"):
+        raise SettingsError(f"unknown norm {norm!r}", "Give group or layer.")
+    checkpoint = import_official(path, size, kernel, norm, residual)  # type: ignore[arg-type]
+    save_checkpoint(out, checkpoint)
+    return checkpoint
 
 
 def export_official(path: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
 from mednext_cli.preprocessing.source import SourceCase, read_case, read_channels
-from mednext_cli.volumes.crop import Box, box_of, nonzero_mask, slices_of
-from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score
+from mednext_cli.volumes.crop import Box, box_of, fill_holes, nonzero_mask, slices_of
+from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score, rescale
 from mednext_cli.volumes.resample import resample_image, resample_labels, resampled_shape
 from mednext_cli.volumes.volume import Grid, Shape, Spacing
 
@@ -93,8 +93,8 @@ def prepare_image(
     """
     if len(channels) != len(plan.channels):
         raise ScanError(
-            f"{channels[0].path if channels else 'a case'} has {len(channels)} channels, the network "
-            f"was trained on {len(plan.channels)} ({', '.join(plan.channels)})",
+            f"{channels[0].path if channels else 'a case'} has {len(channels)} channels, the "
+            f"network was trained on {len(plan.channels)} ({', '.join(plan.channels)})",
             "Give one file a channel.",
         )
     prepared = _prepare(read_channels(channels), plan)
@@ -118,12 +118,10 @@ def _prepare(source: SourceCase, plan: Plan) -> PreparedCase:
     spacing = source.spacing_mm
     shape = resampled_shape(cropped.shape[1:], spacing, plan.spacing_mm)
     image = resample_image(cropped, shape, spacing, plan.spacing_mm)
-    masked = any(channel.use_nonzero_mask for channel in plan.normalisation)
-    inside = (
-        resample_labels(mask[place].astype(np.uint8), shape, spacing, plan.spacing_mm) > 0
-        if masked
-        else None
-    )
+    inside = None
+    if any(channel.use_nonzero_mask for channel in plan.normalisation):
+        filled = fill_holes(mask)[place].astype(np.uint8)
+        inside = resample_labels(filled, shape, spacing, plan.spacing_mm) > 0
     for index, settings in enumerate(plan.normalisation):
         image[index] = normalise(image[index], settings, inside)
     label = None
@@ -146,8 +144,7 @@ def normalise(
     if settings.scheme == "z_score":
         return normalise_z_score(channel, inside if settings.use_nonzero_mask else None)
     if settings.scheme == "rescale":
-        low, high = channel.min(), channel.max()
-        return ((channel - low) / max(high - low, np.float32(1e-8))).astype(np.float32)
+        return rescale(channel)
     return channel
 
 

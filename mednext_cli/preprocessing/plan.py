@@ -20,6 +20,9 @@ _MUCH_CROPPED = 3 / 4  # below, statistics are taken inside the non-zero voxels 
 _BATCH_DICE_RATIO = 4  # median scan over patch, voxels: where nnU-Net v1 makes a lowres stage
 
 
+_MOST_LABELS = 256  # class indices are stored in a byte
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +53,9 @@ class Plan(_Frozen):
         patch_voxels: default patch.
         batch_size: default batch.
         normalisation: one entry a channel.
-        labels: value by name; regions: values by name; the rest as in `LabelSet`.
+        labels: label value by name, without background.
+        regions: label values by region name; `ignore`, `region_training`, `region_values` and
+            `tolerance_mm` as in `LabelSet`.
         batch_dice: whether the Dice loss pools the batch.
     """
 
@@ -112,8 +117,14 @@ def plan_dataset(
         spacing_mm: target (D, H, W); None takes the median.
 
     Raises:
-        DatasetError: a CT dataset without any foreground to take statistics from.
+        DatasetError: a CT dataset without any foreground to take statistics from, or more than 255
+            labels.
     """
+    if len(dataset.labels.values) > _MOST_LABELS:
+        raise DatasetError(
+            f"{dataset.name} has {len(dataset.labels.values) - 1} labels, 255 can be trained on",
+            "Merge some, or split the dataset.",
+        )
     target = spacing_mm or fingerprint.median_spacing_mm
     shapes = [resampled_shape(case.cropped_shape, case.spacing_mm, target) for case in cases]
     median = np.median(shapes, axis=0)

@@ -10,7 +10,7 @@ from mednext_cli.preprocessing.apply import SourceGeometry
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.volumes.crop import slices_of
 from mednext_cli.volumes.orientation import from_canonical
-from mednext_cli.volumes.resample import resample_scores
+from mednext_cli.volumes.resample import resample_probabilities
 
 _REGION_THRESHOLD = 0.5
 
@@ -59,7 +59,9 @@ def _resampled(
     scores: NDArray[np.floating[Any]], geometry: SourceGeometry, plan: Plan
 ) -> Iterator[NDArray[np.float32]]:
     for one in scores:
-        yield resample_scores(one, geometry.cropped_shape, plan.spacing_mm, geometry.spacing_mm)
+        yield resample_probabilities(
+            one, geometry.cropped_shape, plan.spacing_mm, geometry.spacing_mm
+        )
 
 
 def _label_type(plan: Plan) -> type[np.unsignedinteger[Any]]:
@@ -67,7 +69,7 @@ def _label_type(plan: Plan) -> type[np.unsignedinteger[Any]]:
 
 
 def _classes(resampled: Iterator[NDArray[np.float32]], plan: Plan) -> NDArray[Any]:
-    best = next(resampled).copy()
+    best = next(resampled)
     labels = np.zeros(best.shape, dtype=_label_type(plan))
     for value, one in zip(plan.class_values[1:], resampled, strict=True):
         labels[one > best] = value

@@ -1,39 +1,37 @@
 """A whole dataset: fingerprint, plan, and every case into the cache; what is done is not redone."""
 
 import logging
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeVar, cast
 
 from mednext_cli.cache import schema
-from mednext_cli.cache.reader import check_description, open_case_file
-from mednext_cli.cache.writer import CaseRecord, write_case, write_description, write_index
+from mednext_cli.cache.reader import check_description
+from mednext_cli.cache.writer import write_description, write_index
 from mednext_cli.datasets.dataset import Case, Dataset
 from mednext_cli.datasets.registry import read_dataset
-from mednext_cli.foundation.errors import CacheError, DatasetError, FailedCases, ScanError
+from mednext_cli.foundation.errors import CacheError, DatasetError, FailedCases, StorageError
 from mednext_cli.foundation.files import make_folder, read_json
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import run_over
-from mednext_cli.preprocessing.apply import prepare_case
 from mednext_cli.preprocessing.fingerprint import Fingerprint, summarise
-from mednext_cli.preprocessing.foreground import sample_foreground
 from mednext_cli.preprocessing.plan import Plan, plan_dataset
-from mednext_cli.preprocessing.stamps import content_key, contents
+from mednext_cli.preprocessing.stamps import content_key
+from mednext_cli.preprocessing.store import StoredType, StoreTask, is_stored, store_case
 from mednext_cli.preprocessing.survey import (
     SurveyedCase,
     bytes_to_prepare,
     bytes_to_survey,
+    recall_case,
     survey_case,
 )
 from mednext_cli.volumes.resample import resampled_shape
 
-StoredType = Literal["float16", "float32"]
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
 
 
@@ -64,192 +62,216 @@ class PreprocessSpec:
 
 @dataclass(frozen=True)
 class PreprocessResult:
-    """Where the cache is, its plan, and how many cases were made or left as they were."""
+    """Where the cache is, its plan, and how many cases were made or left as they were.
+
+    `failed` says why not, by case id; the others are done.
+    """
 
     folder: Path
     plan: Plan
     made: int
     kept: int
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    def raise_failed(self) -> None:
+        """Raise `FailedCases` where some cases could not be used."""
+        if self.failed:
+            raise FailedCases(
+                self.failed,
+                self.made + self.kept + len(self.failed),
+                "The others are done; put these right and run the same command again.",
+            )
 
 
 def preprocess(spec: PreprocessSpec) -> PreprocessResult:
-    """Bring a raw folder into the cache.
+    """Bring the labelled cases of a raw folder into the cache.
 
     Raises:
-        PluginError: unknown layout. DatasetError: not a folder of that layout, or no case to use.
+        PluginError: unknown layout. DatasetError: not a folder of that layout.
         CacheError: the cache folder is of another version. StorageError: the disk refuses.
-        FailedCases: some cases could not be used; the others are done.
+        FailedCases: no case could be used.
+        KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
     """
     dataset = read_dataset(spec.raw, spec.layout)
     folder = spec.cache / dataset.name
-    if not dataset.labelled:
-        raise DatasetError(f"{spec.raw} has no labelled case", "Check the folder and the layout.")
-    _begin(folder, spec)
+    _check(dataset, folder, spec)
     failed: dict[str, str] = {}
     surveyed = _survey(dataset, folder, spec, failed)
-    if not surveyed:
-        raise FailedCases(failed, len(dataset.labelled), "No case can be used.")
-    cases = [one.fingerprint for one in surveyed.values()]
-    fingerprint = summarise(cases)
-    plan = plan_dataset(dataset, cases, fingerprint, spec.spacing_mm)
+    fingerprint = summarise([one.fingerprint for one in surveyed.values()])
+    plan = plan_dataset(
+        dataset, [one.fingerprint for one in surveyed.values()], fingerprint, spec.spacing_mm
+    )
     if spec.dry_run:
-        _fail_if_any(failed, len(dataset.labelled))
-        return PreprocessResult(folder, plan, 0, 0)
-    keys = {
-        case_id: content_key(
-            contents(one.stamps), plan.model_dump(mode="json"), spec.stored_type, schema.VERSION
-        )
-        for case_id, one in surveyed.items()
-    }
-    todo = [
-        case
+        return PreprocessResult(folder, plan, 0, 0, failed)
+    tasks = [
+        StoreTask(case, _key(surveyed[case.id], plan, spec))
         for case in dataset.labelled
-        if case.id in surveyed and not _is_done(folder, case.id, keys[case.id])
+        if case.id in surveyed
     ]
-    _prepare(todo, plan, keys, folder, spec, surveyed, failed)
-    good = {case_id: one for case_id, one in surveyed.items() if case_id not in failed}
-    _finish(folder, spec, plan, fingerprint, good)
-    _fail_if_any(failed, len(dataset.labelled))
-    made = sum(case.id in good for case in todo)
-    return PreprocessResult(folder, plan, made, len(good) - made)
+    stored = {task.case.id for task in tasks if not spec.force and is_stored(folder, task)}
+    todo = [task for task in tasks if task.case.id not in stored]
+    kept = len(stored)
+    describe = partial(_describe, folder, spec, plan, fingerprint, surveyed)
+    _drop_strangers(folder, dataset)
+    if todo:  # whoever reads the cache meanwhile, or after a crash, finds no case of an older plan
+        describe(stored)
+    try:
+        for case_id in _store(todo, plan, folder, spec, surveyed, failed):
+            stored.add(case_id)
+    finally:
+        describe(stored)
+    return PreprocessResult(folder, plan, len(stored) - kept, kept, dict(sorted(failed.items())))
 
 
-def _begin(folder: Path, spec: PreprocessSpec) -> None:
-    """Make the folder; refuse one of another version unless it is to be made anew."""
+def _check(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> None:
+    """Refuse what cannot be done before anything is read or written."""
+    if not dataset.labelled:
+        raise DatasetError(f"{spec.raw} has no labelled case", "Check the folder and the layout.")
+    if any(
+        schema.case_file(folder, case.id) == schema.index_file(folder) for case in dataset.cases
+    ):
+        raise DatasetError(f"{spec.raw} has a case named index", "Rename it.")
     path = schema.description_file(folder)
     if path.is_file() and not spec.force:
         try:
             check_description(path, read_json(path))
-        except DatasetError as error:
+        except (DatasetError, CacheError) as error:
             raise CacheError(error.message, "Add --force to make the cache anew.") from error
-    if spec.force and path.is_file() and not spec.dry_run:
-        shutil.rmtree(folder)
     if not spec.dry_run:
         make_folder(folder)
-
-
-def _survey(
-    dataset: Dataset, folder: Path, spec: PreprocessSpec, failed: dict[str, str]
-) -> dict[str, SurveyedCase]:
-    """Check every labelled case and take its fingerprint, or read the one taken before."""
-    cases = dataset.labelled
-    workers = count_workers(spec.workers, bytes_to_survey(cases), len(cases))
-    work = partial(
-        survey_case, labels=dataset.labels, folder=folder, keep=not spec.dry_run, anew=spec.force
-    )
-    found: dict[str, SurveyedCase] = {}
-    for outcome in run_over(work, cases, _case_id, workers, "checking"):
-        if outcome.value is None:
-            failed[outcome.name] = outcome.error or "failed"
-            continue
-        found[outcome.name] = outcome.value
-        if not outcome.value.fingerprint.has_foreground:
-            logger.warning("%s: the label map is empty; the case is kept", outcome.name)
-    return dict(sorted(found.items()))
 
 
 def _case_id(case: Case) -> str:
     return case.id
 
 
-def _is_done(folder: Path, case_id: str, key: str) -> bool:
-    try:
-        with open_case_file(schema.case_file(folder, case_id)) as file:
-            return bool(file.attrs[schema.KEY] == key)
-    except (CacheError, KeyError):
-        return False
+def _survey(
+    dataset: Dataset, folder: Path, spec: PreprocessSpec, failed: dict[str, str]
+) -> dict[str, SurveyedCase]:
+    """Check every labelled case and take its fingerprint, or recall the one taken before."""
+    found: dict[str, SurveyedCase] = {}
+    if not spec.force:
+        recalled = {case.id: recall_case(case, dataset.labels, folder) for case in dataset.labelled}
+        found = {case_id: one for case_id, one in recalled.items() if one is not None}
+    cases = [case for case in dataset.labelled if case.id not in found]
+    work = partial(
+        survey_case, labels=dataset.labels, folder=folder, keep=not spec.dry_run, anew=spec.force
+    )
+    workers = _count_workers(spec, partial(bytes_to_survey, cases), len(cases))
+    for case_id, value in _run(work, cases, _case_id, workers, "checking", failed):
+        found[case_id] = value
+    if not found:
+        raise FailedCases(failed, len(dataset.labelled), "No case can be used.")
+    for case_id, one in sorted(found.items()):
+        if not one.fingerprint.foreground_voxels:
+            logger.warning("%s: the label map is empty; the case is kept", case_id)
+    return dict(sorted(found.items()))
 
 
-def _prepare(
-    todo: Sequence[Case],
+def _key(surveyed: SurveyedCase, plan: Plan, spec: PreprocessSpec) -> str:
+    """Hash of all that decides what is in the case's file."""
+    return content_key(
+        schema.VERSION,
+        surveyed.content,
+        plan.spacing_mm,
+        [channel.model_dump(mode="json") for channel in plan.normalisation],
+        plan.label_set.values,
+        plan.ignore,
+        spec.stored_type,
+    )
+
+
+def _task_id(task: StoreTask) -> str:
+    return task.case.id
+
+
+def _store(
+    todo: Sequence[StoreTask],
     plan: Plan,
-    keys: dict[str, str],
     folder: Path,
     spec: PreprocessSpec,
-    surveyed: dict[str, SurveyedCase],
+    surveyed: Mapping[str, SurveyedCase],
     failed: dict[str, str],
-) -> None:
-    """Prepare and write the cases that are missing or changed."""
-    fingerprints = [surveyed[case.id].fingerprint for case in todo]
-    workers = count_workers(spec.workers, bytes_to_prepare(fingerprints, plan), len(todo))
-    work = partial(store_case, plan=plan, keys=keys, folder=folder, stored_type=spec.stored_type)
-    for outcome in run_over(work, todo, _case_id, workers, "preparing"):
-        if outcome.error is not None:
-            failed[outcome.name] = outcome.error
+) -> Iterator[str]:
+    """Prepare and write cases; yields the ids of those that are done."""
+    fingerprints = [surveyed[task.case.id].fingerprint for task in todo]
+    workers = _count_workers(spec, partial(bytes_to_prepare, fingerprints, plan), len(todo))
+    work = partial(store_case, plan=plan, folder=folder, stored_type=spec.stored_type)
+    for case_id, _ in _run(work, todo, _task_id, workers, "preparing", failed):
+        yield case_id
 
 
-def store_case(
-    case: Case, plan: Plan, keys: dict[str, str], folder: Path, stored_type: StoredType
-) -> None:
-    """Prepare one case and write its file.
-
-    Raises:
-        ScanError: the case cannot be used. StorageError: the disk refuses.
-    """
-    prepared = prepare_case(case, plan)
-    _check_range(case, prepared.image, stored_type)
-    label = prepared.label
-    ignored = len(plan.class_values) if plan.ignore is not None else None
-    record = CaseRecord(
-        case_id=case.id,
-        key=keys[case.id],
-        image=prepared.image.astype(np.dtype(stored_type)),
-        label=label,
-        foreground={} if label is None else sample_foreground(label, ignored),
-        geometry=prepared.geometry.to_json(),
-        sources={
-            "images": [str(channel.path.absolute()) for channel in case.channels],
-            "label": str(case.label.absolute()) if case.label else None,
-        },
-    )
-    write_case(folder, record)
+def _count_workers(spec: PreprocessSpec, bytes_needed: Callable[[], int], items: int) -> int:
+    return count_workers(spec.workers, bytes_needed() if spec.workers is None else 0, items)
 
 
-def _check_range(case: Case, image: NDArray[np.float32], stored_type: StoredType) -> None:
-    limit = float(np.finfo(stored_type).max)
-    if float(np.abs(image).max()) > limit:
-        raise ScanError(
-            f"{case.channels[0].path} has intensities above {limit:g}, too large for {stored_type}",
-            "Add --dtype float32.",
-        )
+def _run(
+    work: Callable[[Item], Value],
+    items: Sequence[Item],
+    name: Callable[[Item], str],
+    workers: int,
+    description: str,
+    failed: dict[str, str],
+) -> Iterator[tuple[str, Value]]:
+    """Yield what succeeds and note what fails; a disk that refuses one file ends it all."""
+    if not items:
+        return
+    careful = partial(_return_refusal, work)
+    with closing(run_over(careful, items, name, workers, description)) as outcomes:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                failed[outcome.name] = outcome.error
+            elif isinstance(outcome.value, StorageError):
+                raise outcome.value
+            else:
+                yield outcome.name, cast(Value, outcome.value)
 
 
-def _finish(
+def _return_refusal(work: Callable[[Item], Value], item: Item) -> Value | StorageError:
+    """Errors arrive from workers as text; this one is to arrive as what it is."""
+    try:
+        return work(item)
+    except StorageError as error:
+        return error
+
+
+def _describe(
     folder: Path,
     spec: PreprocessSpec,
     plan: Plan,
     fingerprint: Fingerprint,
-    good: dict[str, SurveyedCase],
+    surveyed: Mapping[str, SurveyedCase],
+    stored: set[str],
 ) -> None:
-    """Write the description and the index, and remove cases that are no longer in the dataset."""
-    cases = {}
-    for case_id, one in good.items():
-        looked = one.fingerprint
-        shape = resampled_shape(looked.cropped_shape, looked.spacing_mm, plan.spacing_mm)
+    """Write ``dataset.json`` and ``index.h5`` of the cases that are there."""
+    cases: dict[str, dict[str, Any]] = {}
+    for case_id in sorted(stored):
+        found = surveyed[case_id].fingerprint
+        shape = resampled_shape(found.cropped_shape, found.spacing_mm, plan.spacing_mm)
         cases[case_id] = {
             "labelled": True,
             "shape": [len(plan.channels), *shape],
-            "has_foreground": looked.has_foreground,
-            "sources": one.stamps,
+            "foreground_voxels": found.foreground_voxels,
+            "content": surveyed[case_id].content,
         }
     content = {
-        "plan": plan.model_dump(mode="json"),
-        "fingerprint": fingerprint.to_json(),
         "raw": str(spec.raw.absolute()),
         "stored_type": spec.stored_type,
+        "plan": plan.model_dump(mode="json"),
+        "fingerprint": fingerprint.to_json(),
         "cases": cases,
     }
     write_description(folder, content)
-    write_index(folder, tuple(good))
-    for path in folder.glob("*.h5"):
-        if path.stem not in good and path != schema.index_file(folder):
-            path.unlink(missing_ok=True)
+    write_index(folder, tuple(cases))
 
 
-def _fail_if_any(failed: dict[str, str], total: int) -> None:
-    if failed:
-        raise FailedCases(
-            dict(sorted(failed.items())),
-            total,
-            "The others are done; put these right and run the same command again.",
-        )
+def _drop_strangers(folder: Path, dataset: Dataset) -> None:
+    """Remove the files of cases that an earlier run made and that are no longer in the dataset."""
+    path = schema.description_file(folder)
+    try:
+        made = read_json(path)["cases"]
+    except (DatasetError, KeyError, TypeError):
+        return
+    for case_id in set(made) - {case.id for case in dataset.labelled}:
+        logger.info("%s is no longer in the dataset: removed from the cache", case_id)
+        schema.case_file(folder, Path(case_id).name).unlink(missing_ok=True)

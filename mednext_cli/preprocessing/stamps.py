@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +12,73 @@ from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.files import hash_file
 
-Stamp = dict[str, Any]
+_SETTLED_NS = 2_000_000_000  # a file changed twice within a clock tick keeps its times
 
 
-def stamp_case(case: Case, known: Iterable[Stamp] = ()) -> list[Stamp]:
-    """Path, times, size and SHA-256 of each of a case's files.
+@dataclass(frozen=True)
+class Stamp:
+    """One raw file.
 
-    A file whose size, modification and status-change times are those of a known stamp is taken to
-    be the same: the status-change time is set by the kernel and cannot be put back by tools.
+    Attributes:
+        size: bytes.
+        modified_ns: modification time; 0 where it was too recent to rely on.
+        changed_ns: status-change time, which the kernel sets and no tool puts back.
+        sha256: of the content.
+    """
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    sha256: str
+
+
+Stamps = dict[str, Stamp]
+
+
+def read_stamps(values: Mapping[str, Mapping[str, Any]]) -> Stamps:
+    """Stamps by path, from their JSON (`vars` of each)."""
+    return {path: Stamp(**stamp) for path, stamp in values.items()}
+
+
+def take_stamps(case: Case) -> Stamps:
+    """Read and hash the files of a case.
 
     Raises:
-        ScanError: a file is missing or unreadable.
+        ScanError: one is missing or unreadable.
     """
-    by_path = {stamp["path"]: stamp for stamp in known}
-    paths = dict.fromkeys([channel.path for channel in case.channels])
-    if case.label is not None:
-        paths[case.label] = None
-    return [_stamp(path, by_path.get(str(path.absolute()))) for path in paths]
+    return {_name(path): _take_stamp(path) for path in files_of(case)}
 
 
-def _stamp(path: Path, known: Stamp | None) -> Stamp:
+def _name(path: Path) -> str:
+    return str(path.absolute())
+
+
+def files_of(case: Case) -> list[Path]:
+    """The files of a case, each once."""
+    paths = [channel.path for channel in case.channels]
+    return list(dict.fromkeys(paths if case.label is None else [*paths, case.label]))
+
+
+def is_unchanged(path: Path, stamps: Stamps) -> bool:
+    """Whether size and both times are those of its stamp; only the file's status is read."""
+    stamp = stamps.get(_name(path))
     try:
         status = path.stat()
-        fresh: Stamp = {
-            "path": str(path.absolute()),
-            "size": status.st_size,
-            "modified_ns": status.st_mtime_ns,
-            "changed_ns": status.st_ctime_ns,
-        }
-        if known is not None and fresh == {key: known.get(key) for key in fresh}:
-            return known
-        return {**fresh, "sha256": hash_file(path)}
+    except OSError:
+        return False
+    return stamp is not None and (status.st_size, status.st_mtime_ns, status.st_ctime_ns) == (
+        stamp.size,
+        stamp.modified_ns,
+        stamp.changed_ns,
+    )
+
+
+def _take_stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+        settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
+        times = (status.st_mtime_ns, status.st_ctime_ns) if settled else (0, 0)
+        return Stamp(status.st_size, *times, hash_file(path))
     except FileNotFoundError as error:
         raise ScanError(
             f"{path} does not exist", "Check the path, or download the file again."
@@ -49,11 +87,12 @@ def _stamp(path: Path, known: Stamp | None) -> Stamp:
         raise ScanError(f"{path} cannot be read: {error.strerror}", "Check the file.") from error
 
 
+def content_of(case: Case, stamps: Stamps) -> list[Any]:
+    """What a case holds, wherever its files lie: hash and index of each channel, and the label."""
+    channels = [[stamps[_name(one.path)].sha256, one.index] for one in case.channels]
+    return [channels, stamps[_name(case.label)].sha256 if case.label else None]
+
+
 def content_key(*parts: Any) -> str:  # noqa: ANN401 - any JSON
     """Hash of plain values, the same in every process and version of Python."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def contents(stamps: list[Stamp]) -> list[str]:
-    """The hashes alone: a dataset that was moved is still the same."""
-    return [str(stamp["sha256"]) for stamp in stamps]

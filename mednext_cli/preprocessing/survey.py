@@ -1,5 +1,6 @@
 """Look at each raw case once: its files' stamps and its fingerprint, kept beside the cache."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,17 @@ import numpy as np
 
 from mednext_cli.datasets.dataset import Case, LabelSet
 from mednext_cli.foundation.errors import DatasetError, ScanError
-from mednext_cli.foundation.files import read_json, write_json
+from mednext_cli.foundation.files import read_json, replacing
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, fingerprint_case
 from mednext_cli.preprocessing.plan import Plan
-from mednext_cli.preprocessing.stamps import Stamp, contents, stamp_case
+from mednext_cli.preprocessing.stamps import (
+    Stamps,
+    content_of,
+    files_of,
+    is_unchanged,
+    read_stamps,
+    take_stamps,
+)
 from mednext_cli.volumes.nifti import read_grid
 from mednext_cli.volumes.resample import resampled_shape
 
@@ -22,21 +30,36 @@ _INTERPRETER_BYTES = 200 * 2**20  # Python with its libraries
 _SURVEY_BYTES, _PREPARE_BYTES = 14, 22  # a voxel and channel, at the peak
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SurveyedCase:
-    """Stamps of a case's raw files, and its fingerprint."""
+    """What was found in a case.
 
-    stamps: list[Stamp]
+    Attributes:
+        content: see `content_of`.
+        fingerprint: of the case.
+    """
+
+    content: list[Any]
     fingerprint: CaseFingerprint
+
+
+def recall_case(case: Case, labels: LabelSet, folder: Path) -> SurveyedCase | None:
+    """What an earlier survey found, if the files are as they were; reads no raw file."""
+    known = _read_known(folder, case, labels)
+    if known is None:
+        return None
+    stamps, found = known
+    same = all(is_unchanged(path, stamps) for path in files_of(case))
+    return found if same and content_of(case, stamps) == found.content else None
 
 
 def survey_case(
     case: Case, labels: LabelSet, folder: Path, keep: bool, anew: bool = False
 ) -> SurveyedCase:
-    """Check a case and take its fingerprint, unless its files are as they were the last time.
+    """Check a case and take its fingerprint; of files with known content, it is known already.
 
     Args:
-        case: a labelled case.
+        case: the case.
         labels: which label values there may be.
         folder: the cache folder.
         keep: whether to write the result there.
@@ -45,36 +68,48 @@ def survey_case(
     Raises:
         ScanError: the case cannot be used. StorageError: the disk refuses.
     """
-    path = folder / _FOLDER / f"{case.id}.json"
-    known = {} if anew else _read_known(path, labels)
-    stamps = stamp_case(case, known.get("stamps", ()))
-    if known and contents(known["stamps"]) == contents(stamps):
-        fingerprint = CaseFingerprint.from_json(known["fingerprint"])
-        if known["stamps"] == stamps:
-            return SurveyedCase(stamps, fingerprint)
+    stamps = take_stamps(case)
+    content = content_of(case, stamps)
+    known = None if anew else _read_known(folder, case, labels)
+    if known is not None and known[1].content == content:
+        found = known[1]
     else:
-        fingerprint = fingerprint_case(case, labels)
+        found = SurveyedCase(content, fingerprint_case(case, labels))
     if keep:
-        content = {
-            "version": _VERSION,
-            "label_values": list(labels.values),
-            "stamps": stamps,
-            "fingerprint": fingerprint.to_json(),
-        }
-        write_json(path, content)
-    return SurveyedCase(stamps, fingerprint)
+        _write(folder, case, labels, stamps, found)
+    return found
 
 
-def _read_known(path: Path, labels: LabelSet) -> dict[str, Any]:
-    """What was written before, if this version wrote it under the same labels."""
+def _path(folder: Path, case: Case) -> Path:
+    return folder / _FOLDER / f"{case.id}.json"
+
+
+def _write(folder: Path, case: Case, labels: LabelSet, stamps: Stamps, found: SurveyedCase) -> None:
+    record = {
+        "version": _VERSION,
+        "label_values": list(labels.values),
+        "stamps": {path: vars(stamp) for path, stamp in stamps.items()},
+        "content": found.content,
+        "fingerprint": found.fingerprint.to_json(),
+    }
+    with replacing(_path(folder, case), sync=False) as beside:
+        beside.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _read_known(folder: Path, case: Case, labels: LabelSet) -> tuple[Stamps, SurveyedCase] | None:
+    """What was written before, if this version wrote it and under the same labels."""
+    path = _path(folder, case)
     if not path.is_file():
-        return {}
+        return None
     try:
-        content = read_json(path)
-    except DatasetError:
-        return {}
-    fits = isinstance(content, dict) and content.get("version") == _VERSION
-    return content if fits and content.get("label_values") == list(labels.values) else {}
+        record = read_json(path)
+        if [record["version"], record["label_values"]] != [_VERSION, list(labels.values)]:
+            return None
+        stamps = read_stamps(record["stamps"])
+        fingerprint = CaseFingerprint.from_json(record["fingerprint"])
+    except (DatasetError, KeyError, TypeError, ValueError):
+        return None
+    return stamps, SurveyedCase(record["content"], fingerprint)
 
 
 def bytes_to_survey(cases: Sequence[Case]) -> int:

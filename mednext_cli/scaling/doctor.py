@@ -63,7 +63,7 @@ def examine() -> list[Finding]:
 
 def _package(name: str) -> Finding:
     try:
-        return Finding(name, version(name))
+        return Finding(name, str(version(name)))  # type: ignore[no-untyped-call]
     except PackageNotFoundError:
         return Finding(name, "not installed: pip install mednext", "failed")
 
@@ -95,8 +95,9 @@ def _conv3d_warning(torch_version: str, cudnn_version: int | None) -> Iterator[F
         if cudnn_version < _SOUND_CUDNN:
             yield Finding(
                 "bfloat16 convolutions",
-                f"wrong or slow with torch {torch_version} and cuDNN {major}.{rest // 100} (pytorch "
-                "issues 163539, 166122): update torch, or pip install 'nvidia-cudnn-cu12>=9.15'",
+                f"wrong or slow with torch {torch_version} and cuDNN {major}.{rest // 100} "
+                "(pytorch issues 163539, 166122): update torch, or "
+                "pip install 'nvidia-cudnn-cu12>=9.15'",
                 "warning",
             )
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
@@ -61,7 +62,7 @@ def measure_network(
     """
     precision = torch.bfloat16 if device.type == "cuda" else torch.float32
     with _freed(device):
-        network = build_plain(architecture).to(device)
+        network: Any = build_plain(architecture).to(device)
         network.checkpointing = checkpointing
         images = torch.randn(batch_size, architecture.in_channels, *patch_voxels, device=device)
         deep = architecture.deep_supervision
@@ -87,7 +88,8 @@ def measure_network(
 
 def _backward(network: nn.Module, outputs: Sequence[Tensor]) -> None:
     network.zero_grad(set_to_none=True)
-    torch.stack([one.float().square().mean() for one in outputs]).sum().backward()
+    loss = torch.stack([one.float().square().mean() for one in outputs]).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -54,7 +54,7 @@ def estimate_memory(
         SettingsError: the network cannot take such a patch.
     """
     with torch.device("meta"):
-        network = build_plain(architecture)
+        network: Any = build_plain(architecture)
     weights = sum(one.numel() * one.element_size() for one in network.parameters())
 
     def train() -> None:
@@ -68,7 +68,8 @@ def estimate_memory(
     deep = architecture.deep_supervision
     plain = _peak_bytes(train)
     network.zero_grad(set_to_none=True)
-    checkpointed = _peak_bytes(_checkpointing(network, train))
+    network.checkpointing = True
+    checkpointed = _peak_bytes(train)
     return MemoryEstimate(
         weights_gib=weights / GIB,
         training_gib=(plain + _COPIES_OF_WEIGHTS * weights) / GIB,
@@ -81,17 +82,6 @@ def _image(architecture: Architecture, patch_voxels: Sequence[int], batch_size: 
     return torch.empty(batch_size, architecture.in_channels, *patch_voxels, device="meta")
 
 
-def _checkpointing(network: nn.Module, work: Callable[[], None]) -> Callable[[], None]:
-    def checkpointed() -> None:
-        network.checkpointing = True
-        try:
-            work()
-        finally:
-            network.checkpointing = False
-
-    return checkpointed
-
-
 def _peak_bytes(work: Callable[[], None]) -> int:
     ledger = _Ledger()
     with ledger:
@@ -99,11 +89,11 @@ def _peak_bytes(work: Callable[[], None]) -> int:
     return ledger.peak
 
 
-class _Ledger(TorchDispatchMode):
+class _Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the storages that are alive, and their peak."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._alive = 0
         self._storages: dict[int, list[int]] = {}  # bytes, tensors that share it

@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mednext_cli.foundation.files import replacing
-
-if TYPE_CHECKING:
-    from mednext_cli.scaling.report import ScaleRow
+from mednext_cli.scaling.table import ScaleRow
 
 _SIZE_INCHES = (11.0, 4.5)
 _DOTS_PER_INCH = 120
 
 
-def plot_report(rows: Sequence["ScaleRow"], path: Path) -> None:
+def plot_report(rows: Sequence[ScaleRow], path: Path) -> None:
     """Draw parameters against multiply-adds (ours and published) and memory of training."""
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
     costs, memory = figure.subplots(1, 2)
@@ -26,11 +23,11 @@ def plot_report(rows: Sequence["ScaleRow"], path: Path) -> None:
         figure.savefig(beside, dpi=_DOTS_PER_INCH)
 
 
-def _name(row: "ScaleRow") -> str:
+def _name(row: ScaleRow) -> str:
     return f"{row.model} k{row.kernel}"
 
 
-def _draw_costs(axes: Axes, rows: Sequence["ScaleRow"]) -> None:
+def _draw_costs(axes: Axes, rows: Sequence[ScaleRow]) -> None:
     axes.scatter(
         [row.parameters / 1e6 for row in rows],
         [row.multiply_adds / 1e9 for row in rows],
@@ -39,14 +36,13 @@ def _draw_costs(axes: Axes, rows: Sequence["ScaleRow"]) -> None:
     for row in rows:
         place = (row.parameters / 1e6, row.multiply_adds / 1e9)
         axes.annotate(_name(row), place, xytext=(5, -11), textcoords="offset points")
-    known = [row for row in rows if row.published_parameters_millions is not None]
-    if known:
-        axes.scatter(
-            [row.published_parameters_millions for row in known],
-            [row.published_multiply_adds_giga for row in known],
-            marker="x",
-            label="published",
-        )
+    published = [
+        (row.published_parameters_millions, row.published_multiply_adds_giga)
+        for row in rows
+        if row.published_parameters_millions and row.published_multiply_adds_giga
+    ]
+    if published:
+        axes.scatter(*zip(*published, strict=True), marker="x", label="published")
         axes.legend()
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -55,7 +51,7 @@ def _draw_costs(axes: Axes, rows: Sequence["ScaleRow"]) -> None:
     axes.set_title(f"one patch of {rows[0].patch} voxels")
 
 
-def _draw_memory(axes: Axes, rows: Sequence["ScaleRow"]) -> None:
+def _draw_memory(axes: Axes, rows: Sequence[ScaleRow]) -> None:
     places = range(len(rows))
     for offset, label, values in (
         (-0.27, "training", [row.training_gib for row in rows]),

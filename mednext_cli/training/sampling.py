@@ -86,8 +86,10 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         if self._is_forced(number, random) and (points := self._points(case_id)):
             classes = sorted(points)
             voxels = points[classes[random.integers(len(classes))]]
-            return np.clip(voxels[random.integers(len(voxels))], low, high)
-        return random.integers(low, high + 1)
+            chosen: NDArray[np.integer] = voxels[random.integers(len(voxels))]
+            return np.clip(chosen.astype(np.int64), low, high)
+        anywhere: NDArray[np.integer] = random.integers(low, high + 1)
+        return anywhere
 
     def _is_forced(self, number: int, random: np.random.Generator) -> bool:
         size, share = self._spec.batch_size, self._spec.oversample_foreground

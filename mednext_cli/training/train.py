@@ -19,7 +19,7 @@ from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.training.initialise import initialise
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.precision import Precision
-from mednext_cli.training.recipe import Recipe
+from mednext_cli.training.recipe import ModelSettings, Recipe
 from mednext_cli.training.recipe_files import write_recipe
 from mednext_cli.training.run_folder import RunFolder, begin_run, run_folder
 from mednext_cli.training.splits import Split, choose_split
@@ -97,17 +97,22 @@ def train(spec: TrainSpec) -> TrainResult:
     return TrainResult(folder.path, state.progress.seconds, dice)
 
 
-def describe_network(recipe: Recipe, plan: Plan) -> Architecture:
-    """The architecture that a recipe and a dataset's plan ask for."""
-    model = recipe.model
+def describe_architecture(model: ModelSettings, channels: int, outputs: int) -> Architecture:
+    """The architecture of a recipe's model section.
+
+    Args:
+        model: size, kernels, width and the rest.
+        channels: of the image.
+        outputs: classes with the background, or regions.
+    """
     encoder, decoder = model.kernels
     variant = describe_variant(
         model.size,
         kernel=None,
         encoder_kernel=encoder,
         decoder_kernel=decoder,
-        in_channels=len(plan.channels),
-        out_channels=plan.output_channels,
+        in_channels=channels,
+        out_channels=outputs,
         base_channels=model.base_channels,
         norm=model.norm,
         grn=model.grn,
@@ -124,11 +129,13 @@ def _prepare_state(
     """A new state, or the one the run folder holds."""
     precision = Precision(spec.recipe.training.precision, device)
     plan = _planned(plan, spec.recipe)
-    architecture = describe_network(spec.recipe, plan)
+    architecture = describe_architecture(
+        spec.recipe.model, len(plan.channels), plan.output_channels
+    )
     torch.manual_seed(spec.recipe.training.seed)
     network = build_plain(architecture)
-    if hasattr(network, "checkpointing"):
-        network.checkpointing = spec.recipe.model.checkpointing
+    if spec.recipe.model.checkpointing:
+        network.checkpointing = True  # type: ignore[assignment]
     resuming = folder.last.is_file()
     if spec.init is not None and not resuming:
         initialise(network, architecture, spec.init)

@@ -9,23 +9,31 @@ Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 def nonzero_mask(image: NDArray[Any]) -> NDArray[np.bool_]:
-    """Voxels where any channel of (C, D, H, W) is not zero, with holes inside filled.
+    """Voxels (D, H, W) where any channel of (C, D, H, W) is not zero."""
+    mask: NDArray[np.bool_] = image[0] != 0
+    for channel in image[1:]:
+        mask |= channel != 0
+    return mask
 
-    Source: ``create_nonzero_mask`` of nnU-Net v1.
+
+def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask with what it encloses, as ``create_nonzero_mask`` of nnU-Net v1 has it.
+
+    Its box is that of the mask, so cropping need not wait for this.
     """
     from scipy.ndimage import binary_fill_holes
 
-    mask = np.any(image != 0, axis=0)
     if mask.all():
         return mask
-    filled: NDArray[np.bool_] = binary_fill_holes(mask)
+    filled: NDArray[np.bool_] = np.asarray(binary_fill_holes(mask), dtype=np.bool_)
     return filled
 
 
 def box_of(mask: NDArray[np.bool_]) -> Box:
     """Start and stop of the smallest box around the mask; the whole grid where it is empty."""
     if not mask.any():
-        return tuple((0, length) for length in mask.shape)  # type: ignore[return-value]
+        depth, height, width = mask.shape
+        return (0, depth), (0, height), (0, width)
     bounds = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

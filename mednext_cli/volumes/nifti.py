@@ -1,10 +1,12 @@
 """NIfTI files: read with the checks a user needs, written whole or not at all."""
 
+import logging
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
+import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.wrapstruct import WrapStructError
@@ -14,8 +16,11 @@ from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.files import replacing
 from mednext_cli.volumes.volume import Affine, Grid, Volume
 
+_nib: Any = nibabel  # untyped
+_nib.imageglobals.logger.setLevel(logging.CRITICAL)  # what it notes is checked here
 _UNREADABLE = (ImageFileError, WrapStructError, OSError, EOFError, ValueError, zlib.error)
 _SMALLEST_SPACING_MM = 1e-6
+_FLATTEST = 1e-3  # volume that the three unit axes span; 1 where they are at right angles
 
 
 def read_grid(path: Path, index: int | None = None) -> Grid:
@@ -40,7 +45,9 @@ def read_volume(path: Path, index: int | None = None) -> Volume:
     """
     image = _open(path)
     grid = _grid(path, image, index)
-    return Volume(_voxels(path, image, index).astype(np.float32, copy=False), grid.affine)
+    with np.errstate(over="ignore"):  # becomes infinite, which is checked where it matters
+        voxels = _voxels(path, image, index, np.float32).astype(np.float32, copy=False)
+    return Volume(voxels, grid.affine)
 
 
 def read_label_map(path: Path) -> Volume:
@@ -51,7 +58,7 @@ def read_label_map(path: Path) -> Volume:
     """
     image = _open(path)
     grid = _grid(path, image, None)
-    return Volume(_whole_numbers(path, _voxels(path, image, None)), grid.affine)
+    return Volume(_whole_numbers(path, _voxels(path, image, None, None)), grid.affine)
 
 
 def _whole_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
@@ -78,12 +85,35 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
     if not path.is_file():
         raise ScanError(f"{path} does not exist", "Check the path, or download the file again.")
     try:
-        return nib.load(path)
+        image = _nib.load(path)
+        declared = _declared_spacing(path, image)
     except _UNREADABLE as error:
-        raise _damaged(path) from error
+        raise _unreadable(path, error) from error
+    _check_spacing(path, declared)
+    return image
 
 
-def _damaged(path: Path) -> ScanError:
+def _declared_spacing(path: Path, image: Any) -> list[float]:  # noqa: ANN401
+    """What the header says; nibabel silently turns 0 into 1 and takes away a minus."""
+    if not isinstance(image, _nib.Nifti1Image):
+        return [float(zoom) for zoom in image.header.get_zooms()[:3]]
+    with _nib.openers.ImageOpener(path) as stream:
+        header = type(image.header).from_fileobj(stream, check=False)
+    return [float(zoom) for zoom in header["pixdim"][1:4]]
+
+
+def _check_spacing(path: Path, spacing_mm: Iterable[float]) -> None:
+    lengths = list(spacing_mm)
+    if not all(np.isfinite(length) and length >= _SMALLEST_SPACING_MM for length in lengths):
+        raise ScanError(
+            f"{path} has a spacing of {' x '.join(f'{length:g}' for length in lengths)} mm",
+            "Correct the header: every spacing must be above 0.",
+        )
+
+
+def _unreadable(path: Path, error: Exception) -> ScanError:
+    if isinstance(error, PermissionError):
+        return ScanError(f"{path} cannot be read: permission denied", "Ask its owner for access.")
     return ScanError(f"{path} is damaged, cut off or no NIfTI file", "Download or copy it again.")
 
 
@@ -118,27 +148,31 @@ def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _affine(path: Path, image: Any) -> Affine:  # noqa: ANN401
     affine = np.asarray(image.affine, dtype=np.float64)
-    zooms = np.asarray(image.header.get_zooms()[:3], dtype=float)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or min(*zooms, *lengths) < _SMALLEST_SPACING_MM:
+    _check_spacing(path, lengths.tolist())
+    flat = abs(np.linalg.det(affine[:3, :3] / lengths)) < _FLATTEST
+    if flat or not np.isfinite(affine).all():
         raise ScanError(
-            f"{path} has a spacing of {' x '.join(f'{zoom:g}' for zoom in zooms)} mm",
-            "Correct the header: every spacing must be above 0.",
-        )
-    if abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
-        raise ScanError(
-            f"{path} has an affine whose axes lie in one plane", "Correct the sform or the qform."
+            f"{path} has an affine that describes no grid", "Correct the sform or the qform."
         )
     return affine
 
 
-def _voxels(path: Path, image: Any, index: int | None) -> NDArray[Any]:  # noqa: ANN401
-    """The voxels with scaling applied, and not more of them than needed."""
+def _voxels(
+    path: Path,
+    image: Any,  # noqa: ANN401
+    index: int | None,
+    scaled_as: type[np.floating[Any]] | None,
+) -> NDArray[Any]:
+    """The voxels with their scaling applied, in `scaled_as` (default double) where there is one."""
     try:
         proxy = image.dataobj
-        values = np.asarray(proxy[..., index] if index is not None else proxy)
+        if index is not None:
+            values = np.asarray(proxy[..., index])
+        else:
+            values = np.asarray(proxy, dtype=scaled_as)  # None: double, where there is scaling
     except _UNREADABLE as error:
-        raise _damaged(path) from error
+        raise _unreadable(path, error) from error
     return values if index is not None else values.reshape(values.shape[:3])
 
 
@@ -158,7 +192,7 @@ def write_label_map(path: Path, array: NDArray[Any], like: Path) -> None:
     if array.shape != grid.shape:
         raise ScanError(f"{path}: labels of shape {array.shape} for a scan of {grid.shape}")
     dtype = np.uint8 if array.max(initial=0) <= np.iinfo(np.uint8).max else np.uint16
-    image = nib.Nifti1Image(array.astype(dtype), None)
+    image = _nib.Nifti1Image(array.astype(dtype), None)
     for get, put in (("get_sform", image.set_sform), ("get_qform", image.set_qform)):
         if not hasattr(scan.header, get):
             continue
@@ -178,11 +212,11 @@ def write_volume(path: Path, array: NDArray[Any], affine: Affine) -> None:
     Raises:
         StorageError: the disk refuses.
     """
-    image = nib.Nifti1Image(array, affine)
+    image = _nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     _save(path, image)
 
 
 def _save(path: Path, image: Any) -> None:  # noqa: ANN401
     with replacing(path) as beside:
-        nib.save(image, beside)
+        _nib.save(image, beside)

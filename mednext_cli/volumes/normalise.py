@@ -40,3 +40,11 @@ def normalise_z_score(
     if mask is not None:
         result[~mask] = 0
     return result
+
+
+def rescale(channel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The image's own range mapped to 0..1 (nnU-Net's "rescale_to_0_1")."""
+    low, high = float(channel.min()), float(channel.max())
+    shifted = channel - np.float32(low)
+    shifted /= np.float32(max(high - low, _EPSILON))
+    return shifted

@@ -6,20 +6,21 @@ its axes are named by the direction they come nearest to.
 
 from typing import Any
 
-import nibabel as nib
+import nibabel.orientations
 import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.volumes.volume import Affine, Grid, Volume
 
-_CANONICAL = nib.orientations.axcodes2ornt(("S", "A", "R"))
+_orientations: Any = nibabel.orientations  # untyped
+_CANONICAL = _orientations.axcodes2ornt(("S", "A", "R"))
 
 
 def to_canonical(volume: Volume) -> Volume:
     """The same voxels with their axes in canonical order and direction; the affine follows."""
     change = _change(volume.affine)
-    array = nib.orientations.apply_orientation(volume.array, change)
-    turn = nib.orientations.inv_ornt_aff(change, volume.array.shape)
+    array = _orientations.apply_orientation(volume.array, change)
+    turn = _orientations.inv_ornt_aff(change, volume.array.shape)
     return Volume(np.ascontiguousarray(array), volume.affine @ turn)
 
 
@@ -30,7 +31,7 @@ def from_canonical(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
         array: (..., D, H, W) in canonical order; leading axes stay.
         grid: of the file, in its own order.
     """
-    back = nib.orientations.ornt_transform(_CANONICAL, nib.orientations.io_orientation(grid.affine))
+    back = _orientations.ornt_transform(_CANONICAL, _orientations.io_orientation(grid.affine))
     leading = array.ndim - 3
     for axis, (_, direction) in enumerate(back):
         if direction < 0:
@@ -42,6 +43,6 @@ def from_canonical(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
 
 
 def _change(affine: Affine) -> NDArray[Any]:
-    found = nib.orientations.io_orientation(affine)
-    change: NDArray[Any] = nib.orientations.ornt_transform(found, _CANONICAL)
+    found = _orientations.io_orientation(affine)
+    change: NDArray[Any] = _orientations.ornt_transform(found, _CANONICAL)
     return change

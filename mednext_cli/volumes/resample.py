@@ -61,9 +61,12 @@ def resample_image(
     if array.shape[-3:] == tuple(new_shape):
         return array.copy()
     separate = separate_axis(spacing_mm, new_spacing_mm)
-    channels = array.reshape(-1, *array.shape[-3:])
-    made = np.stack([_resample_channel(one, new_shape, separate) for one in channels])
-    return made.reshape(*array.shape[:-3], *new_shape)
+    if array.ndim == 3:
+        return _resample_channel(array, new_shape, separate)
+    made = np.empty((len(array), *new_shape), dtype=np.float32)
+    for one, place in zip(array, made, strict=True):
+        place[...] = _resample_channel(one, new_shape, separate)
+    return made
 
 
 def _resample_channel(
@@ -128,7 +131,7 @@ def _vote(labels: NDArray[Any], new_shape: Sequence[int]) -> NDArray[Any]:
     return result
 
 
-def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, slice, slice]]]:
+def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, ...]]]:
     """Each class above 0 with the box around its voxels."""
     from scipy.ndimage import find_objects
 
@@ -138,7 +141,7 @@ def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, slice, slice]]]
 
 def _score(
     mask: NDArray[np.bool_],
-    box: tuple[slice, slice, slice],
+    box: tuple[slice, ...],
     shape: Sequence[int],
     new_shape: Sequence[int],
 ) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
@@ -153,17 +156,32 @@ def _score(
     return score, tuple(place)
 
 
-def resample_scores(
-    scores: NDArray[np.floating[Any]],
+def resample_probabilities(
+    probabilities: NDArray[np.floating[Any]],
     new_shape: Sequence[int],
     spacing_mm: Sequence[float],
     new_spacing_mm: Sequence[float],
 ) -> NDArray[np.float32]:
-    """Linear interpolation of probabilities (D, H, W) of one class, as nnU-Net exports them."""
-    array = np.asarray(scores, dtype=np.float32)
-    if array.shape == tuple(new_shape):
-        return array
+    """Linear interpolation of each class, as nnU-Net exports predictions.
+
+    Args:
+        probabilities: (K, D, H, W) or, of one class, (D, H, W).
+        new_shape: (D, H, W) of the result.
+        spacing_mm: of the probabilities.
+        new_spacing_mm: of the result.
+    """
+    array = np.asarray(probabilities, dtype=np.float32)
+    if array.shape[-3:] == tuple(new_shape):
+        return array.copy()
     separate = separate_axis(spacing_mm, new_spacing_mm)
+    if array.ndim == 3:
+        return _resample_class(array, new_shape, separate)
+    return np.stack([_resample_class(one, new_shape, separate) for one in array])
+
+
+def _resample_class(
+    array: NDArray[np.float32], new_shape: Sequence[int], separate: int | None
+) -> NDArray[np.float32]:
     if separate is None:
         return _resample(array, new_shape, LINEAR)
     made = _resample(array, _in_plane(array.shape, new_shape, separate), LINEAR)
@@ -188,24 +206,26 @@ def _multiply(
     weights: NDArray[np.float32], array: NDArray[np.float32], axis: int
 ) -> NDArray[np.float32]:
     """The (new, old) matrix along one axis of (D, H, W)."""
+    made: NDArray[np.float32]
     if axis == 2:
-        return array @ weights.T
-    if axis == 1:
-        return np.matmul(weights, array)
-    depth, height, width = array.shape
-    made: NDArray[np.float32] = weights @ array.reshape(depth, height * width)
-    return made.reshape(len(weights), height, width)
+        made = array @ weights.T
+    elif axis == 1:
+        made = np.matmul(weights, array)
+    else:
+        depth, height, width = array.shape
+        made = (weights @ array.reshape(depth, height * width)).reshape(-1, height, width)
+    return made
 
 
 @lru_cache(maxsize=64)
 def _weights(old: int, new: int, order: int) -> NDArray[np.float32]:
     """The (new, old) matrix of one axis: the identity, resampled along its first axis."""
-    from scipy.ndimage import zoom
+    from scipy import ndimage
 
-    made: NDArray[np.float64] = zoom(
-        np.eye(old), (new / old, 1.0), order=order, mode="nearest", grid_mode=True
-    )
-    return made.astype(np.float32)
+    zoom: Any = ndimage.zoom  # the stubs know one factor for all axes only
+    made = zoom(np.eye(old), (new / old, 1.0), order=order, mode="nearest", grid_mode=True)
+    weights: NDArray[np.float32] = made.astype(np.float32)
+    return weights
 
 
 def _take_nearest(array: NDArray[Any], axis: int, new: int) -> NDArray[Any]:

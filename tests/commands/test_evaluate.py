@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.app import main
+from mednext_cli.evaluation.empty_masks import EMPTY_POLICIES
 
 
 def write(path, array):
@@ -104,3 +105,9 @@ def test_hippocampus_names_come_from_its_dataset_json(data_folder, reference_fol
     assert list(rows) == ["anterior", "posterior"]
     assert float(rows["anterior"]["dice"]) == pytest.approx(0.734225621414914, abs=1e-12)
     assert float(rows["posterior"]["hd95_mm"]) == pytest.approx(7.14142842854285, abs=1e-3)
+
+
+def test_help_names_every_empty_mask_policy(capsys):
+    assert main(["evaluate", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert [name for name in EMPTY_POLICIES if name not in out] == []

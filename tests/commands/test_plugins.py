@@ -61,9 +61,9 @@ def test_plugins_lists_all_with_their_state(run_with_plugins: Run) -> None:
 
 def test_selection_limits_strangers(run_with_plugins: Run) -> None:
     packages = ("good", "broken")
-    none = run_with_plugins("plugins", packages=packages, selection="").stdout
+    none = run_with_plugins("datasets", "ls", packages=packages, selection="").stdout
     assert "mednext-" not in none
-    assert "phantom" in none
-    one = run_with_plugins("plugins", packages=packages, selection="x, mednext-good").stdout
+    assert "kits19" in none
+    one = run_with_plugins("datasets", "ls", packages=packages, selection="x, mednext-good").stdout
     assert "mednext-good" in one
     assert "mednext-broken" not in one

@@ -8,7 +8,9 @@ from tests.contracts.conftest import ROOT, python_files
 
 _FILE_LINES, _FUNCTION_LINES = 400, 60
 _LONG_FILES: dict[str, str] = {}  # path: reason
-_LONG_FUNCTIONS: dict[str, str] = {}  # path:function: reason
+_LONG_FUNCTIONS = {  # path:function: reason
+    "mednext_cli/commands/evaluate.py:evaluate": "nine options; its body has 20 lines",
+}
 
 
 def _functions(path: Path) -> Iterator[tuple[str, int]]:

@@ -87,7 +87,7 @@ def _draw_layers(part: Floats, x: Floats, y: Floats, z: Floats, build: Build) ->
     within = along**2 / 36.0 + across**2 / 18.0
     rib = (within < 1.0) & (z > np.float32(-10.0) + 0.6 * y) & (np.abs(x) > 45.0)
     part[rib] = 480.0
-    part[rib & (within < 0.35)] = 230.0
+    part[rib & (within < 0.35)] = 300.0
 
 
 def _draw_organs(canvas: Canvas, build: Build, rng: np.random.Generator) -> None:
@@ -102,13 +102,13 @@ def _draw_organs(canvas: Canvas, build: Build, rng: np.random.Generator) -> None
         (0.55 * side, 74.0, 72.0),
         ripple=Ripple.random(rng, 0.12),
     )
-    _fill_cavity(canvas, build, liver, float(rng.uniform(95.0, 120.0)))
+    _fill_cavity(canvas, build, liver, float(rng.uniform(75.0, 95.0)))
     spleen = Blob(
         (-0.74 * side, -28.0, 58.0 + shift),
         (0.21 * side, 38.0, 46.0),
         ripple=Ripple.random(rng, 0.1),
     )
-    _fill_cavity(canvas, build, spleen, float(rng.uniform(115.0, 140.0)))
+    _fill_cavity(canvas, build, spleen, float(rng.uniform(100.0, 118.0)))
     stomach = Blob(
         (-0.38 * side, 34.0, 55.0), (0.36 * side, 30.0, 40.0), ripple=Ripple.random(rng, 0.15)
     )
@@ -182,7 +182,7 @@ def _draw_back(canvas: Canvas, build: Build) -> None:
         height = np.abs(np.mod(points[2] + 500.0, np.float32(_VERTEBRA_MM)) - _VERTEBRA_MM / 2)
         part = canvas.hu[box]
         part[level < 1.0] = 430.0
-        part[(level < 0.88) & (height < 11.5)] = 190.0
+        part[(level < 0.88) & (height < 11.5)] = 255.0
         part[(level < 1.0) & (height > 13.0)] = 75.0  # discs
     canvas.fill(Blob((0.0, y - 27.0, 0.0), (15.0, 12.0, _LONG_MM)), 420.0, _INSIDE_HU)
     canvas.fill(Blob((0.0, y - 26.0, 0.0), (9.5, 8.0, _LONG_MM)), 25.0, _INSIDE_HU)

@@ -36,7 +36,7 @@ def draw_kidneys(canvas: Canvas, build: Build, rng: np.random.Generator) -> int:
     Returns:
         The number of tumours.
     """
-    phase = float(rng.uniform(0.0, 45.0))  # of enhancement: more of it, brighter cortex
+    phase = float(rng.uniform(0.0, 35.0))  # of enhancement: more of it, brighter cortex
     kidneys = [_random_kidney(side, build, phase, rng) for side in (1.0, -1.0)]
     for kidney in kidneys:
         _draw_kidney(canvas, kidney)
@@ -71,7 +71,7 @@ def _random_kidney(side: float, build: Build, phase: float, rng: np.random.Gener
         (0.6 * axes[0], 0.42 * axes[1], 0.42 * axes[2]),
         rotation,
     )
-    return _Kidney(outline, sinus, 175.0 + phase, 115.0 + 0.5 * phase)
+    return _Kidney(outline, sinus, 165.0 + phase, 130.0 + 0.5 * phase)
 
 
 def _kidney_axes(side: float, turn: float, tilt: float) -> Floats:
@@ -125,7 +125,7 @@ def _draw_tumour(canvas: Canvas, kidney: _Kidney, rng: np.random.Generator) -> N
         rotation,
         Ripple.random(rng, 0.12, waves=6),
     )
-    hu = float(rng.uniform(60.0, 90.0))
+    hu = float(rng.uniform(55.0, 85.0))
     core = float(rng.uniform(0.35, 0.6)) if radius > 15.0 else 0.0
     for box, level in canvas.around(tumour, margin=1.4):
         part = canvas.hu[box]

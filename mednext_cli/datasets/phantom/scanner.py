@@ -62,7 +62,7 @@ def plan_acquisition(
     else:
         origin = np.zeros(3)
     middle = rng.uniform(-6.0, 6.0, 3) - linear @ ((np.array(size) - 1.0) / 2.0)
-    noise = float(rng.uniform(8.0, 14.0)) * np.sqrt(5.0 / thickness) ** 0.7
+    noise = float(rng.uniform(7.0, 11.0)) * np.sqrt(5.0 / thickness) ** 0.7
     return Acquisition(size, _affine(linear, middle), _affine(linear, origin), noise)
 
 

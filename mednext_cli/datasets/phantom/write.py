@@ -153,8 +153,8 @@ def _describe(
         case=case,
         shape=acquisition.shape,
         spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
-        kidney_ml=np.count_nonzero(label == KIDNEY) * millilitres,
-        tumour_ml=np.count_nonzero(label == TUMOUR) * millilitres,
+        kidney_ml=float(np.count_nonzero(label == KIDNEY)) * millilitres,
+        tumour_ml=float(np.count_nonzero(label == TUMOUR)) * millilitres,
         tumours=tumours,
     )
 

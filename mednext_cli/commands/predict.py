@@ -1,0 +1,61 @@
+"""`mednext predict`: label maps for new scans."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mednext_cli.commands.options import Device, OutputFolder, Quiet, Verbose, Workers
+
+
+def predict(
+    images: Annotated[
+        Path, typer.Argument(help="A scan, a folder of scans, or a raw dataset.")
+    ],
+    model: Annotated[
+        list[Path], typer.Option(help="Run folder or checkpoint; repeat it to average several.")
+    ],
+    out: OutputFolder,
+    dataset: Annotated[
+        str | None, typer.Option(help="Layout of IMAGES, if it is a raw dataset.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, torch, openvino or a plugin's.")] = "auto",
+    overlap: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=0.95, show_default="the recipe's", help="Of the tiles."),
+    ] = None,
+    mirror: Annotated[
+        bool | None,
+        typer.Option("--mirror/--no-mirror", show_default="the recipe's", help="Average mirrored."),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option(help="Also write CASE_probabilities.npz (float16).")
+    ] = False,
+    force: Annotated[bool, typer.Option(help="Predict done cases anew.")] = False,
+    workers: Workers = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write OUT/CASE.nii.gz for each case, on the scan's own grid; done cases are skipped.
+
+    Example: mednext predict scans/ --model runs/kits19/S-k3/fold0 --out predictions/
+    """
+    from mednext_cli.inference.predict import PredictSpec
+    from mednext_cli.inference.predict import predict as run
+
+    spec = PredictSpec(
+        images=images,
+        models=tuple(model),
+        out=out,
+        layout=dataset,
+        engine=engine,
+        overlap=overlap,
+        mirror=mirror,
+        probabilities=probabilities,
+        workers=workers,
+        device=device,
+        force=force,
+    )
+    result = run(spec)
+    typer.echo(f"{result.folder}: {len(result.made)} made, {len(result.kept)} kept")

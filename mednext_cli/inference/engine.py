@@ -1,0 +1,46 @@
+"""What computes probabilities from images: an entry point of the group `mednext.engines`."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mednext_cli.foundation.plugins import load_plugin
+from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.preprocessing.plan import Plan
+
+Array = NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """A network ready to be called."""
+
+    def __call__(self, images: Array) -> Array:
+        """Images (B, C, D, H, W) to probabilities (B, K, D, H, W)."""
+        ...
+
+
+EngineMaker = Callable[[Checkpoint, Plan, str], Engine]
+"""Checkpoint, its plan and a device name ("cpu", "cuda:0", ...) to an engine."""
+
+
+def build_engine(name: str, checkpoint: Checkpoint, plan: Plan, device: str) -> Engine:
+    """Build the engine of that name.
+
+    Args:
+        name: torch, openvino, a plugin's, or auto: OpenVINO on the CPU where it is installed
+            (about twice as fast there, see benchmarks/README.md), else torch.
+        checkpoint: the network.
+        plan: of the checkpoint.
+        device: where to compute.
+
+    Raises:
+        PluginError: there is no such engine. SettingsError: it cannot be used here.
+    """
+    if name == "auto":
+        fast = device == "cpu" and find_spec("openvino") is not None
+        name = "openvino" if fast else "torch"
+    maker = cast("EngineMaker", load_plugin("engines", name))
+    return maker(checkpoint, plan, device)

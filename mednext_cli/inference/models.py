@@ -1,0 +1,107 @@
+"""The trained networks a prediction is made with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.files import hash_file
+from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
+from mednext_cli.preprocessing.plan import Plan
+
+_LAST, _BEST = "checkpoint_last.pt", "checkpoint_best.pt"
+_AXES = ("superior_inferior", "anterior_posterior", "left_right")
+_SHARED = (
+    *("channels", "normalisation", "spacing_mm"),
+    *("labels", "regions", "region_training", "region_values"),
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint and what it says about prediction.
+
+    Attributes:
+        path: the checkpoint file.
+        sha256: of the file.
+        mirror_axes: axes of (D, H, W) it was trained to be indifferent to.
+        mirror: whether its recipe predicts with mirroring.
+        overlap: of its recipe's sliding window.
+    """
+
+    path: Path
+    sha256: str
+    checkpoint: Checkpoint
+    plan: Plan
+    mirror_axes: tuple[int, ...]
+    mirror: bool
+    overlap: float
+
+
+def locate_checkpoint(path: Path) -> Path:
+    """The checkpoint of a run folder: the last one of a finished run, else the best so far.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / _LAST).is_file() and not (path / _BEST).is_file():
+        raise CheckpointError(
+            f"{path} holds no checkpoint", "Give a run folder like runs/NAME/S-k3/fold0."
+        )
+    return path / _LAST if (path / "validation").is_dir() or not (path / _BEST).is_file() else path / _BEST
+
+
+def load_model(path: Path) -> Model:
+    """Load a run folder's or a file's checkpoint.
+
+    Raises:
+        CheckpointError: no usable checkpoint, or one without a plan (imported weights).
+    """
+    file = locate_checkpoint(path)
+    checkpoint = load_checkpoint(file)
+    if checkpoint.plan is None:
+        raise CheckpointError(
+            f"{file} does not say how its images are prepared (imported weights do not)",
+            "Fine-tune it with mednext train --init, or predict with a run of mednext train.",
+        )
+    try:
+        plan = Plan.model_validate(checkpoint.plan)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{file} holds a plan of another version of mednext", "Use the version that wrote it."
+        ) from error
+    recipe: dict[str, Any] = checkpoint.recipe or {}
+    inference = recipe.get("inference", {})
+    mirrored = recipe.get("augmentation", {}).get("mirror_axes", ())
+    return Model(
+        path=file,
+        sha256=hash_file(file),
+        checkpoint=checkpoint,
+        plan=plan,
+        mirror_axes=tuple(_AXES.index(axis) for axis in mirrored),
+        mirror=bool(inference.get("mirror", True)),
+        overlap=float(inference.get("overlap", 0.5)),
+    )
+
+
+def check_same_task(models: list[Model]) -> None:
+    """Raise `SettingsError` unless all models see the same images and predict the same labels."""
+    first = models[0]
+    for other in models[1:]:
+        for name in _SHARED:
+            one, two = getattr(first.plan, name), getattr(other.plan, name)
+            if one != two:
+                raise SettingsError(
+                    f"{first.path} and {other.path} cannot be averaged: their {name} differ "
+                    f"({_short(one)} and {_short(two)})",
+                    "Predict with each into a folder of its own.",
+                )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,73 @@
+"""One case into the cache."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mednext_cli.cache import schema
+from mednext_cli.cache.reader import open_case_file
+from mednext_cli.cache.writer import CaseRecord, write_case
+from mednext_cli.datasets.dataset import Case
+from mednext_cli.foundation.errors import CacheError, ScanError
+from mednext_cli.preprocessing.apply import prepare_case
+from mednext_cli.preprocessing.foreground import sample_foreground
+from mednext_cli.preprocessing.plan import Plan
+
+StoredType = Literal["float16", "float32"]
+
+
+@dataclass(frozen=True)
+class StoreTask:
+    """A case to prepare, and the hash of everything its file is made from."""
+
+    case: Case
+    key: str
+
+
+def is_stored(folder: Path, task: StoreTask) -> bool:
+    """Whether the cache has the case, made from just this."""
+    try:
+        with open_case_file(schema.case_file(folder, task.case.id)) as file:
+            return bool(file.attrs[schema.KEY] == task.key)
+    except (CacheError, KeyError):
+        return False
+
+
+def store_case(task: StoreTask, plan: Plan, folder: Path, stored_type: StoredType) -> None:
+    """Prepare one case and write its file.
+
+    Raises:
+        ScanError: the case cannot be used. StorageError: the disk refuses.
+    """
+    case = task.case
+    prepared = prepare_case(case, plan)
+    label = prepared.label
+    ignored = len(plan.class_values) if plan.ignore is not None else None
+    record = CaseRecord(
+        case_id=case.id,
+        key=task.key,
+        image=_stored_as(prepared.image, stored_type, case),
+        label=label,
+        foreground={} if label is None else sample_foreground(label, ignored),
+        geometry=prepared.geometry.to_json(),
+        sources={
+            "images": [str(channel.path.absolute()) for channel in case.channels],
+            "label": str(case.label.absolute()) if case.label else None,
+        },
+    )
+    write_case(folder, record)
+
+
+def _stored_as(
+    image: NDArray[np.float32], stored_type: StoredType, case: Case
+) -> NDArray[np.floating]:
+    limit = float(np.finfo(stored_type).max)
+    if float(image.max()) > limit or float(image.min()) < -limit:
+        raise ScanError(
+            f"{case.channels[0].path} has intensities above {limit:g}, too large for {stored_type}",
+            "Add --dtype float32.",
+        )
+    return image.astype(stored_type, copy=False)

@@ -1,0 +1,80 @@
+"""Tiles lie and count as nnU-Net's do, and put an image together again without a trace."""
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mednext_cli.inference.sliding import predict_probabilities
+from mednext_cli.inference.tiling import gaussian_importance, window_starts
+
+
+def test_window_starts_are_those_of_nnunet(reference_folder: Path) -> None:
+    path = reference_folder / "nnunet_resampling" / "sliding_window_steps.json"
+    expected = json.loads(path.read_text())["steps_tile_step_0.5"]
+    assert len(expected) >= 3
+    for shapes, starts in expected.items():
+        image, patch = ast.literal_eval(shapes)
+        assert window_starts(image, patch, overlap=0.5) == starts
+
+
+def test_gaussian_is_that_of_nnunet(reference_folder: Path) -> None:
+    path = reference_folder / "nnunet_resampling" / "gaussian_importance_32x48x16.npz"
+    expected = np.load(path)["expected"]
+    assert np.abs(gaussian_importance((32, 48, 16)) - expected).max() <= 1e-5
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 40)] * 3),
+    patch=st.tuples(*[st.sampled_from([4, 8, 16])] * 3),
+    overlap=st.sampled_from([0.0, 0.25, 0.5, 0.7]),
+    axes=st.sets(st.integers(0, 2)),
+    batch=st.integers(1, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_an_identity_network_gives_the_image_back(
+    shape: tuple[int, int, int],
+    patch: tuple[int, int, int],
+    overlap: float,
+    axes: set[int],
+    batch: int,
+) -> None:
+    image = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    seen: list[tuple[int, ...]] = []
+
+    def identity(images: np.ndarray) -> np.ndarray:
+        seen.append(images.shape)
+        return images
+
+    found = predict_probabilities(identity, image, patch, tuple(axes), overlap, batch)
+    assert found.shape == image.shape
+    np.testing.assert_allclose(found, image, atol=1e-5)
+    assert all(one[2:] == patch for one in seen)
+
+
+def test_mirroring_averages_over_all_combinations() -> None:
+    image = np.random.default_rng(1).normal(size=(1, 8, 8, 8)).astype(np.float32)
+    ramp = np.arange(8, dtype=np.float32).reshape(1, 1, 8, 1, 1)
+    calls: list[int] = []
+
+    def add_ramp(images: np.ndarray) -> np.ndarray:
+        calls.append(len(images))
+        return images + ramp
+
+    found = predict_probabilities(add_ramp, image, (8, 8, 8), (0, 2), batch=3)
+    assert sum(calls) == 4
+    np.testing.assert_allclose(found, image + 3.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [16, 17, 31, 32, 33, 100])
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.9])
+def test_tiles_cover_every_voxel(length: int, overlap: float) -> None:
+    starts = window_starts((length,), (16,), overlap)[0]
+    assert starts[0] == 0
+    assert starts[-1] == length - 16
+    gaps = np.diff(starts)
+    assert np.all(gaps <= max(1, round(16 * (1 - overlap))))

@@ -1,0 +1,61 @@
+"""Small raw datasets in MSD layout, made on the spot."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+NAME = "Task90_Blobs"
+AFFINE = np.diag([0.8, 0.9, 2.0, 1.0])
+
+
+def blob(shape: tuple[int, int, int], centre: tuple[float, ...], radius: float) -> np.ndarray:
+    """Voxels nearer than `radius` (in halves of the shape) to `centre` (0..1)."""
+    axes = np.meshgrid(*((np.arange(n) + 0.5) / n for n in shape), indexing="ij")
+    return sum(((axis - c) / 0.5) ** 2 for axis, c in zip(axes, centre, strict=True)) < radius**2
+
+
+def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, affine), path)
+    return path
+
+
+def make_raw(folder: Path, cases: int = 3, modality: str = "MRI", **changes: Any) -> Path:
+    """Noise with two labelled blobs, `cases` times; `changes` go to dataset.json."""
+    raw = folder / NAME
+    names = [f"case_{number}" for number in range(cases)]
+    for number, name in enumerate(names):
+        shape = (22 + number, 24, 12)
+        label = np.zeros(shape, np.uint8)
+        label[blob(shape, (0.3, 0.5, 0.5), 0.4)] = 1
+        label[blob(shape, (0.7, 0.5, 0.5), 0.4)] = 2
+        noise = np.random.default_rng(number).normal(100, 20, shape)
+        write(image_of(raw, name), (noise + 50 * label).astype(np.int16))
+        write(label_of(raw, name), label)
+    description = {
+        "modality": {"0": modality},
+        "labels": {"0": "background", "1": "left", "2": "right"},
+        "training": [
+            {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+            for name in names
+        ],
+        "test": [],
+        **changes,
+    }
+    (raw / "dataset.json").write_text(json.dumps(description))
+    return raw
+
+
+def image_of(raw: Path, name: str = "case_0") -> Path:
+    return raw / "imagesTr" / f"{name}.nii.gz"
+
+
+def label_of(raw: Path, name: str = "case_0") -> Path:
+    return raw / "labelsTr" / f"{name}.nii.gz"
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(nibabel.load(path).dataobj)

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mednext_cli.volumes.resample import (
+    resample_image,
+    resample_labels,
+    resample_probabilities,
+    resampled_shape,
+    separate_axis,
+)
+
+IMAGES = (
+    "ct_2mm_slices_to_1p5mm",
+    "ct_3mm_to_1p5mm",
+    "ct_3mm_to_4mm",
+    "ct_6mm_slices_to_1p5mm_separate_z",
+)
+LABELS = ("seg_3mm_to_2mm", "seg_3mm_to_5mm", "seg_kits_anisotropic_to_1mm")
+
+
+def load(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, list[float], list[float]]:
+    found = np.load(folder / "nnunet_resampling" / f"{name}.npz")
+    data, expected = (found[key].reshape(found[key].shape[-3:]) for key in ("data", "expected"))
+    return data, expected, found["spacing"].tolist(), found["new_spacing"].tolist()
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_agree_with_nnunet(reference_folder: Path, name: str) -> None:
+    data, expected, spacing, new_spacing = load(reference_folder, name)
+    assert resampled_shape(data.shape, spacing, new_spacing) == expected.shape
+    made = resample_image(data[None], expected.shape, spacing, new_spacing)[0]
+    assert np.abs(made - expected).max() <= 1e-3 * (data.max() - data.min())
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_agree_with_nnunet(reference_folder: Path, name: str) -> None:
+    data, expected, spacing, new_spacing = load(reference_folder, name)
+    made = resample_labels(data, expected.shape, spacing, new_spacing)
+    different = np.argwhere(made != expected)
+    assert len(different) <= 1e-4 * expected.size, different[:10]
+
+
+@pytest.mark.parametrize(
+    ("spacing", "new_spacing", "axis"),
+    [
+        ((3.0, 1.0, 1.0), (1.0, 1.0, 1.0), None),
+        ((3.1, 1.0, 1.0), (1.0, 1.0, 1.0), 0),
+        ((1.0, 1.0, 1.0), (1.0, 1.0, 5.0), 2),
+        ((5.0, 5.0, 1.0), (1.0, 1.0, 1.0), None),
+    ],
+)
+def test_slices_are_apart_above_a_ratio_of_three(
+    spacing: tuple[float, ...], new_spacing: tuple[float, ...], axis: int | None
+) -> None:
+    assert separate_axis(spacing, new_spacing) == axis
+
+
+def test_the_same_grid_is_an_exact_copy() -> None:
+    image = np.random.default_rng(0).normal(size=(2, 5, 6, 7)).astype(np.float32)
+    made = resample_image(image, (5, 6, 7), (1, 1, 1), (1, 1, 1))
+    assert np.array_equal(made, image)
+    assert made is not image
+
+
+def test_cubic_splines_do_not_leave_the_range_of_their_channel() -> None:
+    image = np.zeros((2, 8, 8, 8), np.float32)
+    image[0, 3:5], image[1, :, 3:5] = 1000, -1000
+    made = resample_image(image, (17, 17, 17), (1, 1, 1), (0.47, 0.47, 0.47))
+    assert made[0].min() == 0
+    assert made[0].max() == 1000
+    assert made[1].max() == 0
+    assert made[1].min() == -1000
+
+
+lengths = st.tuples(*[st.integers(1, 14)] * 3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(shape=lengths, new=lengths, seed=st.integers(0, 99))
+def test_any_shape_can_be_had_from_any(
+    shape: tuple[int, int, int], new: tuple[int, int, int], seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    spacing = tuple(n / s for n, s in zip(new, shape, strict=True))
+    labels = random.integers(0, 4, shape).astype(np.uint8)
+    made = resample_labels(labels, new, spacing, (1, 1, 1))
+    assert made.shape == new
+    assert set(np.unique(made)) <= set(np.unique(labels))
+    scores = np.stack([labels == index for index in range(4)]).astype(np.float32)
+    sums = resample_probabilities(scores, new, spacing, (1, 1, 1)).sum(axis=0)
+    assert np.allclose(sums, 1, atol=1e-5)
+    flat = np.full(shape, 7.0, np.float32)
+    assert np.allclose(resample_image(flat, new, spacing, (1, 1, 1)), 7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [3, 8])
+def test_labels_take_the_class_with_the_most_linear_interpolation(length: int) -> None:
+    """Against the plain way: interpolate every class, take the largest."""
+    labels = np.random.default_rng(1).integers(0, 5, (6, length, 9)).astype(np.uint8)
+    new = (11, 13, 4)
+    spacing = tuple(n / s for n, s in zip(new, labels.shape, strict=True))
+    scores = np.stack([labels == index for index in range(5)]).astype(np.float32)
+    expected = resample_probabilities(scores, new, spacing, (1, 1, 1))
+    made = resample_labels(labels, new, spacing, (1, 1, 1))
+    chosen = np.take_along_axis(expected, made[None].astype(int), axis=0)[0]
+    assert np.allclose(chosen, expected.max(axis=0), atol=1e-4)
