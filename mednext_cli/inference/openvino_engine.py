@@ -1,5 +1,6 @@
 """OpenVINO on the CPU; an optional extra."""
 
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -51,7 +52,9 @@ class OpenVinoEngine:
         return found
 
     def _compile(self, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - openvino is untyped
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            # Tracing warns of our checks of the shape, which is fixed here.
+            warnings.simplefilter("ignore")
             model = self._openvino.convert_model(
                 self._network, example_input=torch.zeros(shape), input=[list(shape)]
             )

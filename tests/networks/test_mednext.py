@@ -130,8 +130,12 @@ def test_separate_kernels_go_to_encoder_and_decoder():
 
 @pytest.mark.parametrize(
     ("kernel", "separate"),
-    [(3, {"encoder_kernel": 5}), (3, {"encoder_kernel": 3, "decoder_kernel": 3})]
-    + [(None, {}), (None, {"decoder_kernel": 3})],
+    [
+        (3, {"encoder_kernel": 5}),
+        (3, {"encoder_kernel": 3, "decoder_kernel": 3}),
+        (None, {}),
+        (None, {"decoder_kernel": 3}),
+    ],
 )
 def test_kernels_are_said_in_one_way_only(kernel, separate):
     with pytest.raises(SettingsError, match="clash"):
@@ -163,8 +167,16 @@ def test_an_architecture_goes_through_json():
 
 @pytest.mark.parametrize(
     "change",
-    [{"surprise": 1}, {"grn": "yes"}, {"blocks": [2, 2]}, {"norm": "batch"}, {"dimensions": 4}]
-    + [{"base_channels": 0}, {"expansion": "2"}, {"encoder_kernel": 3.0}],
+    [
+        {"surprise": 1},
+        {"grn": "yes"},
+        {"blocks": [2, 2]},
+        {"norm": "batch"},
+        {"dimensions": 4},
+        {"base_channels": 0},
+        {"expansion": "2"},
+        {"encoder_kernel": 3.0},
+    ],
 )
 def test_a_broken_architecture_is_refused(change):
     values = architecture("S", 3, 1, 2).to_json() | change

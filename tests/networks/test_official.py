@@ -36,8 +36,13 @@ def test_a_round_trip_is_exact(reference_folder, tmp_path, name, suffix):
 @pytest.mark.parametrize("size", VARIANTS)
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"dimensions": 2}, {"deep_supervision": False}, {"grn": True}]
-    + [{"residual": False, "residual_resampling": False}],
+    [
+        {},
+        {"dimensions": 2},
+        {"deep_supervision": False},
+        {"grn": True},
+        {"residual": False, "residual_resampling": False},
+    ],
 )
 def test_the_architecture_is_read_off_the_shapes(size, settings):
     checkpoint = _checkpoint(size, 5, **settings)

@@ -87,7 +87,7 @@ def test_another_architecture_is_refused(change):
 def test_weights_that_are_not_the_architectures_are_refused():
     source = _checkpoint()
     broken = {**source.state_dict, "stem.weight": torch.zeros(2, 9, 1, 1, 1)}
-    with pytest.raises(CheckpointError, match="stem.weight"):
+    with pytest.raises(CheckpointError, match=r"stem\.weight"):
         enlarge(replace(source, state_dict=broken), 5)
 
 

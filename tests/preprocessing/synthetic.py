@@ -7,6 +7,8 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from mednext_cli.app import main
+
 NAME = "Task90_Blobs"
 AFFINE = np.diag([0.8, 0.9, 2.0, 1.0])
 
@@ -59,3 +61,19 @@ def label_of(raw: Path, name: str = "case_0") -> Path:
 
 def read(path: Path) -> np.ndarray:
     return np.asarray(nibabel.load(path).dataobj)
+
+
+def run(raw: Path, *options: str, workers: int = 0, layout: str = "msd") -> int:
+    """`mednext preprocess` of a raw folder into the folder beside it."""
+    arguments = ["--dataset", layout, "--cache", str(raw.parent / "cache")]
+    return main(["preprocess", str(raw), *arguments, "--workers", str(workers), *options])
+
+
+def cache_of(raw: Path) -> Path:
+    return raw.parent / "cache" / NAME
+
+
+def stored(raw: Path) -> list[str]:
+    """Case files there are; what was half-written would count, too."""
+    names = {path.name for path in cache_of(raw).rglob("*") if path.suffix != ".json"}
+    return sorted(names - {"index.h5", "fingerprints"})

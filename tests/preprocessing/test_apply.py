@@ -13,8 +13,8 @@ from mednext_cli.foundation.errors import ScanError
 from mednext_cli.preprocessing.apply import SourceGeometry, prepare_case, prepare_image
 from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
-from mednext_cli.volumes.nifti import read_label_map
-from tests.preprocessing.synthetic import blob, read, write
+from mednext_cli.volumes.nifti import read_label_map, write_label_map
+from tests.preprocessing.synthetic import blob, write
 
 Z_SCORE = ChannelNormalisation(scheme="z_score")
 
@@ -65,9 +65,7 @@ def test_a_label_map_comes_back_on_its_own_grid(
     affine = np.eye(4)
     turn = np.eye(3)[:, [int(axis) for axis in grid["axes"]]] * grid["signs"]
     affine[:3, :3] = tilt @ turn @ np.diag(grid["spacing"])
-    shape = tuple(
-        int(20 * max(1, max(grid["target"]) / spacing)) for spacing in grid["spacing"]
-    )
+    shape = tuple(int(20 * max(1, max(grid["target"]) / spacing)) for spacing in grid["spacing"])
     shape = tuple(min(length, 60) for length in shape)
     plan = make_plan(tuple(min(t, 2 * s) for t, s in zip(grid["target"], [1.5] * 3, strict=True)))
     label = np.zeros(shape, np.uint8)
@@ -193,27 +191,29 @@ def test_another_number_of_channels_than_trained_on(tmp_path: Path) -> None:
         prepare_image((Channel(path), Channel(path)), make_plan())
 
 
-def test_a_real_ct_with_all_its_labels(data_folder: Path) -> None:
-    """A slab with 40 organs at 1.5 mm and back; twice the way there, once the way back."""
+def test_a_real_ct_and_back(data_folder: Path, tmp_path: Path) -> None:
+    """A slab with its organs to 2 mm and back."""
     folder = data_folder / "totalsegmentator_ct"
     truth = read_label_map(folder / "example_seg.nii.gz").array
-    values = [int(value) for value in np.unique(truth) if value]
+    counts = np.bincount(truth.ravel())
+    values = [int(value) for value in np.argsort(counts[1:])[::-1][:4] + 1]
     names = {f"organ_{value}": value for value in values}
     ct = ChannelNormalisation(scheme="ct", lower=-1000, upper=1000, mean=0, std=500)
     plan = make_plan(
-        (1.5, 1.5, 1.5),
+        (2.0, 2.0, 2.0),
         labels=names,
         regions={name: (value,) for name, value in names.items()},
         normalisation=(ct,),
         channels=("CT",),
     )
-    case = Case("ct", (Channel(folder / "example_ct_sm.nii.gz"),), folder / "example_seg.nii.gz")
+    kept = np.where(np.isin(truth, values), truth, 0).astype(np.uint8)
+    scan = folder / "example_ct_sm.nii.gz"
+    write_label_map(tmp_path / "label.nii.gz", kept, scan)
+    case = Case("ct", (Channel(scan),), tmp_path / "label.nii.gz")
     prepared = prepare_case(case, plan)
     assert prepared.label is not None
     scores = one_hot(prepared.label, len(values) + 1)
     made = restore_label_map(scores, prepared.geometry, plan)
-    assert made.shape == read(folder / "example_seg.nii.gz").shape
-    assert np.mean(made == truth) > 0.98
+    assert made.shape == truth.shape
     for value in values:
-        if np.sum(truth == value) > 500:
-            assert dice(made == value, truth == value) > 0.85, value
+        assert dice(made == value, truth == value) > 0.98, value

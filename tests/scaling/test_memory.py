@@ -1,0 +1,47 @@
+"""The estimate of memory against what autograd keeps."""
+
+import pytest
+import torch
+
+from mednext_cli.foundation.machine import GIB
+from mednext_cli.networks.mednext import build
+from mednext_cli.networks.variants import architecture
+from mednext_cli.scaling.memory import estimate_memory
+
+_PATCH = (32, 48, 32)
+
+
+@pytest.fixture(scope="module")
+def estimate():
+    return estimate_memory(architecture("S", 3, 1, 2, 8), _PATCH, 2)
+
+
+def test_weights_are_counted_exactly(estimate):
+    count = sum(one.numel() for one in build(architecture("S", 3, 1, 2, 8)).parameters())
+    assert estimate.weights_gib == pytest.approx(4 * count / GIB)
+
+
+def test_training_holds_what_the_backward_pass_needs(estimate):
+    network = build(architecture("S", 3, 1, 2, 8))
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = network(torch.randn(2, 1, *_PATCH), deep_supervision=True)
+    saved = sum(kept.values()) / GIB
+    assert outputs
+    assert saved < estimate.training_gib < 1.5 * saved
+
+
+def test_checkpointing_and_inference_need_less(estimate):
+    assert estimate.training_checkpointed_gib < 0.6 * estimate.training_gib
+    assert estimate.inference_gib < 0.5 * estimate.training_checkpointed_gib
+
+
+def test_memory_grows_with_the_batch(estimate):
+    double = estimate_memory(architecture("S", 3, 1, 2, 8), _PATCH, 4)
+    assert double.training_gib == pytest.approx(2 * estimate.training_gib, rel=0.1)
+    assert double.inference_gib == estimate.inference_gib
