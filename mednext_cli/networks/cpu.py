@@ -1,10 +1,10 @@
 """The same arithmetic, arranged for CPUs, where PyTorch's own backward passes are slow.
 
-Measured with PyTorch 2.13 on two AVX-512 cores, channels-last float32 (2, 16, 32, 48, 32): the
-gradients of a depthwise 3x3x3 convolution 10.6 ms, here 1.4 ms; those of group norm with one
-channel a group 3.4 ms, here 0.6 ms; a transposed depthwise convolution to (2, 32, 31, 47, 31)
-7.8 ms, here 1.0 ms. Group norm is also more exact here: PyTorch's takes the variance of
-channels-last input as a difference of large numbers.
+Forward and backward, milliseconds of one AVX-512 core, PyTorch 2.13, channels-last float32
+(2, 16, 32, 48, 32): depthwise 3x3x3 22 in PyTorch, 7.5 here; 5x5x5 73 and 32; norm 7.5 and 2.8;
+1x1x1 to 32 channels 11 and 4.1; transposed depthwise from (2, 32, 16, 24, 16) 24 and 9.5. A whole
+training step of S with 16 base channels: kernel 3 567 and 246, kernel 5 972 and 360. The norm is
+also more exact here: PyTorch's takes the variance of channels-last input as a difference of squares.
 """
 
 from typing import Any, cast
