@@ -9,15 +9,20 @@ from mednext_cli.commands.options import Device, OutputFolder, Quiet, Verbose, W
 
 
 def predict(
-    images: Annotated[
-        Path, typer.Argument(help="A scan, a folder of scans, or a raw dataset.")
-    ],
+    images: Annotated[Path, typer.Argument(help="A scan, a folder of scans, or a raw dataset.")],
     model: Annotated[
-        list[Path], typer.Option(help="Run folder or checkpoint; repeat it to average several.")
+        list[Path],
+        typer.Option(
+            help="Checkpoint, run folder, or folder of folds; all are averaged. Repeat it for more."
+        ),
     ],
     out: OutputFolder,
     dataset: Annotated[
         str | None, typer.Option(help="Layout of IMAGES, if it is a raw dataset.")
+    ] = None,
+    cases: Annotated[
+        str | None,
+        typer.Option(help="Only these: ids with commas between, or a file with an id a line."),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, torch, openvino or a plugin's.")] = "auto",
     overlap: Annotated[
@@ -43,12 +48,14 @@ def predict(
     """
     from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
+    from mednext_cli.inference.sources import read_ids
 
     spec = PredictSpec(
         images=images,
         models=tuple(model),
         out=out,
         layout=dataset,
+        cases=None if cases is None else read_ids(cases),
         engine=engine,
         overlap=overlap,
         mirror=mirror,

@@ -26,12 +26,18 @@ EngineMaker = Callable[[Checkpoint, Plan, str], Engine]
 """Checkpoint, its plan and a device name ("cpu", "cuda:0", ...) to an engine."""
 
 
+def choose_engine(name: str, device: str) -> str:
+    """The engine that "auto" stands for on this device; any other name is itself."""
+    if name != "auto":
+        return name
+    return "openvino" if device == "cpu" and find_spec("openvino") is not None else "torch"
+
+
 def build_engine(name: str, checkpoint: Checkpoint, plan: Plan, device: str) -> Engine:
     """Build the engine of that name.
 
     Args:
-        name: torch, openvino, a plugin's, or auto: OpenVINO on the CPU where it is installed
-            (about twice as fast there, see benchmarks/README.md), else torch.
+        name: torch, openvino or a plugin's.
         checkpoint: the network.
         plan: of the checkpoint.
         device: where to compute.
@@ -39,8 +45,5 @@ def build_engine(name: str, checkpoint: Checkpoint, plan: Plan, device: str) -> 
     Raises:
         PluginError: there is no such engine. SettingsError: it cannot be used here.
     """
-    if name == "auto":
-        fast = device == "cpu" and find_spec("openvino") is not None
-        name = "openvino" if fast else "torch"
     maker = cast("EngineMaker", load_plugin("engines", name))
     return maker(checkpoint, plan, device)

@@ -1,5 +1,6 @@
 """The trained networks a prediction is made with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,28 +41,54 @@ class Model:
     overlap: float
 
 
-def locate_checkpoint(path: Path) -> Path:
-    """The checkpoint of a run folder: the last one of a finished run, else the best so far.
+def load_models(paths: Sequence[Path]) -> list[Model]:
+    """Load run folders' and files' checkpoints, all for the same task.
+
+    Args:
+        paths: checkpoint files, run folders (``S-k3/fold0``), or folders of run folders
+            (``S-k3``), which give all their folds.
+
+    Raises:
+        CheckpointError: no usable checkpoint, or one without a plan (imported weights).
+        SettingsError: the checkpoints cannot be averaged.
+    """
+    files = [file for path in paths for file in locate_checkpoints(path)]
+    models = [load_model(file) for file in files]
+    check_same_task(models)
+    return models
+
+
+def locate_checkpoints(path: Path) -> list[Path]:
+    """A checkpoint file itself, a run folder's checkpoint, or those of all folds below it.
 
     Raises:
         CheckpointError: there is none.
     """
     if not path.is_dir():
-        return path
-    if not (path / _LAST).is_file() and not (path / _BEST).is_file():
+        return [path]
+    runs = [path, *sorted(path.glob("fold*/"))]
+    found = [file for run in runs if (file := _checkpoint_of(run)) is not None]
+    if not found:
         raise CheckpointError(
             f"{path} holds no checkpoint", "Give a run folder like runs/NAME/S-k3/fold0."
         )
-    return path / _LAST if (path / "validation").is_dir() or not (path / _BEST).is_file() else path / _BEST
+    return found[:1] if found[0].parent == path else found
 
 
-def load_model(path: Path) -> Model:
-    """Load a run folder's or a file's checkpoint.
+def _checkpoint_of(run: Path) -> Path | None:
+    """The last checkpoint of a finished run, which its validation was made with; else the best."""
+    best, last = run / _BEST, run / _LAST
+    if last.is_file() and ((run / "validation").is_dir() or not best.is_file()):
+        return last
+    return best if best.is_file() else None
+
+
+def load_model(file: Path) -> Model:
+    """Load a checkpoint file.
 
     Raises:
         CheckpointError: no usable checkpoint, or one without a plan (imported weights).
     """
-    file = locate_checkpoint(path)
     checkpoint = load_checkpoint(file)
     if checkpoint.plan is None:
         raise CheckpointError(

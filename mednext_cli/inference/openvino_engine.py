@@ -1,5 +1,6 @@
 """OpenVINO on the CPU; an optional extra."""
 
+import sys
 import warnings
 from importlib import import_module
 from typing import Any
@@ -33,6 +34,9 @@ class OpenVinoEngine:
             raise SettingsError(
                 f"the engine openvino computes on the CPU, not on {device}", "Use --engine torch."
             )
+        # OpenVINO would report its use to its makers, from a forked process, which can deadlock
+        # with the threads that prepare the next case. Without the package it keeps quiet.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         try:
             self._openvino: Any = import_module("openvino")
         except ImportError as error:

@@ -1,34 +1,27 @@
 """Label maps for a folder of scans, on the scans' own grids."""
 
 import logging
-import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.devices import pick_device
-from mednext_cli.foundation.errors import FailedCases, MednextError
-from mednext_cli.foundation.files import replacing
-from mednext_cli.foundation.progress import format_seconds, track
-from mednext_cli.inference.engine import Engine, build_engine
-from mednext_cli.inference.models import Model, check_same_task, load_model
+from mednext_cli.foundation.errors import FailedCases
+from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
+from mednext_cli.foundation.progress import track
+from mednext_cli.inference.engine import build_engine, choose_engine
+from mednext_cli.inference.memory import estimate_bytes
+from mednext_cli.inference.models import Model, load_models
+from mednext_cli.inference.pipeline import Member, Pipeline
 from mednext_cli.inference.record import PredictionRecord
-from mednext_cli.inference.sliding import predict_probabilities
-from mednext_cli.inference.sources import find_cases
-from mednext_cli.preprocessing.apply import SourceGeometry, prepare_image
-from mednext_cli.preprocessing.plan import Plan
-from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
-from mednext_cli.volumes.nifti import write_label_map
+from mednext_cli.inference.sources import find_cases, select_cases
 
-_VOXELS_AT_ONCE = 2**19  # of a batch of tiles: enough to keep a device busy
+_VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
 _MOST_TILES = 8
-Array = NDArray[np.float32]
-Prepared = tuple[Array, SourceGeometry]
+_MOST_WORKERS = 4  # beside an accelerator; reading and writing are not faster with more
 logger = logging.getLogger(__name__)
 
 
@@ -38,14 +31,16 @@ class PredictSpec:
 
     Attributes:
         images: see `sources.find_cases`.
-        models: run folders or checkpoints; several are averaged.
+        models: checkpoints, run folders or folders of folds; several are averaged.
         out: folder of the label maps.
         layout: of a raw dataset; None finds out.
+        cases: ids of the cases to predict; None takes all.
         engine: auto, torch, openvino or a plugin's.
         overlap: None takes the recipe's.
         mirror: None takes the recipe's.
         probabilities: also write ``CASE_probabilities.npz``.
-        workers: threads that prepare and write cases beside the network; 0 for none.
+        workers: threads that prepare, and as many that write, beside the network; 0 for none,
+            None chooses.
         device: auto, cpu, cuda, cuda:N or mps.
         force: predict cases anew that are done.
     """
@@ -54,6 +49,7 @@ class PredictSpec:
     models: tuple[Path, ...]
     out: Path
     layout: str | None = None
+    cases: tuple[str, ...] | None = None
     engine: str = "auto"
     overlap: float | None = None
     mirror: bool | None = None
@@ -80,38 +76,41 @@ def predict(spec: PredictSpec) -> PredictResult:
         DatasetError: no cases. FailedCases: some could not be predicted; the others are done.
         StorageError: the disk refuses.
     """
-    models = [load_model(path) for path in spec.models]
-    check_same_task(models)
-    plan = models[0].plan
+    models = load_models(spec.models)
     device = str(pick_device(spec.device))
-    cases = find_cases(spec.images, plan, spec.layout)
-    record = PredictionRecord.open(spec.out, _settings(spec, models), spec.force)
+    engine = choose_engine(spec.engine, device)
+    cases = find_cases(spec.images, models[0].plan, spec.layout)
+    if spec.cases is not None:
+        cases = select_cases(cases, spec.cases)
+    record = _open_record(spec, models, engine, device)
+    record.check_free(cases, spec.force)
     todo = [case for case in cases if not record.is_done(case, spec.probabilities)]
-    kept = tuple(case.id for case in cases if case not in todo)
-    failed: dict[str, str] = {}
+    made = {case.id for case in todo}
     if todo:
-        engines = [build_engine(spec.engine, model.checkpoint, plan, device) for model in models]
-        predictor = _Predictor(spec, models, engines)
-        with track("predicting", len(todo)) as bar:
-            for case_id, error in predictor.run(todo, record):
-                bar.advance(note=case_id)
-                if error:
-                    failed[case_id] = error
-    if failed:
-        raise FailedCases(
-            failed, len(cases), "The others are done; put these right and run it again."
-        )
-    return PredictResult(spec.out, tuple(case.id for case in todo), kept)
+        pipeline = _build_pipeline(spec, models, engine, device, record, todo)
+        record.begin()
+        _run(pipeline, todo, len(cases))
+    return PredictResult(
+        spec.out,
+        tuple(case.id for case in todo),
+        tuple(case.id for case in cases if case.id not in made),
+    )
 
 
-def _settings(spec: PredictSpec, models: list[Model]) -> dict[str, object]:
-    """What decides the label maps."""
-    return {
-        "models": [{"path": str(model.path), "sha256": model.sha256} for model in models],
+def _open_record(
+    spec: PredictSpec, models: list[Model], engine: str, device: str
+) -> PredictionRecord:
+    decisive: dict[str, Any] = {
+        "models": [model.sha256 for model in models],
         "overlap": [_overlap(spec, model) for model in models],
         "mirror_axes": [list(_mirror_axes(spec, model)) for model in models],
-        "engine": spec.engine,
     }
+    provenance = {
+        "models": [str(model.path) for model in models],
+        "engine": engine,
+        "device": device,
+    }
+    return PredictionRecord.open(spec.out, decisive, provenance, spec.force)
 
 
 def _overlap(spec: PredictSpec, model: Model) -> float:
@@ -123,98 +122,56 @@ def _mirror_axes(spec: PredictSpec, model: Model) -> tuple[int, ...]:
     return model.mirror_axes if wanted else ()
 
 
-class _Predictor:
-    """Prepares the next case and writes the last one while the network works on this one."""
+def _build_pipeline(
+    spec: PredictSpec,
+    models: list[Model],
+    engine: str,
+    device: str,
+    record: PredictionRecord,
+    todo: list[Case],
+) -> Pipeline:
+    members = [
+        Member(
+            engine=build_engine(engine, model.checkpoint, model.plan, device),
+            patch_voxels=model.plan.patch_voxels,
+            mirror_axes=_mirror_axes(spec, model),
+            overlap=_overlap(spec, model),
+            batch=_batch(model.plan.patch_voxels, device),
+        )
+        for model in models
+    ]
+    plan = models[0].plan
+    largest = max(estimate_bytes(case, plan, len(models)) for case in todo)
+    workers = _count_workers(spec.workers, device, largest, len(todo))
+    return Pipeline(members, plan, record, spec.probabilities, workers)
 
-    def __init__(self, spec: PredictSpec, models: list[Model], engines: list[Engine]) -> None:
-        self._spec, self._models, self._engines = spec, models, engines
-        self._plan: Plan = models[0].plan
 
-    def run(self, cases: list[Case], record: PredictionRecord) -> Iterator[tuple[str, str]]:
-        """Predict the cases; yield each id with "" or why it failed.
+def _batch(patch_voxels: tuple[int, int, int], device: str) -> int:
+    """Tiles at once. On a CPU one: two are no faster, and more leave its caches (measured)."""
+    if device == "cpu":
+        return 1
+    return int(np.clip(_VOXELS_AT_ONCE // np.prod(patch_voxels), 1, _MOST_TILES))
 
-        At most one case is prepared ahead and one being written, so memory holds three.
-        """
-        threads = 1 if self._spec.workers is None else self._spec.workers
-        if threads == 0:
-            for case in cases:
-                yield case.id, self._attempt(case, record)
-            return
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            waiting: Future[Prepared] = reader.submit(self._prepare, cases[0])
-            writing: tuple[str, Future[None]] | None = None
-            for number, case in enumerate(cases):
-                current = waiting
-                if number + 1 < len(cases):
-                    waiting = reader.submit(self._prepare, cases[number + 1])
-                started = time.monotonic()
-                try:
-                    prepared = current.result()
-                    scores = self._scores(prepared[0])
-                except MednextError as error:
-                    yield case.id, self._note(case, error)
-                    continue
-                if writing is not None:
-                    yield self._await(writing)
-                seconds = time.monotonic() - started
-                job = writer.submit(self._write, case, scores, prepared[1], record, seconds)
-                writing = case.id, job
-            if writing is not None:
-                yield self._await(writing)
 
-    def _attempt(self, case: Case, record: PredictionRecord) -> str:
-        started = time.monotonic()
-        try:
-            image, geometry = self._prepare(case)
-            scores = self._scores(image)
-            self._write(case, scores, geometry, record, time.monotonic() - started)
-        except MednextError as error:
-            return self._note(case, error)
-        return ""
+def _count_workers(requested: int | None, device: str, largest: int, cases: int) -> int:
+    """Threads beside the network, which on a CPU needs every core itself."""
+    logger.debug("the largest case needs about %.1f GiB", largest / GIB)
+    if largest > free_memory_bytes():
+        logger.warning(
+            "the largest case needs about %.1f GiB, %.1f GiB are free",
+            largest / GIB,
+            free_memory_bytes() / GIB,
+        )
+    most = 1 if device == "cpu" else _MOST_WORKERS
+    return min(most, count_workers(None, largest, cases)) if requested is None else requested
 
-    def _await(self, writing: tuple[str, "Future[None]"]) -> tuple[str, str]:
-        case_id, future = writing
-        try:
-            future.result()
-        except MednextError as error:
-            logger.warning("%s: %s", case_id, error)
-            return case_id, str(error)
-        return case_id, ""
 
-    def _note(self, case: Case, error: MednextError) -> str:
-        logger.warning("%s: %s", case.id, error)
-        return str(error)
-
-    def _prepare(self, case: Case) -> Prepared:
-        return prepare_image(case.channels, self._plan)
-
-    def _scores(self, image: Array) -> Array:
-        """Probabilities averaged over the models, on the prepared grid."""
-        total: Array | None = None
-        for model, engine in zip(self._models, self._engines, strict=True):
-            patch = model.plan.patch_voxels
-            batch = int(np.clip(_VOXELS_AT_ONCE // np.prod(patch), 1, _MOST_TILES))
-            axes, overlap = _mirror_axes(self._spec, model), _overlap(self._spec, model)
-            found = predict_probabilities(engine, image, patch, axes, overlap, batch)
-            total = found if total is None else total + found
-        if total is None:
-            raise MednextError("no model to predict with", "Give --model.")
-        return total / np.float32(len(self._models))
-
-    def _write(
-        self,
-        case: Case,
-        scores: Array,
-        geometry: SourceGeometry,
-        record: PredictionRecord,
-        seconds: float,
-    ) -> None:
-        out, scan = self._spec.out, case.channels[0].path
-        if self._spec.probabilities:
-            whole = restore_probabilities(scores, geometry, self._plan)
-            with replacing(out / f"{case.id}_probabilities.npz") as beside:
-                np.savez_compressed(beside, probabilities=whole)
-        labels = restore_label_map(scores, geometry, self._plan)
-        write_label_map(out / f"{case.id}.nii.gz", labels, scan)
-        record.note(case, seconds)
-        logger.debug("%s: %s", case.id, format_seconds(seconds))
+def _run(pipeline: Pipeline, todo: list[Case], total: int) -> None:
+    failed: dict[str, str] = {}
+    with track("predicting", len(todo)) as bar:
+        for case_id, error in pipeline.run(todo, bar):
+            bar.advance(note=case_id)
+            if error:
+                failed[case_id] = error
+    if failed:
+        raise FailedCases(failed, total, "The others are done; put these right and run it again.")

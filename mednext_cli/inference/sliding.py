@@ -15,6 +15,9 @@ from mednext_cli.inference.tiling import gaussian_importance, window_starts
 Array = NDArray[np.float32]
 Call = Callable[[Array], Array]
 """Images (B, C, D, H, W) to probabilities (B, K, D, H, W)."""
+Report = Callable[[int, int], None]
+Job = tuple[tuple[slice, ...], tuple[int, ...]]
+"""A tile's place in the image, and the axes of (C, D, H, W) it is flipped along."""
 
 
 def predict_probabilities(
@@ -23,7 +26,8 @@ def predict_probabilities(
     patch_voxels: Sequence[int],
     mirror_axes: Sequence[int] = (),
     overlap: float = 0.5,
-    batch: int = 2,
+    batch: int = 1,
+    report: Report | None = None,
 ) -> Array:
     """Probabilities of a whole image: tiles, weighted by a Gaussian, averaged over mirrorings.
 
@@ -37,6 +41,7 @@ def predict_probabilities(
         mirror_axes: axes of (D, H, W) to mirror along; n of them give 2^n predictions a tile.
         overlap: share of a tile that the next one covers at least.
         batch: tiles and mirrorings predicted at once.
+        report: told after each call how many tiles and mirrorings are done, and of how many.
 
     Returns:
         (K, D, H, W), summing to 1 over K where the network's do.
@@ -53,13 +58,15 @@ def predict_probabilities(
     total: Array | None = None
     norm = np.zeros(padded.shape[1:], dtype=np.float32)
     jobs = [(place, flip) for place in places for flip in flips]
-    for group in _grouped(jobs, batch):
+    for done, group in _grouped(jobs, batch):
         tiles = np.stack([np.flip(padded[(slice(None), *place)], flip) for place, flip in group])
         for (place, flip), made in zip(group, call(tiles), strict=True):
             if total is None:
                 total = np.zeros((len(made), *padded.shape[1:]), dtype=np.float32)
             total[(slice(None), *place)] += np.flip(made, flip) * weights
             norm[place] += weights
+        if report is not None:
+            report(done, len(jobs))
     assert total is not None  # noqa: S101 - there is always one tile
     total /= norm
     return np.ascontiguousarray(total[(slice(None), *inside)])
@@ -84,8 +91,8 @@ def _flips(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
     return [flip for count in range(len(axes) + 1) for flip in combinations(axes, count)]
 
 
-def _grouped(
-    jobs: list[tuple[tuple[slice, ...], tuple[int, ...]]], size: int
-) -> Iterator[list[tuple[tuple[slice, ...], tuple[int, ...]]]]:
+def _grouped(jobs: list[Job], size: int) -> Iterator[tuple[int, list[Job]]]:
+    """The jobs in groups, each with how many are done after it."""
     for start in range(0, len(jobs), size):
-        yield jobs[start : start + size]
+        group = jobs[start : start + size]
+        yield start + len(group), group

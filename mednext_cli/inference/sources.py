@@ -1,16 +1,21 @@
 """Which cases a folder or file of scans holds."""
 
+import logging
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Case, Channel
-from mednext_cli.datasets.registry import load_layout, read_dataset
-from mednext_cli.foundation.errors import DatasetError, MednextError
+from mednext_cli.datasets.raw_folder import SCAN_ENDINGS, list_names, scan_id
+from mednext_cli.datasets.registry import fitting_layouts, read_dataset
+from mednext_cli.foundation.errors import DatasetError, ScanError, SettingsError
 from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.volumes.nifti import read_grid
 
-_ENDINGS = (".nii.gz", ".nii")
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
+Groups = dict[str, dict[int, Path]]  # files by number, by the name before the number
+logger = logging.getLogger(__name__)
 
 
 def find_cases(images: Path, plan: Plan, layout: str | None = None) -> list[Case]:
@@ -19,75 +24,156 @@ def find_cases(images: Path, plan: Plan, layout: str | None = None) -> list[Case
     Args:
         images: a scan; a folder of scans, one file a case (4D where there are several channels) or
             nnU-Net's ``CASE_0000.nii.gz``, one file a channel; or a raw dataset.
-        plan: how many channels there are, and the layout to try on other folders.
+        plan: how many channels there are, and which layout to try first on a folder of folders.
         layout: name of the raw dataset's layout; None finds out.
 
     Raises:
         DatasetError: nothing there, or two files for the same case.
+        PluginError: no such layout.
     """
     if layout is not None:
-        return list(read_dataset(images, layout).cases)
+        return _read(images, layout, plan)
     if not images.exists():
         raise DatasetError(f"{images} does not exist", "Give a scan or a folder of scans.")
-    files = _scans(images) if images.is_dir() else [images]
+    if not images.is_dir():
+        return _cases([_checked(images)], len(plan.channels))
+    files = [images / name for name in list_names(images) if name.endswith(SCAN_ENDINGS)]
+    files = [path for path in files if path.is_file()]
     if files:
-        return _group(files, len(plan.channels))
-    return _as_planned(images, plan)
+        return _cases(files, len(plan.channels))
+    return _as_dataset(images, plan)
 
 
-def _scans(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.name.endswith(_ENDINGS) and not path.name.startswith(".") and path.is_file()
+def read_ids(text: str) -> tuple[str, ...]:
+    """Case ids as an option gives them: with commas between, or a file with one a line.
+
+    Raises:
+        SettingsError: there are none.
+    """
+    path = Path(text)
+    listed = path.read_text(encoding="utf-8").split("\n") if path.is_file() else text.split(",")
+    ids = tuple(name.strip() for name in listed if name.strip())
+    if not ids:
+        raise SettingsError(f"--cases {text!r} names no case", "Give ids with commas between.")
+    return ids
+
+
+def select_cases(cases: Sequence[Case], wanted: Sequence[str]) -> list[Case]:
+    """The cases of these ids, in the order of `cases`.
+
+    Raises:
+        SettingsError: there is no such case.
+    """
+    known = {case.id: case for case in cases}
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise SettingsError(
+            f"there is no case {unknown[0]!r}",
+            f"There are {len(cases)}, {cases[0].id} to {cases[-1].id}.",
+        )
+    return [case for case in cases if case.id in set(wanted)]
+
+
+def check_volumes(case: Case, plan: Plan) -> None:
+    """Raise `ScanError` unless a file read as 4D holds one volume a channel of the network.
+
+    Too few are noticed when they are read; too many would be left out in silence.
+    """
+    path, first = case.channels[0].path, case.channels[0].index
+    count = len(plan.channels)
+    if first is None or not (_is_grid(path, None) or _is_grid(path, count)):
+        return
+    raise ScanError(
+        f"{path} does not hold {count} volumes, one a channel of the network "
+        f"({', '.join(plan.channels)})",
+        "Give 4D files with these channels, or CASE_0000.nii.gz, CASE_0001.nii.gz, ...",
     )
 
 
-def _stem(path: Path) -> str:
-    for ending in _ENDINGS:
-        if path.name.endswith(ending):
-            return path.name.removesuffix(ending)
-    raise DatasetError(f"{path} is not a NIfTI file", "Give .nii or .nii.gz.")
-
-
-def _group(files: list[Path], channels: int) -> list[Case]:
-    """Files of one case together, if they are numbered as nnU-Net does."""
-    matches = {path: _CHANNEL.fullmatch(_stem(path)) for path in files}
-    numbered = _is_numbered([match.groups() if match else () for match in matches.values()], channels)
-    found: dict[str, dict[int, Path]] = defaultdict(dict)
-    for path, match in matches.items():
-        name, number = (match[1], int(match[2])) if match and numbered else (_stem(path), 0)
-        if number in found[name]:
-            raise DatasetError(
-                f"{path.name} and {found[name][number].name} are the same case", "Remove one."
-            )
-        found[name][number] = path
-    whole = not numbered and channels > 1
-    return [
-        Case(name, _channels(parts, channels, whole)) for name, parts in sorted(found.items())
-    ]
-
-
-def _is_numbered(names: list[tuple[str, ...]], channels: int) -> bool:
-    """Whether names end in channel numbers; AMOS and others number their cases the same way."""
-    if not all(names) or any(int(number) >= channels for _, number in names):
-        return False
-    firsts = {case for case, number in names if int(number) == 0}
-    return firsts == {case for case, _ in names}
-
-
-def _channels(parts: dict[int, Path], channels: int, whole: bool) -> tuple[Channel, ...]:
-    if whole:
-        return tuple(Channel(parts[0], index) for index in range(channels))
-    return tuple(Channel(parts[number]) for number in sorted(parts))
-
-
-def _as_planned(images: Path, plan: Plan) -> list[Case]:
-    """A folder of folders: read as the layout the network's own dataset had."""
+def _is_grid(path: Path, index: int | None) -> bool:
     try:
-        cases = load_layout(plan.layout).read(images).cases
-    except MednextError as error:
+        read_grid(path, index)
+    except ScanError:
+        return False
+    return True
+
+
+def _checked(path: Path) -> Path:
+    if not path.name.endswith(SCAN_ENDINGS):
+        raise DatasetError(f"{path} is not a NIfTI file", "Give .nii or .nii.gz.")
+    return path
+
+
+def _cases(files: list[Path], channels: int) -> list[Case]:
+    """Files of one case together, where they are numbered as nnU-Net numbers channels."""
+    groups = _numbered(files, channels)
+    together = {path for group in groups.values() for path in group.values()}
+    found = {
+        name: tuple(Channel(group[number]) for number in sorted(group))
+        for name, group in groups.items()
+    }
+    for path in files:
+        if path in together:
+            continue
+        name = scan_id(path.name)
+        if name in found:
+            raise DatasetError(
+                f"{path.name} and {found[name][0].path.name} are the same case", "Remove one."
+            )
+        found[name] = _volumes(path, channels)
+    return [Case(name, found[name]) for name in sorted(found)]
+
+
+def _volumes(path: Path, channels: int) -> tuple[Channel, ...]:
+    if channels == 1:
+        return (Channel(path),)
+    return tuple(Channel(path, index) for index in range(channels))
+
+
+def _numbered(files: list[Path], channels: int) -> Groups:
+    """Files whose numbers name channels: those with a ``_0000`` beside them.
+
+    AMOS and others number their cases the same way, from 1 on. Files that are all of one such row,
+    from 0 on, are taken as cases too where the network has one channel.
+    """
+    groups: Groups = defaultdict(dict)
+    for path in files:
+        match = _CHANNEL.fullmatch(scan_id(path.name))
+        if match is None:
+            continue
+        name, number = match[1], int(match[2])
+        if number in groups[name]:
+            other = groups[name][number].name
+            raise DatasetError(f"{path.name} and {other} are the same case", "Remove one.")
+        groups[name][number] = path
+    found = {name: group for name, group in groups.items() if 0 in group}
+    if (
+        channels == 1
+        and len(files) > 1
+        and [len(group) for group in found.values()] == [len(files)]
+    ):
+        logger.info("%s and the others are taken as cases, not channels", files[0].name)
+        return {}
+    return found
+
+
+def _as_dataset(images: Path, plan: Plan) -> list[Case]:
+    """A folder of folders: a raw dataset, best in the layout the network's own had."""
+    fitting = fitting_layouts(images)
+    if not fitting:
         raise DatasetError(
             f"{images} holds no .nii.gz or .nii file", "Give a folder of scans, or --dataset NAME."
-        ) from error
-    return list(cases)
+        )
+    return _read(images, plan.layout if plan.layout in fitting else fitting[0], plan)
+
+
+def _read(images: Path, layout: str, plan: Plan) -> list[Case]:
+    dataset = read_dataset(images, layout)
+    if dataset.channels != plan.channels:
+        logger.warning(
+            "%s has the channels %s, the network was trained on %s, in this order",
+            images,
+            ", ".join(dataset.channels),
+            ", ".join(plan.channels),
+        )
+    return list(dataset.cases)

@@ -12,7 +12,7 @@ Array = NDArray[np.float32]
 
 
 class TorchEngine:
-    """Channels-last, half precision on CUDA, full precision elsewhere.
+    """Channels-last; half precision on CUDA, as in training, full precision elsewhere.
 
     Args:
         checkpoint: the network.
@@ -27,28 +27,37 @@ class TorchEngine:
             self._device, memory_format=torch.channels_last_3d
         )
         self._regions = plan.region_training
+        self._precision = _half_precision(self._device)
 
     def __call__(self, images: Array) -> Array:
         """Images (B, C, D, H, W) to probabilities (B, K, D, H, W).
 
         Raises:
-            SettingsError: the device has too little memory for a tile.
+            SettingsError: the device has too little memory for a single tile.
         """
         try:
             return self._predict(images)
         except torch.OutOfMemoryError as error:
-            raise SettingsError(
-                f"{self._device} has too little memory for tiles of {images.shape[2:]}",
-                "Free some, or use --device cpu.",
-            ) from error
+            if len(images) == 1:
+                raise SettingsError(
+                    f"{self._device} has too little memory for a tile of {images.shape[2:]} voxels",
+                    "Free some, or use --device cpu.",
+                ) from error
+        half = len(images) // 2
+        return np.concatenate([self(images[:half]), self(images[half:])])
 
     @torch.inference_mode()
     def _predict(self, images: Array) -> Array:
-        batch = torch.from_numpy(images).to(
-            self._device, memory_format=torch.channels_last_3d
-        )
-        with torch.autocast(self._device.type, enabled=self._device.type == "cuda"):
+        batch = torch.from_numpy(images).to(self._device, memory_format=torch.channels_last_3d)
+        with torch.autocast(self._device.type, self._precision, enabled=bool(self._precision)):
             logits = self._network(batch).float()
         probabilities = logits.sigmoid() if self._regions else logits.softmax(1)
         found: Array = probabilities.cpu().numpy()
         return found
+
+
+def _half_precision(device: torch.device) -> torch.dtype | None:
+    """bfloat16, which cannot overflow, where CUDA has it, else float16; None elsewhere."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -4,7 +4,7 @@ Forward and backward, milliseconds of one AVX-512 core, PyTorch 2.13, channels-l
 (2, 16, 32, 48, 32): depthwise 3x3x3 22 in PyTorch, 7.5 here; 5x5x5 73 and 32; norm 7.5 and 2.8;
 1x1x1 to 32 channels 11 and 4.1; transposed depthwise from (2, 32, 16, 24, 16) 24 and 9.5. A whole
 training step of S with 16 base channels: kernel 3 567 and 246, kernel 5 972 and 360. The norm is
-also more exact here: PyTorch's takes the variance of channels-last input as a difference of squares.
+also more exact here: PyTorch's takes a channels-last variance as a difference of squares.
 """
 
 from typing import Any, cast

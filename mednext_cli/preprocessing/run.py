@@ -62,15 +62,22 @@ class PreprocessSpec:
 
 @dataclass(frozen=True)
 class PreprocessResult:
-    """Where the cache is, its plan, and how many cases were made or left as they were.
+    """What came of it.
 
-    `failed` says why not, by case id; the others are done.
+    Attributes:
+        folder: the dataset's cache.
+        plan: how its cases are prepared.
+        made: cases prepared now.
+        kept: cases that were there and up to date.
+        total: labelled cases of the dataset.
+        failed: why some cannot be used, by case id; the others are done.
     """
 
     folder: Path
     plan: Plan
     made: int
     kept: int
+    total: int
     failed: Mapping[str, str] = field(default_factory=dict)
 
     def raise_failed(self) -> None:
@@ -78,7 +85,7 @@ class PreprocessResult:
         if self.failed:
             raise FailedCases(
                 self.failed,
-                self.made + self.kept + len(self.failed),
+                self.total,
                 "The others are done; put these right and run the same command again.",
             )
 
@@ -102,7 +109,7 @@ def preprocess(spec: PreprocessSpec) -> PreprocessResult:
         dataset, [one.fingerprint for one in surveyed.values()], fingerprint, spec.spacing_mm
     )
     if spec.dry_run:
-        return PreprocessResult(folder, plan, 0, 0, failed)
+        return PreprocessResult(folder, plan, 0, 0, len(dataset.labelled), failed)
     tasks = [
         StoreTask(case, _key(surveyed[case.id], plan, spec))
         for case in dataset.labelled
@@ -120,7 +127,8 @@ def preprocess(spec: PreprocessSpec) -> PreprocessResult:
             stored.add(case_id)
     finally:
         describe(stored)
-    return PreprocessResult(folder, plan, len(stored) - kept, kept, dict(sorted(failed.items())))
+    made, total = len(stored) - kept, len(dataset.labelled)
+    return PreprocessResult(folder, plan, made, kept, total, dict(sorted(failed.items())))
 
 
 def _check(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> None:

@@ -44,8 +44,7 @@ def _draw_costs(axes: Axes, rows: Sequence[ScaleRow]) -> None:
     if published:
         axes.scatter(*zip(*published, strict=True), marker="x", label="published")
         axes.legend()
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.margins(0.12)
     axes.set_xlabel("parameters, millions")
     axes.set_ylabel("multiply-adds, 10⁹")
     axes.set_title(f"one patch of {rows[0].patch} voxels")

@@ -8,7 +8,6 @@ from typing import Any
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.training.recipe import Recipe
-from mednext_cli.training.recipe_files import load_recipe
 
 # Changing these in a run that has begun changes no result already there.
 _FREE_TO_CHANGE = {
@@ -68,22 +67,25 @@ def run_folder(runs: Path, dataset: str, recipe: Recipe, fold: str) -> RunFolder
     return RunFolder(runs / dataset / recipe.model.label / f"fold{fold}")
 
 
-def begin_run(folder: RunFolder, recipe: Recipe, restart: bool) -> None:
-    """Make the folder ready: empty with `restart`, and refused where another recipe began it.
-
-    Raises:
-        SettingsError: the folder holds a run with another recipe; names the differing keys.
-    """
+def begin_run(folder: RunFolder, restart: bool) -> None:
+    """Make the folder ready: there, and empty with `restart`."""
     if restart and folder.path.exists():
         shutil.rmtree(folder.path)
-    if folder.recipe.is_file():
-        differing = differing_keys(load_recipe(str(folder.recipe)), recipe)
-        if differing:
-            raise SettingsError(
-                f"{folder.path} was begun with another recipe ({'; '.join(differing)})",
-                "Add --restart to begin anew, or --runs to keep both.",
-            )
     make_folder(folder.path)
+
+
+def check_same_recipe(folder: RunFolder, begun: Recipe, recipe: Recipe) -> None:
+    """Refuse to go on with a run in another way than it was begun.
+
+    Raises:
+        SettingsError: the recipes differ in what shapes the result; names the keys.
+    """
+    differing = differing_keys(begun, recipe)
+    if differing:
+        raise SettingsError(
+            f"{folder.path} was begun with another recipe ({'; '.join(differing)})",
+            "Add --restart to begin anew, or --runs to keep both.",
+        )
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:

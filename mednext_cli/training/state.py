@@ -14,6 +14,7 @@ from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.training.log import Row
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.recipe import Recipe
+from mednext_cli.training.recipe_files import check_recipe
 
 
 @dataclass
@@ -75,8 +76,8 @@ class TrainingState:
         """Whether the recipe's epochs are done."""
         return self.epoch >= self.recipe.training.epochs
 
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint of the same run.
+    def resume(self, path: Path) -> Recipe:
+        """Go on from a checkpoint of the same run, and return the recipe it was begun with.
 
         Raises:
             CheckpointError: the checkpoint is damaged or of another network.
@@ -92,6 +93,7 @@ class TrainingState:
         saved: dict[str, Any] = dict(checkpoint.progress)
         saved.pop("finished", None)
         self.progress = Progress(**saved)
+        return check_recipe(checkpoint.recipe or {}, str(path))
 
 
 def build_optimiser(

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.foundation.devices import pick_device
-from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.errors import CacheError, SettingsError
 from mednext_cli.foundation.machine import free_memory_bytes, usable_cores
 from mednext_cli.foundation.progress import format_seconds
 from mednext_cli.networks.architecture import Architecture
@@ -21,7 +22,7 @@ from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.recipe import ModelSettings, Recipe
 from mednext_cli.training.recipe_files import write_recipe
-from mednext_cli.training.run_folder import RunFolder, begin_run, run_folder
+from mednext_cli.training.run_folder import RunFolder, begin_run, check_same_recipe, run_folder
 from mednext_cli.training.splits import Split, choose_split
 from mednext_cli.training.state import TrainingState, build_optimiser
 from mednext_cli.training.validate import validate_fold
@@ -72,12 +73,12 @@ def train(spec: TrainSpec) -> TrainResult:
         KeyboardInterrupt: interrupted; the same call carries on.
     """
     cached = open_cache(spec.cache)
-    plan = Plan.model_validate(cached.plan)
+    plan = _read_plan(cached)
     device = pick_device(spec.device)
     settings = spec.recipe.training
     split = choose_split(cached.labelled_ids, spec.fold, settings.folds, spec.cache / "splits.json")
     folder = run_folder(spec.runs, cached.name, spec.recipe, spec.fold)
-    begin_run(folder, spec.recipe, spec.restart)
+    begin_run(folder, spec.restart)
     state = _prepare_state(spec, plan, device, folder)
     write_recipe(folder.recipe, spec.recipe)
     workers = _count_loaders(settings.workers, device)
@@ -123,6 +124,18 @@ def describe_architecture(model: ModelSettings, channels: int, outputs: int) -> 
     return replace(variant, network=model.network)
 
 
+def _read_plan(cached: CachedDataset) -> Plan:
+    try:
+        return Plan.model_validate(cached.plan)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise CacheError(
+            f"{cached.folder / 'dataset.json'}: plan.{'.'.join(map(str, problem['loc']))}: "
+            f"{problem['msg']}",
+            "Run mednext preprocess again.",
+        ) from error
+
+
 def _prepare_state(
     spec: TrainSpec, plan: Plan, device: torch.device, folder: RunFolder
 ) -> TrainingState:
@@ -143,7 +156,8 @@ def _prepare_state(
     optimiser = build_optimiser(network, spec.recipe, precision)
     state = TrainingState(architecture, network, optimiser, precision, plan, spec.recipe)
     if resuming:
-        state.resume(folder.last)
+        begun = state.resume(folder.last)
+        check_same_recipe(folder, begun, spec.recipe)
         logger.info("%s: carrying on after iteration %d", folder.path, state.progress.iteration)
     return state
 

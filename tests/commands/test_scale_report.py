@@ -6,6 +6,7 @@ from dataclasses import fields
 import pytest
 
 from mednext_cli.app import main
+from mednext_cli.scaling import measure
 from mednext_cli.scaling.table import ScaleRow
 
 
@@ -40,7 +41,8 @@ def test_another_patch_and_kernel_have_nothing_published_beside_them(tmp_path):
     assert {row["forward_seconds"] for row in rows} == {""}
 
 
-def test_measured_times_and_memory(tmp_path):
+def test_measured_times_and_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "_SECONDS", 0.1)
     options = ["--models", "S", "--kernels", "3", "--patch", "16,16,32", "--measure"]
     folder = ["--device", "cpu", "--out", str(tmp_path), "--quiet"]
     assert main(["scale-report", *options, *folder]) == 0

@@ -1,7 +1,9 @@
 """Predicting through the command: own grids, averages, what is done stays, one line for errors."""
 
+import errno
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -10,11 +12,18 @@ import pytest
 import torch
 
 from mednext_cli.app import main
+from mednext_cli.datasets.dataset import Case, Channel
+from mednext_cli.foundation.files import storage_error
 from mednext_cli.foundation.plugins import load_plugin
-from mednext_cli.inference.engine import build_engine
+from mednext_cli.inference.engine import build_engine, choose_engine
+from mednext_cli.inference.memory import estimate_bytes
 from mednext_cli.inference.models import load_model
-from mednext_cli.inference.sources import find_cases
-from mednext_cli.networks.checkpoint import Checkpoint, build_plain, save_checkpoint
+from mednext_cli.networks.checkpoint import (
+    Checkpoint,
+    build_plain,
+    load_checkpoint,
+    save_checkpoint,
+)
 from mednext_cli.networks.variants import architecture
 from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
 
@@ -88,7 +97,8 @@ def test_label_maps_lie_on_the_scans_own_grids(scans: Path, model: Path, tmp_pat
         assert set(np.unique(made.dataobj)) <= {0, 1, 4}
     record = json.loads((tmp_path / "out" / "predict.json").read_text())
     assert set(record["cases"]) == {"anisotropic", "oblique", "swapped"}
-    assert record["settings"]["models"][0]["path"].endswith("one.pt")
+    assert record["provenance"]["models"] == [str(model)]
+    assert len(record["settings"]["models"][0]) == 64
 
 
 def test_done_cases_are_kept_and_changed_scans_are_not(
@@ -137,10 +147,10 @@ def test_several_models_are_averaged(scans: Path, model: Path, tmp_path: Path) -
 def test_an_interrupted_prediction_keeps_what_is_done(
     scans: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mednext_cli.inference import predict
+    from mednext_cli.inference import pipeline
 
     out = tmp_path / "out"
-    real, calls = predict.predict_probabilities, []
+    real, calls = pipeline.predict_probabilities, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -149,7 +159,7 @@ def test_an_interrupted_prediction_keeps_what_is_done(
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "predict_probabilities", interrupted)
+        patch.setattr(pipeline, "predict_probabilities", interrupted)
         assert _predict(scans, out, model) == 130
     done = sorted(path.name for path in out.glob("*.nii.gz"))
     assert done
@@ -209,24 +219,161 @@ def test_wrong_inputs_end_in_one_line(
     assert "are the same case" in capsys.readouterr().err
 
 
-def test_channels_are_found_however_they_are_stored(tmp_path: Path) -> None:
-    two = PLAN.model_copy(update={"channels": ("T1", "T2")})
-    for name in ("a_0000", "a_0001", "b_0000", "b_0001"):
-        (tmp_path / f"{name}.nii.gz").touch()
-    cases = find_cases(tmp_path, two)
-    assert [case.id for case in cases] == ["a", "b"]
-    assert [channel.path.name for channel in cases[0].channels] == [
-        "a_0000.nii.gz",
-        "a_0001.nii.gz",
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_scans_are_never_replaced(
+    scans: Path,
+    model: Path,
+    options: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = {path.name: path.read_bytes() for path in scans.iterdir()}
+    assert _predict(scans, scans, model, options=options) == 2
+    assert "would replace it" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in scans.iterdir()} == before
+
+
+def test_label_maps_of_others_are_not_replaced(
+    scans: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "annotations"
+    out.mkdir()
+    (out / "oblique.nii.gz").write_bytes(b"years of work")
+    assert _predict(scans, out, model) == 2
+    assert "not made by mednext predict" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["oblique.nii.gz"]
+    assert (out / "oblique.nii.gz").read_bytes() == b"years of work"
+    assert _predict(scans, out, model, options=("--force",)) == 0
+
+
+def test_a_moved_checkpoint_is_the_same_model(
+    scans: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert _predict(scans, out, model) == 0
+    moved = shutil.copy(model, tmp_path / "moved.pt")
+    capsys.readouterr()
+    assert _predict(scans, out, Path(moved)) == 0
+    assert "0 made, 3 kept" in capsys.readouterr().out
+
+
+def test_other_settings_are_not_mixed(
+    scans: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert _predict(scans, out, model) == 0
+    assert _predict(scans, out, model, options=("--mirror", "--overlap", "0")) == 2
+    assert "made with other mirror_axes and overlap" in capsys.readouterr().err
+
+
+def test_mirroring_is_along_the_axes_of_the_recipe(
+    scans: Path, model: Path, tmp_path: Path
+) -> None:
+    for name in ("mirror", "no-mirror"):
+        assert _predict(scans, tmp_path / name, model, options=(f"--{name}",)) == 0
+    found = {
+        name: json.loads((tmp_path / name / "predict.json").read_text())["settings"]["mirror_axes"]
+        for name in ("mirror", "no-mirror")
+    }
+    assert found == {"mirror": [[2]], "no-mirror": [[]]}
+
+
+def test_the_folds_below_a_folder_are_averaged(scans: Path, tmp_path: Path) -> None:
+    for fold, names in enumerate((("best", "last"), ("best",), ("last",))):
+        folder = tmp_path / "S-k3" / f"fold{fold}"
+        folder.mkdir(parents=True)
+        for name in names:
+            _save(folder / f"checkpoint_{name}.pt", 10 * fold + len(name))
+    (tmp_path / "S-k3" / "fold0" / "validation").mkdir()
+    options = ("--cases", "oblique", "--overlap", "0")
+    assert _predict(scans, tmp_path / "out", tmp_path / "S-k3", options=options) == 0
+    used = json.loads((tmp_path / "out" / "predict.json").read_text())["provenance"]["models"]
+    assert [str(Path(path).relative_to(tmp_path / "S-k3")) for path in used] == [
+        "fold0/checkpoint_last.pt",
+        "fold1/checkpoint_best.pt",
+        "fold2/checkpoint_last.pt",
     ]
-    # AMOS numbers its cases like nnU-Net its channels.
-    amos = tmp_path / "amos"
-    amos.mkdir()
-    for name in ("amos_0001", "amos_0007"):
-        (amos / f"{name}.nii.gz").touch()
-    assert [case.id for case in find_cases(amos, PLAN)] == ["amos_0001", "amos_0007"]
-    whole = find_cases(amos / "amos_0001.nii.gz", two)
-    assert [channel.index for channel in whole[0].channels] == [0, 1]
+    assert [path.name for path in (tmp_path / "out").glob("*.gz")] == ["oblique.nii.gz"]
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_full_disk_ends_the_run(
+    scans: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    workers: str,
+) -> None:
+    from mednext_cli.inference import pipeline
+
+    def full(path: Path, *_: object) -> None:
+        raise storage_error(path, OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(pipeline, "write_label_map", full)
+    assert _predict(scans, tmp_path / "out", model, options=("--workers", workers)) == 2
+    error = capsys.readouterr().err
+    assert "no space left on device. Free some space" in error
+    assert "cases failed" not in error
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
+def test_too_little_memory_for_a_case_stops_no_other(
+    scans: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mednext_cli.inference import pipeline
+
+    real, calls = pipeline.predict_probabilities, []
+
+    def greedy(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise MemoryError
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "predict_probabilities", greedy)
+    assert _predict(scans, tmp_path / "out", model) == 2
+    assert "oblique: not enough memory" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2
+
+
+def test_broken_weights_are_named(
+    scans: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load_checkpoint(model)
+    weights = {
+        name: torch.full_like(value, float("nan")) for name, value in whole.state_dict.items()
+    }
+    save_checkpoint(tmp_path / "nan.pt", replace(whole, state_dict=weights))
+    assert _predict(scans, tmp_path / "out", tmp_path / "nan.pt") == 2
+    assert "the network gives NaN for oblique" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
+
+
+def test_channels_must_fit_the_network(
+    scans: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(2):
+        shutil.copy(scans / "oblique.nii.gz", scans / f"pair_{number:04d}.nii.gz")
+    assert _predict(scans, tmp_path / "out", model) == 2
+    error = capsys.readouterr().err
+    assert "has 2 channels, the network was trained on 1 (MRI)" in error
+    assert "1 of 4 cases failed: pair" in error
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 3
+
+
+def test_memory_is_estimated_from_the_header(scans: Path) -> None:
+    path = scans / "anisotropic.nii.gz"  # 20 x 26 x 15 voxels of 1 x 1 x 8 mm
+    prepared = 20 * 26 * 15 * 8 / 2**3
+    one = estimate_bytes(Case("a", (Channel(path),)), PLAN, models=1)
+    several = estimate_bytes(Case("a", (Channel(path),)), PLAN, models=5)
+    assert one >= 4 * prepared * (1 + 3)
+    assert several - one <= 4 * prepared * 3  # one more buffer of three classes, however many
+    assert several > one
+    assert estimate_bytes(Case("a", (Channel(path.with_name("none.nii")),)), PLAN, 1) == 0
 
 
 def test_engines_agree(model: Path) -> None:
@@ -241,7 +388,10 @@ def test_engines_agree(model: Path) -> None:
 
 
 def test_openvino_names_what_to_install(
-    scans: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    scans: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import sys
@@ -251,3 +401,22 @@ def test_openvino_names_what_to_install(
     command = ["predict", str(scans), "--model", str(model), "--out", str(tmp_path / "out")]
     assert main([*command, "--device", "cpu", "--engine", "openvino"]) == 2
     assert "pip install 'mednext[openvino]'" in capsys.readouterr().err
+
+
+def test_auto_is_an_engine_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mednext_cli.inference import engine
+
+    assert choose_engine("auto", "cuda:0") == "torch"
+    assert choose_engine("mine", "cpu") == "mine"
+    for installed, expected in ((None, "torch"), (object(), "openvino")):
+        monkeypatch.setattr(engine, "find_spec", lambda _, found=installed: found)
+        assert choose_engine("auto", "cpu") == expected
+
+
+def test_devices_that_are_not_there_are_named(
+    scans: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(scans), "--model", str(model), "--out", str(tmp_path / "out")]
+    assert main([*command, "--device", "abacus"]) == 2
+    assert "no device 'abacus' on this machine. There is cpu" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -52,7 +52,8 @@ def test_an_identity_network_gives_the_image_back(
 
     found = predict_probabilities(identity, image, patch, tuple(axes), overlap, batch)
     assert found.shape == image.shape
-    np.testing.assert_allclose(found, image, atol=1e-5)
+    # Up to 4^3 tiles and 8 mirrorings add up in a voxel, in float32: 512 roundings of 6e-8.
+    assert np.abs(found - image).max() <= 3e-5 * np.abs(image).max()
     assert all(one[2:] == patch for one in seen)
 
 
@@ -65,8 +66,12 @@ def test_mirroring_averages_over_all_combinations() -> None:
         calls.append(len(images))
         return images + ramp
 
-    found = predict_probabilities(add_ramp, image, (8, 8, 8), (0, 2), batch=3)
-    assert sum(calls) == 4
+    told: list[tuple[int, int]] = []
+    found = predict_probabilities(
+        add_ramp, image, (8, 8, 8), (0, 2), batch=3, report=lambda *done: told.append(done)
+    )
+    assert calls == [3, 1]
+    assert told == [(3, 4), (4, 4)]
     np.testing.assert_allclose(found, image + 3.5, atol=1e-5)
 
 

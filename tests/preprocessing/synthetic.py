@@ -51,6 +51,12 @@ def make_raw(folder: Path, cases: int = 3, modality: str = "MRI", **changes: Any
     return raw
 
 
+def describe(raw: Path, **changes: Any) -> None:
+    """Change keys of the dataset.json."""
+    path = raw / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 def image_of(raw: Path, name: str = "case_0") -> Path:
     return raw / "imagesTr" / f"{name}.nii.gz"
 
