@@ -54,7 +54,7 @@ def examine() -> list[Finding]:
         Finding("cores", str(usable_cores())),
         _memory(),
         *_devices(),
-        *_conv3d_warning(str(torch.__version__), torch.backends.cudnn.version()),
+        *_conv3d_warning(str(torch.__version__), _cudnn_version()),
         _try("hdf5 with Blosc2", _store_and_read),
         _try("network", _run_network),
         _try("temporary folder", _write_temporary),
@@ -63,7 +63,7 @@ def examine() -> list[Finding]:
 
 def _package(name: str) -> Finding:
     try:
-        return Finding(name, str(version(name)))  # type: ignore[no-untyped-call]
+        return Finding(name, str(version(name)))
     except PackageNotFoundError:
         return Finding(name, "not installed: pip install mednext", "failed")
 
@@ -83,6 +83,11 @@ def _devices() -> Iterator[Finding]:
         yield Finding("mps", "available")
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():
         yield Finding("accelerator", "none: everything runs on the CPU")
+
+
+def _cudnn_version() -> int | None:
+    found = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return None if found is None else int(found)
 
 
 def _conv3d_warning(torch_version: str, cudnn_version: int | None) -> Iterator[Finding]:
