@@ -24,9 +24,7 @@ _TILES_AT_ONCE = 4
 logger = logging.getLogger(__name__)
 
 
-def validate_fold(
-    state: TrainingState, loop: LoopSpec, cached: CachedDataset
-) -> dict[str, float]:
+def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -> dict[str, float]:
     """Predict and score the validation cases with the final weights; done cases are kept.
 
     Returns:

@@ -63,9 +63,9 @@ def train(cache: Path, tmp_path: Path) -> Train:
 
     def run(*options: str, settings: tuple[str, ...] = (), runs: Path = tmp_path / "runs") -> int:
         changes = [part for setting in (*TINY, *settings) for part in ("--set", setting)]
+        folders = ["--cache", str(cache), "--runs", str(runs)]
         return main(
-            ["train", NAME, "--cache", str(cache), "--runs", str(runs), "--device", "cpu"]
-            + ["--recipe", "cpu", *changes, *options]
+            ["train", NAME, *folders, "--device", "cpu", "--recipe", "cpu", *changes, *options]
         )
 
     return run

@@ -14,7 +14,12 @@ from mednext_cli.training.sampling import PatchDataset, SamplingSpec, iterate_ba
 from tests.training.conftest import NAME
 
 _PLAIN = AugmentationSettings(
-    **{name: 0.0 for name in ("rotation", "scaling", "noise", "blur", "brightness", "contrast")},
+    rotation=0.0,
+    scaling=0.0,
+    noise=0.0,
+    blur=0.0,
+    brightness=0.0,
+    contrast=0.0,
     low_resolution=0.0,
     gamma=0.0,
     gamma_inverted=0.0,
