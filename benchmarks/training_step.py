@@ -5,13 +5,10 @@ python benchmarks/training_step.py --out benchmarks/results/training_step.csv
 
 import argparse
 import csv
-import os
 import platform
 import statistics
 import time
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from torch import nn

@@ -12,7 +12,6 @@ import typer
 
 from mednext_cli import __version__
 from mednext_cli.foundation.errors import MednextError, PluginError
-from mednext_cli.foundation.machine import share_cores
 from mednext_cli.foundation.plugins import Plugin, find_plugins
 from mednext_cli.foundation.progress import set_verbosity
 
@@ -24,7 +23,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `mednext` with these arguments (default: the command line's) and return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     set_verbosity()
-    share_cores()
     try:
         return _run(arguments)
     except MednextError as error:

@@ -5,9 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from mednext_cli.foundation.machine import share_cores
-
-share_cores()
 _DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 
 

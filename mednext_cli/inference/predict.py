@@ -147,7 +147,7 @@ def _build_pipeline(
 
 
 def _batch(patch_voxels: tuple[int, int, int], device: str) -> int:
-    """Tiles at once. On a CPU one: two are no faster, and more leave its caches (measured)."""
+    """Tiles at once. On a CPU one: eight of 32 x 48 x 32 took 2.6 times as long for each tile."""
     if device == "cpu":
         return 1
     return int(np.clip(_VOXELS_AT_ONCE // np.prod(patch_voxels), 1, _MOST_TILES))

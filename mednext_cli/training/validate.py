@@ -20,7 +20,7 @@ from mednext_cli.training.loop import LoopSpec
 from mednext_cli.training.state import TrainingState
 from mednext_cli.volumes.nifti import write_label_map
 
-_TILES_AT_ONCE = 4
+_TILES_AT_ONCE = {"cpu": 1}  # more are slower there, and no faster than 4 elsewhere
 logger = logging.getLogger(__name__)
 
 
@@ -75,7 +75,7 @@ def _predict_case(
         loop.patch_voxels,
         state.recipe.augmentation.mirrored if inference.mirror else (),
         inference.overlap,
-        _TILES_AT_ONCE,
+        _TILES_AT_ONCE.get(loop.device.type, 4),
     )
     geometry = SourceGeometry.from_json(case.geometry)
     labels = restore_label_map(probabilities, geometry, state.plan)

@@ -8,19 +8,10 @@ import pytest
 
 from mednext_cli.foundation.errors import DatasetError, ScanError, SettingsError
 from mednext_cli.inference.sources import check_volumes, find_cases, read_ids, select_cases
-from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
+from mednext_cli.preprocessing.plan import Plan
+from tests.inference.synthetic import PLAN
 
-ONE = Plan(
-    dataset="test",
-    layout="kits19",
-    spacing_mm=(2.0, 2.0, 2.0),
-    patch_voxels=(16, 32, 16),
-    batch_size=2,
-    channels=("MRI",),
-    normalisation=(ChannelNormalisation(scheme="z_score"),),
-    labels={"kidney": 1},
-    regions={"kidney": (1,)},
-)
+ONE = PLAN
 TWO = ONE.model_copy(update={"channels": ("T1", "T2"), "normalisation": ONE.normalisation * 2})
 
 

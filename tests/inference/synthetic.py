@@ -1,0 +1,39 @@
+"""A small task: its plan, untrained networks for it, and the command that predicts with them."""
+
+from pathlib import Path
+
+import torch
+
+from mednext_cli.app import main
+from mednext_cli.networks.checkpoint import Checkpoint, build_plain, save_checkpoint
+from mednext_cli.networks.variants import architecture
+from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
+
+PLAN = Plan(
+    dataset="test",
+    layout="kits19",
+    spacing_mm=(2.0, 2.0, 2.0),
+    patch_voxels=(16, 32, 16),
+    batch_size=2,
+    channels=("MRI",),
+    normalisation=(ChannelNormalisation(scheme="z_score"),),
+    labels={"kidney": 1, "tumour": 4},
+    regions={"kidney": (1, 4), "tumour": (4,)},
+)
+RECIPE = {"augmentation": {"mirror_axes": ["left_right"]}, "inference": {"mirror": False}}
+
+
+def save_model(path: Path, seed: int, plan: Plan = PLAN, channels: int = 1) -> Path:
+    torch.manual_seed(seed)
+    made = architecture("S", 3, channels, plan.output_channels, base_channels=4)
+    weights = build_plain(made).state_dict()
+    save_checkpoint(
+        path, Checkpoint(made, weights, plan=plan.model_dump(mode="json"), recipe=RECIPE)
+    )
+    return path
+
+
+def predict(images: Path, out: Path, *models: Path, options: tuple[str, ...] = ()) -> int:
+    named = [part for path in models for part in ("--model", str(path))]
+    always = ["--device", "cpu", "--engine", "torch"]
+    return main(["predict", str(images), *named, "--out", str(out), *always, *options])
