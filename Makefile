@@ -34,10 +34,10 @@ demo: $(INSTALLED) ## The whole chain on the embedded phantom, into demo/ (under
 	$(BIN)/mednext train kits19 --cache demo/cache --recipe demo --kernel 5 --init demo/k5.pt --runs demo/runs \
 		--set training.epochs=2 --set training.learning_rate=1e-3
 	$(BIN)/mednext phantom demo/test --cases 3 --seed 1
-	for kernel in k3 k5; do \
-		$(BIN)/mednext predict demo/test --dataset kits19 --model demo/runs/kits19/S-$$kernel/fold0 --out demo/predictions/$$kernel; \
-		$(BIN)/mednext evaluate demo/predictions/$$kernel demo/test --dataset kits19 --out demo/scores/$$kernel; \
-	done
+	$(BIN)/mednext predict demo/test --dataset kits19 --model demo/runs/kits19/S-k3/fold0 --out demo/predictions/k3
+	$(BIN)/mednext predict demo/test --dataset kits19 --model demo/runs/kits19/S-k5/fold0 --out demo/predictions/k5
+	$(BIN)/mednext evaluate demo/predictions/k3 demo/test --dataset kits19 --out demo/scores/k3
+	$(BIN)/mednext evaluate demo/predictions/k5 demo/test --dataset kits19 --out demo/scores/k5
 	$(BIN)/mednext scale-report --out demo/scale_report
 	$(BIN)/mednext leaderboard k3=demo/scores/k3/cases.csv k5=demo/scores/k5/cases.csv --out demo/leaderboard
 	@echo "demo/ holds label maps (predictions/), CSVs (scores/, leaderboard/), plots (scale_report/, runs/). Mean Dice:"
