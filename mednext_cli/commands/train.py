@@ -44,8 +44,8 @@ def train(
     from mednext_cli.training.train import train as run
 
     changes = list(settings or [])
-    changes += [f"model.size={model}"] if model else []
-    changes += [f"model.kernel={kernel}"] if kernel else []
+    changes += [f"model.size={model}"] if model is not None else []
+    changes += [f"model.kernel={kernel}"] if kernel is not None else []
     result = run(
         TrainSpec(
             cache=cache / name,

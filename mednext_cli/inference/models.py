@@ -1,7 +1,7 @@
 """The trained networks a prediction is made with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def locate_checkpoints(path: Path) -> list[Path]:
 def _checkpoint_of(run: Path) -> Path | None:
     """The last checkpoint of a finished run, which its validation was made with; else the best."""
     best, last = run / _BEST, run / _LAST
-    if last.is_file() and ((run / "validation").is_dir() or not best.is_file()):
+    if last.is_file() and (not best.is_file() or load_checkpoint(last).progress.get("finished")):
         return last
     return best if best.is_file() else None
 
@@ -107,7 +107,7 @@ def load_model(file: Path) -> Model:
     return Model(
         path=file,
         sha256=hash_file(file),
-        checkpoint=checkpoint,
+        checkpoint=replace(checkpoint, optimiser=None),  # three times the weights
         plan=plan,
         mirror_axes=tuple(_AXES.index(axis) for axis in mirrored),
         mirror=bool(inference.get("mirror", True)),

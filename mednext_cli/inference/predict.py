@@ -84,7 +84,7 @@ def predict(spec: PredictSpec) -> PredictResult:
         cases = select_cases(cases, spec.cases)
     record = _open_record(spec, models, engine, device)
     record.check_free(cases, spec.force)
-    todo = [case for case in cases if not record.is_done(case, spec.probabilities)]
+    todo = [case for case in cases if spec.force or not record.is_done(case, spec.probabilities)]
     made = {case.id for case in todo}
     if todo:
         pipeline = _build_pipeline(spec, models, engine, device, record, todo)

@@ -30,15 +30,15 @@ class PredictionRecord:
     ) -> None:
         self._folder, self._settings, self._provenance = folder, settings, provenance
         self._cases = cases
+        self._stale: tuple[str, ...] = ()
         self._lock = Lock()
 
     @classmethod
     def open(
         cls, folder: Path, settings: Settings, provenance: Settings, force: bool
     ) -> "PredictionRecord":
-        """The record of a folder, without cases where there is none or with `force`.
-
-        Nothing is written.
+        """The record of a folder, without cases where there is none, or with `force` those of
+        other settings. Nothing is written.
 
         Raises:
             SettingsError: the folder was made with other settings.
@@ -50,7 +50,9 @@ class PredictionRecord:
                 f"{folder} holds predictions made with other {' and '.join(differing)}",
                 "Choose another --out, or add --force to make them anew.",
             )
-        return cls(folder, settings, provenance, {} if force else cases)
+        record = cls(folder, settings, provenance, {} if differing else cases)
+        record._stale = tuple(cases) if differing else ()
+        return record
 
     def check_free(self, cases: Iterable[Case], force: bool) -> None:
         """Raise `SettingsError` where a label map would replace a file that is not ours.
@@ -72,7 +74,10 @@ class PredictionRecord:
                 )
 
     def begin(self) -> None:
-        """Write the record: from here on the folder is ours, and may hold these settings only."""
+        """Write the record: from here on the folder is ours, and holds these settings only."""
+        for case_id in self._stale:
+            for name in (f"{case_id}.nii.gz", f"{case_id}_probabilities.npz"):
+                (self._folder / name).unlink(missing_ok=True)
         self._save()
 
     def label_map(self, case: Case) -> Path:

@@ -51,7 +51,10 @@ def read_ids(text: str) -> tuple[str, ...]:
         SettingsError: there are none.
     """
     path = Path(text)
-    listed = path.read_text(encoding="utf-8").split("\n") if path.is_file() else text.split(",")
+    try:
+        listed = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError):  # no such file, a name too long for one, or no text
+        listed = text.split(",")
     ids = tuple(name.strip() for name in listed if name.strip())
     if not ids:
         raise SettingsError(f"--cases {text!r} names no case", "Give ids with commas between.")

@@ -60,4 +60,6 @@ def _half_precision(device: torch.device) -> torch.dtype | None:
     """bfloat16, which cannot overflow, where CUDA has it, else float16; None elsewhere."""
     if device.type != "cuda":
         return None
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return (
+        torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    )

@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,8 +70,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "metadata": {**checkpoint.metadata, **versions},
     }
     _check_plain(content, "checkpoint")
-    with replacing(path) as beside, beside.open("wb") as stream:
-        torch.save(content, stream)
+    # In memory first: torch turns a full disk into an error that does not say so.
+    buffer = BytesIO()
+    torch.save(content, buffer)
+    with replacing(path) as beside:
+        beside.write_bytes(buffer.getbuffer())
 
 
 def _packed(tensor: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Files of bare weights: published state dicts in and out; no pickle is ever run."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -155,21 +156,23 @@ def export_official(path: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
             f"{path} has no suffix that says the format", f"Use one of {', '.join(_WRITTEN)}."
         )
     weights = to_official(checkpoint.architecture, checkpoint.state_dict)
+    # In memory first: the libraries turn a full disk into errors that do not say so.
+    content = _serialise(path.suffix, weights)
     with replacing(path) as beside:
-        _write(beside, weights)
+        beside.write_bytes(content)
     return weights
 
 
-def _write(path: Path, weights: Mapping[str, Tensor]) -> None:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
+def _serialise(suffix: str, weights: Mapping[str, Tensor]) -> bytes:
+    if suffix == ".safetensors":
+        from safetensors.torch import save
 
-        save_file(dict(weights), path)
-    elif path.suffix == ".npz":
+        return save(dict(weights))
+    buffer = BytesIO()
+    if suffix == ".npz":
         import numpy as np
 
-        with path.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **{n: v.numpy() for n, v in weights.items()})
+        np.savez(buffer, allow_pickle=False, **{n: v.numpy() for n, v in weights.items()})
     else:
-        with path.open("wb") as stream:
-            torch.save(dict(weights), stream)
+        torch.save(dict(weights), buffer)
+    return buffer.getvalue()

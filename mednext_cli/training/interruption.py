@@ -1,10 +1,12 @@
 """Ctrl-C and a batch system's SIGTERM stop training between two steps, not inside one."""
 
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+logger = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -27,6 +29,7 @@ def deferred_interruption() -> Iterator[Interruption]:
         if interruption.requested:
             raise KeyboardInterrupt
         interruption.requested = True
+        logger.warning("stopping after this step; once more stops at once and loses it")
 
     try:
         previous = {number: signal.signal(number, note) for number in _SIGNALS}

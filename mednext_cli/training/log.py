@@ -22,7 +22,7 @@ class RunLog:
 
         self._folder = folder
         self._plotted = -math.inf
-        self._board: Any = SummaryWriter(str(folder.tensorboard), purge_step=epochs_done)
+        self._board: Any = SummaryWriter(str(folder.tensorboard), purge_step=epochs_done + 1)
 
     def __enter__(self) -> "RunLog":
         return self

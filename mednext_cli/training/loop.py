@@ -45,8 +45,8 @@ class LoopSpec:
 def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
     """Train from where `state` stands to the recipe's last epoch.
 
-    Checkpoints are written after each epoch and every ``checkpoint_minutes``. On SIGINT or SIGTERM
-    the state is saved after the step at hand.
+    The state is saved every ``checkpoint_minutes`` and at the end; on SIGINT or SIGTERM after the
+    step or the validation at hand.
 
     Raises:
         KeyboardInterrupt: somebody asked to stop; the state is saved.
@@ -63,9 +63,11 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
     ):
         bar.advance(state.progress.iteration)
         batches = loop.training_batches()
-        while not state.finished:
+        while state.epoch < settings.epochs:
             loop.run_epoch(batches, bar, interruption)
             log.write(state.progress.history, state.finished)
+        if interruption.requested:
+            raise KeyboardInterrupt
 
 
 class _Loop:
@@ -95,15 +97,15 @@ class _Loop:
         losses: list[Tensor] = []
         self._state.network.train()
         self._set_learning_rate()
-        for _ in range(steps - progress.iteration % steps):
-            losses.append(self._step(*next(batches)))
-            progress.iteration += 1
-            bar.advance(note=self._note())
+        for _ in range((self._state.epoch + 1) * steps - progress.iteration):
             if interruption.requested or self._is_due():
                 started = self._take_stock(losses, started)
                 self._save(self._spec.folder.last)
                 if interruption.requested:
                     raise KeyboardInterrupt
+            losses.append(self._step(*next(batches)))
+            progress.iteration += 1
+            bar.advance(note=self._note())
         self._take_stock(losses, started)
         self._finish_epoch(progress.loss_sum / steps)
         progress.loss_sum = 0.0
@@ -118,6 +120,16 @@ class _Loop:
             group["lr"] = rate
 
     def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+        try:
+            return self._update(images, labels)
+        except torch.OutOfMemoryError as error:
+            raise MednextError(
+                f"{self._spec.device} has too little memory for a step",
+                "Try --set model.checkpointing=true, or a smaller training.batch_size or "
+                "training.patch_voxels; mednext recipes check estimates what is needed.",
+            ) from error
+
+    def _update(self, images: Tensor, labels: Tensor) -> Tensor:
         state = self._state
         deep = state.recipe.model.deep_supervision
         state.optimiser.zero_grad(set_to_none=True)
@@ -129,13 +141,14 @@ class _Loop:
         scaler = state.precision.scaler
         scaler.scale(loss).backward()
         scaler.unscale_(state.optimiser)
-        torch.nn.utils.clip_grad_norm_(
+        norm = torch.nn.utils.clip_grad_norm_(
             state.network.parameters(), state.recipe.training.gradient_clip
         )
         scaler.step(state.optimiser)
         scaler.update()
         detached: Tensor = loss.detach()
-        return detached
+        # An infinite gradient ruins the weights, unless the scaler leaves that step out.
+        return detached if scaler.is_enabled() else detached + 0 * norm
 
     def _take_stock(self, losses: list[Tensor], started: float) -> float:
         """Add the losses and the seconds since `started` to the progress; yield the time now."""

@@ -73,7 +73,8 @@ class SegmentationLoss(nn.Module):
         labels = labels.long() if valid is None else torch.where(valid, labels, 0).long()
         log_probabilities = F.log_softmax(logits, dim=1)
         entropy = F.nll_loss(log_probabilities, labels, reduction="none")
-        targets = F.one_hot(labels, logits.shape[1]).movedim(-1, 1)[:, 1:]
+        classes = torch.arange(1, logits.shape[1], device=labels.device)
+        targets = labels.unsqueeze(1) == classes.view(-1, *(1,) * (labels.ndim - 1))
         dice = self._dice(log_probabilities[:, 1:].exp(), targets, valid)
         return _mean(entropy, valid) - dice
 

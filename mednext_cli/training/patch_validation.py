@@ -52,7 +52,7 @@ def score_patches(
         counts.append(_count(logits, labels, plan))
     if not counts:
         return PatchScores(float("nan"), {})
-    shared, predicted, present = torch.stack(counts).sum(0).cpu()
+    shared, predicted, present = torch.stack(counts).sum(0)
     dice = 2 * shared / (predicted + present)
     return PatchScores(
         float(torch.stack(losses).mean()), dict(zip(score_names(plan), dice.tolist(), strict=True))
@@ -85,6 +85,5 @@ def _count(logits: Tensor, labels: Tensor, plan: Plan) -> Tensor:
         present = labels.unsqueeze(1) == classes
     axes = (0, 2, 3, 4)
     predicted, present = predicted & valid, present & valid
-    return torch.stack(
-        [(predicted & present).sum(axes), predicted.sum(axes), present.sum(axes)]
-    ).double()
+    counts = [(predicted & present).sum(axes), predicted.sum(axes), present.sum(axes)]
+    return torch.stack(counts).cpu().double()

@@ -1,19 +1,27 @@
 """A recipe: all that a training run needs beside the data; frozen, checked, all errors at once."""
 
+from math import isfinite
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def _check_range(limits: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= limits[0] <= limits[1] or not isfinite(limits[1]) or limits[1] == 0:
+        raise ValueError("a range is [low, high] with 0 <= low <= high and high above 0")
+    return limits
+
 
 Axis = Literal["superior_inferior", "anterior_posterior", "left_right"]
 AXES: tuple[Axis, ...] = ("superior_inferior", "anterior_posterior", "left_right")
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
-Range = tuple[float, float]
+Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSettings(_Section):

@@ -1,23 +1,11 @@
-"""The folder of one run: what lies where, and whether it belongs to the recipe at hand."""
+"""The folder of one run, and what lies where in it."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.foundation.files import make_folder
+from mednext_cli.foundation.files import storage_error
 from mednext_cli.training.recipe import Recipe
-
-# Changing these in a run that has begun changes no result already there.
-_FREE_TO_CHANGE = {
-    "description",
-    "training.epochs",
-    "training.workers",
-    "training.checkpoint_minutes",
-    "inference.overlap",
-    "inference.mirror",
-}
 
 
 @dataclass(frozen=True)
@@ -67,40 +55,14 @@ def run_folder(runs: Path, dataset: str, recipe: Recipe, fold: str) -> RunFolder
     return RunFolder(runs / dataset / recipe.model.label / f"fold{fold}")
 
 
-def begin_run(folder: RunFolder, restart: bool) -> None:
-    """Make the folder ready: there, and empty with `restart`."""
-    if restart and folder.path.exists():
-        shutil.rmtree(folder.path)
-    make_folder(folder.path)
-
-
-def check_same_recipe(folder: RunFolder, begun: Recipe, recipe: Recipe) -> None:
-    """Refuse to go on with a run in another way than it was begun.
+def empty(folder: RunFolder) -> None:
+    """Remove what an earlier run left.
 
     Raises:
-        SettingsError: the recipes differ in what shapes the result; names the keys.
+        StorageError: the disk refuses.
     """
-    differing = differing_keys(begun, recipe)
-    if differing:
-        raise SettingsError(
-            f"{folder.path} was begun with another recipe ({'; '.join(differing)})",
-            "Add --restart to begin anew, or --runs to keep both.",
-        )
-
-
-def differing_keys(old: Recipe, new: Recipe) -> list[str]:
-    """``key: old -> new`` of every setting that shapes the result."""
-    before, after = _flatten(old.model_dump()), _flatten(new.model_dump())
-    return [
-        f"{key}: {before[key]} -> {after[key]}"
-        for key in before
-        if before[key] != after[key] and key not in _FREE_TO_CHANGE
-    ]
-
-
-def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{prefix}{key}"
-        flat.update(_flatten(value, f"{name}.") if isinstance(value, dict) else {name: value})
-    return flat
+    try:
+        if folder.path.exists():
+            shutil.rmtree(folder.path)
+    except OSError as error:
+        raise storage_error(folder.path, error) from error

@@ -1,6 +1,7 @@
 """Random patches from a cache: every sample is decided by the seed and its number alone."""
 
 import math
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
+from mednext_cli.foundation.errors import CacheError, MednextError
 from mednext_cli.training.augmentation import (
     build_augmentation,
     enlarged_patch,
@@ -174,8 +176,20 @@ def iterate_batches(
         multiprocessing_context="spawn" if workers else None,
         worker_init_fn=_one_thread,
     )
-    yield from loader
+    try:
+        yield from loader
+    except MednextError as error:  # from a worker, with its traceback for a message
+        raise CacheError(str(error).rpartition("Error: ")[2]) from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise MednextError(
+            "a process that prepares batches died, most likely for its memory or shared memory",
+            "Try --set training.workers=2; in a container, more shared memory (--shm-size=8g).",
+        ) from error
 
 
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
+    # A terminal's Ctrl-C reaches every process; the main one decides what comes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -75,6 +75,8 @@ def read_split(path: Path, fold: int, case_ids: Sequence[str]) -> Split:
 
 def choose_split(case_ids: Sequence[str], fold: str, folds: int, splits_file: Path) -> Split:
     """The cases of a fold; ``all`` trains on every case and validates with none."""
+    if not case_ids:
+        raise SettingsError("the cache has no labelled case", "Check mednext preprocess.")
     if fold == "all":
         return Split(tuple(sorted(case_ids)), ())
     if not fold.isdigit():

@@ -7,14 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.architecture import Architecture
-from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.training.log import Row
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.recipe import Recipe
-from mednext_cli.training.recipe_files import check_recipe
 
 
 @dataclass
@@ -40,7 +38,12 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """Network, optimiser and progress of one run."""
+    """Network, optimiser and progress of one run.
+
+    Attributes:
+        origin: what a run must have been begun with to be resumed: its cases and the SHA-256 of
+            the checkpoint it started from, plain types.
+    """
 
     architecture: Architecture
     network: nn.Module
@@ -48,6 +51,7 @@ class TrainingState:
     precision: Precision
     plan: Plan
     recipe: Recipe
+    origin: dict[str, Any]
     progress: Progress = field(default_factory=Progress)
 
     def save(self, *paths: Path) -> None:
@@ -62,6 +66,7 @@ class TrainingState:
                 "adamw": self.optimiser.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
             },
+            metadata={"origin": self.origin},
         )
         for path in paths:
             save_checkpoint(path, checkpoint)
@@ -75,25 +80,6 @@ class TrainingState:
     def finished(self) -> bool:
         """Whether the recipe's epochs are done."""
         return self.epoch >= self.recipe.training.epochs
-
-    def resume(self, path: Path) -> Recipe:
-        """Go on from a checkpoint of the same run, and return the recipe it was begun with.
-
-        Raises:
-            CheckpointError: the checkpoint is damaged or of another network.
-        """
-        checkpoint = load_checkpoint(path)
-        if checkpoint.architecture != self.architecture or not checkpoint.optimiser:
-            raise CheckpointError(
-                f"{path} is not a training state of this network", "Begin anew with --restart."
-            )
-        self.network.load_state_dict(checkpoint.state_dict)
-        self.optimiser.load_state_dict(checkpoint.optimiser["adamw"])
-        self.precision.scaler.load_state_dict(checkpoint.optimiser["scaler"])
-        saved: dict[str, Any] = dict(checkpoint.progress)
-        saved.pop("finished", None)
-        self.progress = Progress(**saved)
-        return check_recipe(checkpoint.recipe or {}, str(path))
 
 
 def build_optimiser(

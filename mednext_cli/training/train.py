@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import CacheError, SettingsError
+from mednext_cli.foundation.files import hash_file
 from mednext_cli.foundation.machine import free_memory_bytes, usable_cores
-from mednext_cli.foundation.progress import format_seconds
 from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import build_plain
 from mednext_cli.networks.variants import architecture as describe_variant
@@ -22,7 +22,8 @@ from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.recipe import ModelSettings, Recipe
 from mednext_cli.training.recipe_files import write_recipe
-from mednext_cli.training.run_folder import RunFolder, begin_run, check_same_recipe, run_folder
+from mednext_cli.training.resume import resume
+from mednext_cli.training.run_folder import empty, run_folder
 from mednext_cli.training.splits import Split, choose_split
 from mednext_cli.training.state import TrainingState, build_optimiser
 from mednext_cli.training.validate import validate_fold
@@ -78,9 +79,7 @@ def train(spec: TrainSpec) -> TrainResult:
     settings = spec.recipe.training
     split = choose_split(cached.labelled_ids, spec.fold, settings.folds, spec.cache / "splits.json")
     folder = run_folder(spec.runs, cached.name, spec.recipe, spec.fold)
-    begin_run(folder, spec.restart)
-    state = _prepare_state(spec, plan, device, folder)
-    write_recipe(folder.recipe, spec.recipe)
+    state = _prepare_state(spec, plan, device, split)
     workers = _count_loaders(settings.workers, device)
     loop = LoopSpec(
         cache=spec.cache,
@@ -93,6 +92,11 @@ def train(spec: TrainSpec) -> TrainResult:
         in_memory=_fits_in_memory(cached, split, workers),
     )
     _describe(state, loop)
+    if spec.restart:  # only now, when all that could be refused has been checked
+        empty(folder)
+    elif folder.last.is_file():
+        resume(state, folder)
+    write_recipe(folder.recipe, spec.recipe)
     run_epochs(state, loop)
     dice = validate_fold(state, loop, cached) if split.validation else {}
     return TrainResult(folder.path, state.progress.seconds, dice)
@@ -137,9 +141,9 @@ def _read_plan(cached: CachedDataset) -> Plan:
 
 
 def _prepare_state(
-    spec: TrainSpec, plan: Plan, device: torch.device, folder: RunFolder
+    spec: TrainSpec, plan: Plan, device: torch.device, split: Split
 ) -> TrainingState:
-    """A new state, or the one the run folder holds."""
+    """The state a run begins with."""
     precision = Precision(spec.recipe.training.precision, device)
     plan = _planned(plan, spec.recipe)
     architecture = describe_architecture(
@@ -149,17 +153,16 @@ def _prepare_state(
     network = build_plain(architecture)
     if spec.recipe.model.checkpointing:
         network.checkpointing = True  # type: ignore[assignment]
-    resuming = folder.last.is_file()
-    if spec.init is not None and not resuming:
+    if spec.init is not None:
         initialise(network, architecture, spec.init)
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = build_optimiser(network, spec.recipe, precision)
-    state = TrainingState(architecture, network, optimiser, precision, plan, spec.recipe)
-    if resuming:
-        begun = state.resume(folder.last)
-        check_same_recipe(folder, begun, spec.recipe)
-        logger.info("%s: carrying on after iteration %d", folder.path, state.progress.iteration)
-    return state
+    origin = {
+        "training_cases": list(split.training),
+        "validation_cases": list(split.validation),
+        "init": hash_file(spec.init) if spec.init else None,
+    }
+    return TrainingState(architecture, network, optimiser, precision, plan, spec.recipe, origin)
 
 
 def _planned(plan: Plan, recipe: Recipe) -> Plan:
@@ -198,7 +201,7 @@ def _describe(state: TrainingState, loop: LoopSpec) -> None:
         )
     logger.info(
         "%s: %s, %.2f M parameters, patch %s, batch %d, %d training and %d validation cases, "
-        "%s, %s; %s so far",
+        "%s, %s",
         loop.folder.path,
         state.recipe.model.label,
         parameters / 1e6,
@@ -208,5 +211,4 @@ def _describe(state: TrainingState, loop: LoopSpec) -> None:
         len(loop.split.validation),
         loop.device,
         str(state.precision.dtype).removeprefix("torch."),
-        format_seconds(state.progress.seconds),
     )

@@ -57,26 +57,33 @@ def test_a_run_leaves_everything_and_is_not_repeated(
     assert "anterior" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "last_step"), [(signal.SIGINT, 2), (signal.SIGTERM, 3), (signal.SIGINT, 6)]
+)
 def test_an_interrupted_run_ends_as_an_undisturbed_one(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    last_step: int,
 ) -> None:
+    """Stopped in the middle of an epoch, at its last step, or at the very end."""
     undisturbed, interrupted = tmp_path / "undisturbed", tmp_path / "interrupted"
     assert train(runs=undisturbed) == 0
     step = loop._Loop._step
     steps: list[int] = []
 
-    def stop_in_second_step(self: loop._Loop, images: Tensor, labels: Tensor) -> Tensor:
+    def stop_in_that_step(self: loop._Loop, images: Tensor, labels: Tensor) -> Tensor:
         steps.append(1)
-        if len(steps) == 2:
+        if len(steps) == last_step:
             os.kill(os.getpid(), number)
         return step(self, images, labels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Loop, "_step", stop_in_second_step)
+        patch.setattr(loop._Loop, "_step", stop_in_that_step)
         assert train(runs=interrupted) == 130
     stopped = load_checkpoint(_run(interrupted) / "checkpoint_last.pt")
-    assert stopped.progress["iteration"] == 2
+    assert stopped.progress["iteration"] == last_step
     assert train(runs=interrupted) == 0
     first, second = (
         load_checkpoint(_run(runs) / "checkpoint_last.pt") for runs in (undisturbed, interrupted)
@@ -100,6 +107,22 @@ def test_another_recipe_in_the_same_folder_is_refused(
     assert "training.learning_rate: 0.002 -> 0.5" in error
     assert "--restart" in error
     assert train("--restart", settings=("training.learning_rate=0.001",)) == 0
+
+
+def test_another_beginning_in_the_same_folder_is_refused(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train(runs=first) == 0
+    assert train(runs=second) == 0
+    init = str(_run(first) / "checkpoint_last.pt")
+    capsys.readouterr()
+    assert train("--init", init, runs=second) == 2
+    assert "begun with another --init checkpoint" in capsys.readouterr().err
+    kept = (_run(second) / "checkpoint_last.pt").read_bytes()
+    assert train("--restart", "--init", str(tmp_path / "no.pt"), runs=second) == 2
+    assert (_run(second) / "checkpoint_last.pt").read_bytes() == kept
+    assert train("--restart", "--init", init, runs=second) == 0
 
 
 def test_more_epochs_go_on_from_the_end(train: Train, tmp_path: Path) -> None:
