@@ -45,11 +45,14 @@ demo: $(INSTALLED) ## The whole chain on the embedded phantom, into demo/ (under
 		"import csv, sys; print(', '.join(f\"{row['region']} {float(row['mean']):.3f}\" for row in csv.DictReader(open(sys.argv[1])) if row['metric'] == 'dice'))" \
 		demo/scores/$$kernel/summary.csv; done
 
+# One thread a process: threads of several processes that wait for each other take ten times as long.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
 test: $(INSTALLED) ## All tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(INSTALLED) ## The tests that take no more than seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(INSTALLED) ## Format, style, types, layers
 	$(BIN)/ruff format --check .

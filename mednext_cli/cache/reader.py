@@ -233,7 +233,8 @@ def check_description(path: Path, description: Any) -> None:  # noqa: ANN401 - r
             f"{description.get('version')}, here {schema.VERSION})",
             "Make it anew with mednext preprocess --force, or choose another --cache.",
         )
-    missing = {"plan", "fingerprint", "cases"} - description.keys()
+    parts = ("plan", "fingerprint", "cases")
+    missing = {name for name in parts if not isinstance(description.get(name), dict)}
     if missing:
         raise CacheError(
             f"{path} lacks {', '.join(sorted(missing))}", "Run mednext preprocess again."

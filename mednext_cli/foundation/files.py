@@ -15,6 +15,7 @@ from mednext_cli.foundation.errors import DatasetError, StorageError
 
 _REMEDY = {
     errno.ENOSPC: "Free some space there and run the same command again.",
+    errno.EFBIG: "The limit on file sizes is too low: see ulimit -f.",
     errno.EDQUOT: "Your quota is used up: free some space and run the same command again.",
     errno.EACCES: "Choose a folder you may write to.",
     errno.EPERM: "Choose a folder you may write to.",

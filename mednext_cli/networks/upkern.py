@@ -24,6 +24,7 @@ from mednext_cli.networks.checkpoint import (
     save_checkpoint,
 )
 
+_LARGEST = 7
 _MODES = {4: "bilinear", 5: "trilinear"}  # (out, in / groups, spatial...)
 
 
@@ -85,6 +86,8 @@ def parse_kernel(text: str) -> int:
         raise SettingsError(f"{text!r} is not a kernel", "Give k5 or k7, for example.")
     kernel = int(digits)
     check_kernel(kernel)
+    if kernel > _LARGEST:
+        raise SettingsError(f"kernel {kernel} is larger than any recipe allows", "Give k5 or k7.")
     return kernel
 
 

@@ -139,14 +139,43 @@ def _check(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> None:
         schema.case_file(folder, case.id) == schema.index_file(folder) for case in dataset.cases
     ):
         raise DatasetError(f"{spec.raw} has a case named index", "Rename it.")
-    path = schema.description_file(folder)
-    if path.is_file() and not spec.force:
-        try:
-            check_description(path, read_json(path))
-        except (DatasetError, CacheError) as error:
-            raise CacheError(error.message, "Add --force to make the cache anew.") from error
+    _check_folder(folder, spec)
     if not spec.dry_run:
         make_folder(folder)
+
+
+def _check_folder(folder: Path, spec: PreprocessSpec) -> None:
+    """Refuse to write over raw data, a folder that is not ours, or another raw folder's cache.
+
+    `--force` makes a cache of ours anew; it never takes what is not ours.
+    """
+    raw, target = spec.raw.resolve(), folder.resolve()
+    if raw == target or target in raw.parents:
+        raise CacheError(f"{folder} is or holds the raw data", "Choose another --cache.")
+    path = schema.description_file(folder)
+    if not path.is_file():
+        return
+    try:
+        content = read_json(path)
+    except DatasetError as error:
+        if not spec.force:
+            raise CacheError(error.message, "Add --force to make the cache anew.") from error
+        return
+    ours = isinstance(content, dict) and content.get("format") == schema.FORMAT
+    if not ours:
+        raise CacheError(f"{path} is not of a mednext cache", "Choose another --cache.")
+    if spec.force:
+        return
+    try:
+        check_description(path, content)
+    except CacheError as error:
+        raise CacheError(error.message, "Add --force to make the cache anew.") from error
+    other = Path(str(content.get("raw", raw)))
+    if other != raw and other.exists() and not spec.dry_run:  # not one that was moved
+        raise CacheError(
+            f"{folder} holds the cases of {other}, not of {raw}",
+            "Choose another --cache, or add --force to replace them.",
+        )
 
 
 def _case_id(case: Case) -> str:
@@ -263,7 +292,7 @@ def _describe(
             "content": surveyed[case_id].content,
         }
     content = {
-        "raw": str(spec.raw.absolute()),
+        "raw": str(spec.raw.resolve()),
         "stored_type": spec.stored_type,
         "plan": plan.model_dump(mode="json"),
         "fingerprint": fingerprint.to_json(),

@@ -1,5 +1,6 @@
 """NIfTI files: read with the checks a user needs, written whole or not at all."""
 
+import gzip
 import logging
 import zlib
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
@@ -18,7 +20,15 @@ from mednext_cli.volumes.volume import Affine, Grid, Volume
 
 _nib: Any = nibabel  # untyped
 _nib.imageglobals.logger.setLevel(logging.CRITICAL)  # what it notes is checked here
-_UNREADABLE = (ImageFileError, WrapStructError, OSError, EOFError, ValueError, zlib.error)
+_UNREADABLE = (
+    ImageFileError,
+    WrapStructError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    HeaderDataError,
+)
 _SMALLEST_SPACING_MM = 1e-6
 _FLATTEST = 1e-3  # volume that the three unit axes span; 1 where they are at right angles
 
@@ -82,15 +92,24 @@ def _whole_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _open(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
-    if not path.is_file():
+    if not _is_file(path):
         raise ScanError(f"{path} does not exist", "Check the path, or download the file again.")
     try:
+        with path.open("rb"):  # nibabel calls a file that may not be read damaged
+            pass
         image = _nib.load(path)
         declared = _declared_spacing(path, image)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
     _check_spacing(path, declared)
     return image
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system
+        return False
 
 
 def _declared_spacing(path: Path, image: Any) -> list[float]:  # noqa: ANN401
@@ -119,8 +138,14 @@ def _unreadable(path: Path, error: Exception) -> ScanError:
 
 def _grid(path: Path, image: Any, index: int | None) -> Grid:  # noqa: ANN401
     shape = tuple(int(length) for length in image.shape)
-    if image.get_data_dtype().fields is not None:
+    try:
+        dtype = image.get_data_dtype()
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    if dtype.fields is not None:
         raise ScanError(f"{path} is a colour image", "Convert it to one intensity per voxel.")
+    if np.issubdtype(dtype, np.complexfloating):
+        raise ScanError(f"{path} is complex-valued", "Save its magnitude.")
     if index is None:
         shape = _without_trailing_ones(shape)
     elif len(shape) == 4 and not 0 <= index < shape[3]:
@@ -166,6 +191,9 @@ def _voxels(
 ) -> NDArray[Any]:
     """The voxels with their scaling applied, in `scaled_as` (default double) where there is one."""
     try:
+        # nibabel stops at the last voxel and never sees a gzip's checksum; decompressing does.
+        if path.suffix == ".gz" and isinstance(image, _nib.Nifti1Image):
+            image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
         proxy = image.dataobj
         if index is not None:
             values = np.asarray(proxy[..., index])

@@ -23,13 +23,15 @@ PLAN = Plan(
 RECIPE = {"augmentation": {"mirror_axes": ["left_right"]}, "inference": {"mirror": False}}
 
 
-def save_model(path: Path, seed: int, plan: Plan = PLAN, channels: int = 1) -> Path:
+def save_model(
+    path: Path, seed: int, plan: Plan = PLAN, channels: int = 1, finished: bool = False
+) -> Path:
     torch.manual_seed(seed)
     made = architecture("S", 3, channels, plan.output_channels, base_channels=4)
     weights = build_plain(made).state_dict()
-    save_checkpoint(
-        path, Checkpoint(made, weights, plan=plan.model_dump(mode="json"), recipe=RECIPE)
-    )
+    planned = plan.model_dump(mode="json")
+    progress = {"finished": finished}
+    save_checkpoint(path, Checkpoint(made, weights, plan=planned, recipe=RECIPE, progress=progress))
     return path
 
 

@@ -120,8 +120,7 @@ def test_the_folds_below_a_folder_are_averaged(scans: Path, tmp_path: Path) -> N
         folder = tmp_path / "S-k3" / f"fold{fold}"
         folder.mkdir(parents=True)
         for name in names:
-            save_model(folder / f"checkpoint_{name}.pt", 10 * fold + len(name))
-    (tmp_path / "S-k3" / "fold0" / "validation").mkdir()
+            save_model(folder / f"checkpoint_{name}.pt", 10 * fold + len(name), finished=fold == 0)
     options = ("--cases", "oblique", "--overlap", "0")
     assert predict(scans, tmp_path / "out", tmp_path / "S-k3", options=options) == 0
     used = json.loads((tmp_path / "out" / "predict.json").read_text())["provenance"]["models"]
