@@ -37,11 +37,11 @@ def main() -> None:
     k3 = job.train("k3", "3", "cpu", epochs=50)
     job.run("upkern", "--from", k3 / "checkpoint_last.pt", "--to", "k5", "--out", job.upkern)
     tune = "cpu_fine_tuning"
-    runs = {"k3": k3, "k5_upkern": job.train("k5_upkern", "5", tune, epochs=15, init=job.upkern)}
+    runs = {"k3": k3, "k5_upkern": job.train("k5_upkern", "5", tune, epochs=25, init=job.upkern)}
     if options.controls:
         last = k3 / "checkpoint_last.pt"
-        runs["k3_continued"] = job.train("k3_continued", "3", tune, epochs=22, init=last)
-        runs["k5_scratch"] = job.train("k5_scratch", "5", "cpu", epochs=49)
+        runs["k3_continued"] = job.train("k3_continued", "3", tune, epochs=37, init=last)
+        runs["k5_scratch"] = job.train("k5_scratch", "5", "cpu", epochs=59)
     job.predict_and_rank(runs)
     job.show_table()
 

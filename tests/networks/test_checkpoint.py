@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mednext_cli.foundation.errors import CheckpointError, PluginError
-from mednext_cli.networks import checkpoint as module
+from mednext_cli.foundation.errors import CheckpointError, PluginError, StorageError
 from mednext_cli.networks.checkpoint import (
     Checkpoint,
     build_network,
@@ -94,8 +93,8 @@ def test_a_failed_write_leaves_the_old_file(checkpoint, saved, monkeypatch):
     def fail(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.torch, "save", fail)
-    with pytest.raises(OSError, match="no space left"):
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(StorageError, match="no space left"):
         save_checkpoint(saved, checkpoint)
     assert saved.read_bytes() == before
     assert [one.name for one in saved.parent.iterdir()] == [saved.name]
