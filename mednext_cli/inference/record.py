@@ -76,7 +76,8 @@ class PredictionRecord:
     def begin(self) -> None:
         """Write the record: from here on the folder is ours, and holds these settings only."""
         for case_id in self._stale:
-            for name in (f"{case_id}.nii.gz", f"{case_id}_probabilities.npz"):
+            inside = Path(case_id).name  # whoever wrote the record, nothing outside is removed
+            for name in (f"{inside}.nii.gz", f"{inside}_probabilities.npz"):
                 (self._folder / name).unlink(missing_ok=True)
         self._save()
 
