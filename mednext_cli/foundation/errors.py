@@ -21,7 +21,8 @@ class MednextError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        text = f"{self.message.rstrip('.')}. {self.remedy}" if self.remedy else self.message
+        end = "" if self.message.endswith((".", "?", "!")) else "."
+        text = f"{self.message}{end} {self.remedy}" if self.remedy else self.message
         return " ".join(text.split())
 
 

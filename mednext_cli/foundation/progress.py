@@ -47,21 +47,22 @@ class _NoteFormatter(logging.Formatter):
 
 
 @contextmanager
-def track(description: str, total: int, unit: str = "cases") -> Iterator[Progress]:
+def track(description: str, total: int, unit: str = "cases", done: int = 0) -> Iterator[Progress]:
     """Report progress of `total` steps of work while the block runs.
 
     Args:
         description: what is being done, in a few words.
         total: how many steps there are.
         unit: what a step is, in the plural.
+        done: steps of an earlier run; the estimate leaves them out.
     """
     if not logger.isEnabledFor(logging.INFO) or total == 0:
         yield _Silent()
     elif sys.stderr.isatty():
-        with _bar(description, total, unit) as bar:
+        with _bar(description, total, unit, done) as bar:
             yield bar
     else:
-        lines = _Lines(description, total, unit)
+        lines = _Lines(description, total, unit, done)
         yield lines
         lines.close()
 
@@ -74,9 +75,9 @@ class _Silent:
 class _Lines:
     """A plain line now and then, for logs and pipes."""
 
-    def __init__(self, description: str, total: int, unit: str) -> None:
+    def __init__(self, description: str, total: int, unit: str, done: int) -> None:
         self._text, self._total, self._unit = description, total, unit
-        self._done = self._said = 0
+        self._done = self._said = self._earlier = done
         self._started = self._last = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -93,7 +94,7 @@ class _Lines:
     def _say(self, now: float, note: str) -> None:
         self._said = self._done
         elapsed = now - self._started
-        left = elapsed / max(self._done, 1) * (self._total - self._done)
+        left = elapsed / max(self._done - self._earlier, 1) * (self._total - self._done)
         logger.info(
             "%s: %d/%d %s, %s elapsed, %s left%s",
             self._text,
@@ -107,7 +108,7 @@ class _Lines:
 
 
 @contextmanager
-def _bar(description: str, total: int, unit: str) -> Iterator[Progress]:
+def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Progress]:
     from rich import progress
     from rich.console import Console
     from rich.highlighter import NullHighlighter
@@ -137,7 +138,7 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Progress]:
     logger.handlers = [above]
     try:
         with progress.Progress(*columns, console=console) as bars:
-            task = bars.add_task(description, total=total, note="")
+            task = bars.add_task(description, total=total, completed=done, note="")
 
             class _Bar:
                 def advance(self, steps: int = 1, note: str = "") -> None:

@@ -137,7 +137,7 @@ def _unpacked(path: Path, content: dict[str, Any]) -> Checkpoint:
 
 
 def load_tensors(path: Path) -> Any:  # noqa: ANN401 - whatever somebody saved
-    """What `torch.save` wrote, if it is tensors and plain types; on the CPU.
+    """What `torch.save` wrote, if it is tensors, plain types and numpy's numbers; on the CPU.
 
     Raises:
         CheckpointError: missing, unreadable, truncated, or holding other objects (which would run
@@ -146,7 +146,8 @@ def load_tensors(path: Path) -> Any:  # noqa: ANN401 - whatever somebody saved
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of foreign pickles, which are refused below
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_numpy_numbers()):
+                return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist", "Check the path.") from error
     except OSError as error:
@@ -155,6 +156,19 @@ def load_tensors(path: Path) -> Any:  # noqa: ANN401 - whatever somebody saved
         raise _refusal(path) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise _damage(path) from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """What a numpy number is pickled as, under the names of numpy 1 and 2: data, no code.
+
+    nnU-Net v1's ``.model`` files keep their losses and scores so.
+    """
+    import numpy as np
+    from numpy._core.multiarray import scalar
+
+    types = [type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [np.dtype, *types, *((scalar, name) for name in names)]
 
 
 def _refusal(path: Path) -> CheckpointError:

@@ -14,12 +14,16 @@ from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResol
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
+from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTransform
+from numpy.typing import NDArray
 
 from mednext_cli.training.recipe import AugmentationSettings
 
 # v1 enlarges for +-30 degrees and a zoom of 0.85, whatever the recipe: facts of its trainer.
 _ENLARGE_DEGREES, _ENLARGE_ZOOM = 30.0, 0.85
+_OUTSIDE = -1  # nnU-Net's label of voxels outside the non-zero mask
 
 
 def enlarged_patch(patch: Sequence[int], settings: AugmentationSettings) -> tuple[int, ...]:
@@ -42,12 +46,15 @@ def enlarged_patch(patch: Sequence[int], settings: AugmentationSettings) -> tupl
     return tuple(int(length) for length in largest / _ENLARGE_ZOOM)
 
 
-def build_augmentation(patch: Sequence[int], settings: AugmentationSettings) -> BasicTransform:
+def build_augmentation(
+    patch: Sequence[int], settings: AugmentationSettings, masked_channels: Sequence[int] = ()
+) -> BasicTransform:
     """The transforms in nnU-Net v1's order; they take and yield ``image`` and ``segmentation``.
 
     Args:
         patch: (D, H, W) after augmentation, voxels; the input may be larger.
         settings: probabilities and ranges.
+        masked_channels: channels that stay 0 outside the non-zero mask; see `mark_outside`.
     """
     angle = np.deg2rad(settings.rotation_degrees)
     spatial = SpatialTransform(
@@ -59,6 +66,8 @@ def build_augmentation(patch: Sequence[int], settings: AugmentationSettings) -> 
         p_scaling=settings.scaling,
         scaling=BGContrast(settings.scaling_range),
         p_synchronize_scaling_across_axes=1,
+        border_mode_seg="constant" if masked_channels else "zeros",
+        padding_value_seg=_OUTSIDE if masked_channels else 0,
     )
     low_resolution = SimulateLowResolutionTransform(
         scale=settings.low_resolution_range,
@@ -84,7 +93,27 @@ def build_augmentation(patch: Sequence[int], settings: AugmentationSettings) -> 
         RandomTransform(transform, probability) for transform, probability in steps if probability
     ]
     mirror = [MirrorTransform(settings.mirrored)] if settings.mirrored else []
-    return ComposeTransforms([spatial, *used, *mirror])
+    mask = [MaskImageTransform(list(masked_channels)), RemoveLabelTransform(_OUTSIDE, 0)]
+    return ComposeTransforms([spatial, *used, *mirror, *(mask if masked_channels else [])])
+
+
+def mark_outside(
+    label: NDArray[np.uint8], image: NDArray[np.float32], masked_channels: Sequence[int]
+) -> NDArray[np.int16]:
+    """Class indices (D, H, W), -1 for background outside the non-zero mask as in nnU-Net.
+
+    Outside is where every masked channel is exactly 0, which is what preprocessing writes there.
+
+    Args:
+        label: (D, H, W) class indices.
+        image: (C, D, H, W), normalised.
+        masked_channels: channels whose normalisation uses the non-zero mask.
+    """
+    marked = label.astype(np.int16)
+    if masked_channels:
+        outside = ~image[list(masked_channels)].any(axis=0)
+        marked[outside & (label == 0)] = _OUTSIDE
+    return marked
 
 
 def _gamma(settings: AugmentationSettings, inverted: bool) -> BasicTransform:

@@ -55,13 +55,13 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
     if state.finished:
         return
     settings = state.recipe.training
+    steps = settings.epochs * settings.iterations_per_epoch
     loop = _Loop(state, spec)
     with (
         deferred_interruption() as interruption,
         RunLog(spec.folder, state.epoch) as log,
-        track("training", settings.epochs * settings.iterations_per_epoch, "iterations") as bar,
+        track("training", steps, "iterations", done=state.progress.iteration) as bar,
     ):
-        bar.advance(state.progress.iteration)
         batches = loop.training_batches()
         while state.epoch < settings.epochs:
             loop.run_epoch(batches, bar, interruption)
@@ -242,6 +242,11 @@ class _Loop:
             augmentation=recipe.augmentation if training else None,
             seed=recipe.training.seed + (0 if training else _VALIDATION_SEED),
             in_memory=self._spec.in_memory,
+            masked_channels=tuple(
+                index
+                for index, channel in enumerate(self._state.plan.normalisation)
+                if channel.use_nonzero_mask
+            ),
         )
 
     def _on_device(

@@ -17,6 +17,7 @@ from mednext_cli.foundation.errors import CacheError, MednextError
 from mednext_cli.training.augmentation import (
     build_augmentation,
     enlarged_patch,
+    mark_outside,
     seed_augmentation,
 )
 from mednext_cli.training.recipe import AugmentationSettings
@@ -35,6 +36,7 @@ class SamplingSpec:
         augmentation: None leaves the patches as they are.
         seed: with the sample's number it decides everything about the sample.
         in_memory: keep every case's voxels in memory once read.
+        masked_channels: channels that augmentation leaves 0 outside the non-zero mask.
     """
 
     cache: Path
@@ -45,6 +47,7 @@ class SamplingSpec:
     augmentation: AugmentationSettings | None
     seed: int
     in_memory: bool
+    masked_channels: tuple[int, ...] = ()
 
 
 class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -60,7 +63,11 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         self._memory: dict[str, tuple[NDArray[np.float32], NDArray[np.uint8]]] = {}
         self._foreground: dict[str, Mapping[int, NDArray[np.integer]]] = {}
         settings = spec.augmentation
-        self._augment = build_augmentation(spec.patch_voxels, settings) if settings else None
+        self._augment = (
+            build_augmentation(spec.patch_voxels, settings, spec.masked_channels)
+            if settings
+            else None
+        )
         read = enlarged_patch(spec.patch_voxels, settings) if settings else spec.patch_voxels
         self._read_voxels = np.asarray(read)
 
@@ -72,8 +79,9 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         if self._augment is None:
             return torch.from_numpy(image), torch.from_numpy(label)
         seed_augmentation(int(random.integers(2**31)))
+        marked = mark_outside(label, image, self._spec.masked_channels)
         made = self._augment(
-            image=torch.from_numpy(image), segmentation=torch.from_numpy(label[None]).short()
+            image=torch.from_numpy(image), segmentation=torch.from_numpy(marked[None])
         )
         return made["image"].contiguous(), made["segmentation"][0].to(torch.uint8)
 

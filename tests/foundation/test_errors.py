@@ -22,6 +22,12 @@ def test_errors_travel_between_processes(kind: type[MednextError]) -> None:
     assert (error.message, error.remedy) == ("a.nii is cut off", "Copy it again.")
 
 
+@pytest.mark.parametrize("end", [".", "?", "!"])
+def test_a_sentence_ends_once(end: str) -> None:
+    text = str(MednextError(f"is it there{end}", "Look."))
+    assert text == f"is it there{end} Look."
+
+
 def test_failed_cases_travel() -> None:
     error = pickle.loads(  # noqa: S301 - our own
         pickle.dumps(FailedCases({"x": "dark"}, 3, "Look."))

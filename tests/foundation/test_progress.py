@@ -38,6 +38,20 @@ def test_lines_come_now_and_then_only(capsys: Captured) -> None:
     assert capsys.readouterr().err == "reading: 100/100 patches, 0 s elapsed, 0 s left\n"
 
 
+def test_an_earlier_runs_steps_do_not_shorten_the_estimate(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    seconds = iter((0.0, 10.0, 10.0))
+    monkeypatch.setattr("time.monotonic", lambda: next(seconds))
+    set_verbosity()
+    with track("training", 100, "iterations", done=90) as steps:
+        steps.advance()
+    assert capsys.readouterr().err.startswith(
+        "training: 91/100 iterations, 10 s elapsed, 1 min 30 s left"
+    )
+
+
 def test_bar_on_a_terminal(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     set_verbosity()

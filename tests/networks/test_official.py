@@ -88,7 +88,9 @@ def test_the_usual_wrappings_are_taken_off(tmp_path, wrap):
     weights = to_official(checkpoint.architecture, checkpoint.state_dict)
     path = tmp_path / "model_final_checkpoint.model"
     if wrap == "nnunet":
-        torch.save({"epoch": 1000, "state_dict": weights, "lr_scheduler_state_dict": None}, path)
+        losses = ([np.float64(0.5), np.float32(0.25)], [np.float64(-0.75)])
+        content = {"epoch": 1000, "state_dict": weights, "lr_scheduler_state_dict": None}
+        torch.save({**content, "plot_stuff": losses, "best_stuff": (np.float64(1), None)}, path)
     else:
         torch.save({f"module.{name}": value for name, value in weights.items()}, path)
     imported = import_official(path)

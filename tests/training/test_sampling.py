@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from mednext_cli.cache.reader import open_cache
-from mednext_cli.training.augmentation import build_augmentation, enlarged_patch
+from mednext_cli.training.augmentation import (
+    build_augmentation,
+    enlarged_patch,
+    mark_outside,
+)
 from mednext_cli.training.recipe import AugmentationSettings
 from mednext_cli.training.sampling import PatchDataset, SamplingSpec, iterate_batches
 from tests.training.conftest import NAME
@@ -120,3 +124,28 @@ def test_only_the_named_axes_are_mirrored() -> None:
         seen.add("same" if torch.equal(made, image) else "flipped")
         assert torch.equal(made, image) or torch.equal(made, image.flip(3))
     assert seen == {"same", "flipped"}
+
+
+def test_masked_channels_stay_zero_outside_the_scan() -> None:
+    settings = AugmentationSettings(noise=1.0, brightness=1.0, rotation=1.0)
+    image = np.zeros((2, 24, 24, 24), dtype=np.float32)
+    image[:, 8:16, 8:16, 8:16] = np.random.default_rng(0).normal(5, 1, (2, 8, 8, 8))
+    image[1] += 1  # this channel is not masked
+    label = np.zeros((24, 24, 24), dtype=np.uint8)
+    label[10:14, 10:14, 10:14] = 1
+    label[0, 0, 0] = 1  # labelled voxels count as inside
+    marked = torch.from_numpy(mark_outside(label, image, (0,))[None])
+    assert int((marked == -1).sum()) == 24**3 - 8**3 - 1
+    augment = build_augmentation((24, 24, 24), settings, masked_channels=(0,))
+    made = augment(image=torch.from_numpy(image), segmentation=marked)
+    centre = (slice(10, 14),) * 3
+    assert set(made["segmentation"].unique().tolist()) == {0, 1}
+    assert int((made["image"][0] == 0).sum()) > 24**3 / 2
+    assert int((made["image"][0][centre] == 0).sum()) == 0
+    assert int((made["image"][1] == 0).sum()) < 24**3 / 2
+
+
+def test_without_a_mask_labels_are_left_alone() -> None:
+    label = np.array([[[0, 1], [2, 0]]], dtype=np.uint8)
+    image = np.zeros((1, 1, 2, 2), dtype=np.float32)
+    assert mark_outside(label, image, ()).tolist() == label.tolist()
