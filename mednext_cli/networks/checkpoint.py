@@ -150,6 +150,10 @@ def load_tensors(path: Path) -> Any:  # noqa: ANN401 - whatever somebody saved
                 return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist", "Check the path.") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(
+            f"{path} is a folder", f"Give a file in it, such as {path / 'checkpoint_last.pt'}."
+        ) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}", "Check it.") from error
     except pickle.UnpicklingError as error:

@@ -23,7 +23,7 @@ def parse_spacing(text: str) -> Spacing | None:
     values = values * 3 if len(values) == 1 else values
     if len(values) != 3 or not all(0.01 <= value <= 100 for value in values):
         raise SettingsError(
-            f"--spacing {text}: neither a number of mm, Z,Y,X, nor median",
+            f"--spacing {text}: neither 0.01 to 100 mm, nor Z,Y,X in mm, nor median",
             "Like --spacing 1.0, --spacing 3,0.8,0.8 or --spacing median.",
         )
     return values[0], values[1], values[2]
