@@ -152,7 +152,7 @@ def test_another_kind_of_file_is_named(tmp_path, text):
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         load_checkpoint(tmp_path / "none.pt")
-    with pytest.raises(CheckpointError, match="is a folder.*checkpoint_last"):
+    with pytest.raises(CheckpointError, match=r"is a folder.*checkpoint_last"):
         load_checkpoint(tmp_path)
 
 
