@@ -56,6 +56,12 @@ class SurfaceDistances:
         """Mean of the two directed mean distances, mm."""
         return (self.from_reference.mean_mm + self.from_prediction.mean_mm) / 2.0
 
+    @property
+    def median_mm(self) -> float:
+        """Mean of the two directed median distances, mm."""
+        both = (self.from_reference, self.from_prediction)
+        return sum(one.percentile_mm(50) for one in both) / 2.0
+
     def hausdorff_mm(self, percent: float = 100.0) -> float:
         """Larger of the two directed percentiles, mm (HD95 with 95, HD with 100)."""
         return max(
