@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.app import main
-from mednext_cli.datasets.dataset import LabelSet
+from mednext_cli.datasets.dataset import LabelSet, region_name
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
 from mednext_cli.evaluation.label_mapping import map_by_name, restrict
 from mednext_cli.evaluation.nnunet_summary import summary_labels
@@ -137,6 +137,26 @@ def test_names_of_two_datasets_meet():
         restrict(AMOS, {4: 2})
 
 
+def test_organs_of_btcv_and_amos22():
+    btcv = (
+        "spleen, right kidney, left kidney, gallbladder, esophagus, liver, stomach, aorta, "
+        "inferior vena cava, portal vein and splenic vein, pancreas, right adrenal gland, "
+        "left adrenal gland"
+    )
+    amos22 = (
+        "spleen, right kidney, left kidney, gall bladder, esophagus, liver, stomach, arota, "
+        "postcava, pancreas, right adrenal gland, left adrenal gland, duodenum, bladder, "
+        "prostate/uterus"
+    )
+    first, second = (
+        LabelSet({region_name(name): value for value, name in enumerate(text.split(", "), 1)}, {})
+        for text in (btcv, amos22)
+    )
+    same = {value: value for value in range(1, 10)}
+    assert map_by_name(first, second) == same | {10: 0, 11: 10, 12: 11, 13: 12}
+    assert map_by_name(second, first) == same | {10: 11, 11: 12, 12: 13, 13: 0, 14: 0, 15: 0}
+
+
 def test_map_between_layouts(kidneys):
     assert run(*kidneys, "--dataset", "kits19", "--map", "kits19:kits19") == 0
     assert {row["region"] for row in rows_of(kidneys[0])} == {"kidney_and_tumour", "tumour"}
@@ -194,6 +214,14 @@ def test_summary_json_leaves_ignored_voxels_out(folders):
     counts = metrics["metrics"]["1"]
     ignored = int((boxes(4) == 2).sum())
     assert sum(counts[name] for name in ("TP", "FP", "FN", "TN")) == 12 * 14 * 10 - ignored
+
+
+def test_summary_json_has_the_cases_with_a_prediction(folders):
+    (folders[0] / "case_1.nii.gz").unlink()
+    assert run(*folders, "--summary-json") == 0
+    found = json.loads((folders[0] / "summary.json").read_text())
+    files = [case["prediction_file"] for case in found["metric_per_case"]]
+    assert files == [str(folders[0] / f"case_{index}.nii.gz") for index in (0, 2)]
 
 
 def test_keys_of_trained_regions():
