@@ -35,11 +35,47 @@ def evaluate(
         ),
     ] = None,
     empty_policy: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Scores of empty masks: nnunet, kits19, kits23, brats21 or totalsegmentator."
+            help="Scores of empty masks: nnunet, kits19, kits23, brats21, amos22, btcv, msd or "
+            "totalsegmentator.",
+            show_default="that of --dataset, else nnunet",
         ),
-    ] = "nnunet",
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="mednext: labels apart, surface Dice at one voxel without spacing, as its paper."
+        ),
+    ] = None,
+    hd95: Annotated[
+        str,
+        typer.Option(help="Definition: surface_distance, or medpy (both directions pooled)."),
+    ] = "surface_distance",
+    lesions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="iou|any",
+            help="Score connected components, which match at an IoU of 0.1 or at any overlap.",
+        ),
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option(
+            "--map",
+            metavar="FROM:TO",
+            help="Layouts of PREDS and of LABELS, whose labels match by name, or a .toml file.",
+        ),
+    ] = None,
+    resample: Annotated[
+        bool,
+        typer.Option(
+            "--resample", help="Bring PREDS on other grids onto that of LABELS (nearest)."
+        ),
+    ] = False,
+    summary_json: Annotated[
+        bool, typer.Option("--summary-json", help="Also write nnU-Net's summary.json.")
+    ] = False,
     missing: Annotated[
         str,
         typer.Option(help="A case without a prediction: worst scores it so, drop leaves it out."),
@@ -74,10 +110,18 @@ def evaluate(
             empty_policy=empty_policy,
             missing=missing,
             workers=workers,
+            protocol=protocol,
+            hd95=hd95,
+            lesions=lesions,
+            mapping=mapping,
+            resample=resample,
+            summary_json=summary_json,
         )
     )
     regions = (*result.regions, "overall")
-    rows = [(name, *(result.mean(metric, name) for metric in _SHOWN)) for name in regions]
-    print_table(("region", *_SHOWN), rows, title="means over cases")
-    typer.echo(f"{result.folder}: cases.csv, summary.csv, report.html")
+    shown = (*_SHOWN, *(("lesion_f1", "lesion_dice") if lesions else ()))
+    rows = [(name, *(result.mean(metric, name) for metric in shown)) for name in regions]
+    print_table(("region", *shown), rows, title="means over cases")
+    written = ", summary.json" if summary_json else ""
+    typer.echo(f"{result.folder}: cases.csv, summary.csv, report.html{written}")
     result.raise_failed()

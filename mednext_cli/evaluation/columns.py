@@ -70,7 +70,8 @@ METRIC_COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         "hd95_mm",
-        "Hausdorff distance at 95 %: larger of the two directed percentiles, weighted by area.",
+        "Hausdorff distance at 95 %: larger of the two directed percentiles, weighted by area; "
+        "with `--hd95 medpy` the percentile of both directions together.",
         "mm",
         _DISTANCE,
         SMALLER,
@@ -83,13 +84,60 @@ METRIC_COLUMNS: tuple[Column, ...] = (
         "%",
         "nan when the reference is empty",
     ),
+    Column(
+        "median_surface_distance_mm",
+        "Mean of the two directed median distances between the surfaces, weighted by area.",
+        "mm",
+        _DISTANCE,
+        SMALLER,
+    ),
+    Column(
+        "boundary_iou",
+        "Intersection over union of the outermost layers of voxels, one voxel thick.",
+        "0 to 1",
+        _BY_POLICY,
+        LARGER,
+    ),
+)
+LESION_COLUMNS: tuple[Column, ...] = (
+    Column("lesions_reference", "Connected components of the reference.", "", "0"),
+    Column("lesions_prediction", "Connected components of the prediction.", "", "0"),
+    Column(
+        "lesion_recall",
+        "Share of the reference's components that match a predicted one.",
+        "0 to 1",
+        _BY_POLICY,
+        LARGER,
+    ),
+    Column(
+        "lesion_precision",
+        "Share of the predicted components that match one of the reference.",
+        "0 to 1",
+        _BY_POLICY,
+        LARGER,
+    ),
+    Column(
+        "lesion_f1", "Harmonic mean of lesion recall and precision.", "0 to 1", _BY_POLICY, LARGER
+    ),
+    Column(
+        "lesion_dice",
+        "Dice of each reference component with all that match it, summed, over reference "
+        "components and unmatched predicted ones.",
+        "0 to 1",
+        _BY_POLICY,
+        LARGER,
+    ),
 )
 CASE_KEYS: tuple[Column, ...] = (
     Column("case", "Case id: the name of the label map without .nii.gz, or of its case folder."),
     Column("region", "One label or a union of labels, as the dataset names it; else label_N."),
 )
 CASE_NOTES: tuple[Column, ...] = (
-    Column("tolerance_mm", "Tolerance of the surface Dice.", "mm"),
+    Column(
+        "tolerance_mm",
+        "Tolerance of the surface Dice; in voxels under the protocol mednext.",
+        "mm",
+    ),
     Column(
         "empty",
         "Which mask is empty: both_empty, reference_empty, prediction_empty, or nothing.",
@@ -102,7 +150,17 @@ CASE_NOTES: tuple[Column, ...] = (
     Column("policy", "Name of the empty-mask policy that was in force."),
     Column("csv_version", f"Version of this table: {CSV_VERSION}."),
 )
-# Two columns of METRIC_COLUMNS stand behind the notes, where columns may be added without moving
+FURTHER_NOTES: tuple[Column, ...] = (
+    Column(
+        "hd95_definition",
+        "surface_distance (weighted by area) or medpy (voxels of both borders pooled).",
+    ),
+    Column(
+        "protocol", "mednext: surface Dice at one voxel, spacing ignored, as the paper; or nothing."
+    ),
+    Column("resampled", "1 where the prediction was brought onto the reference's grid, else 0."),
+)
+# Some columns of METRIC_COLUMNS stand behind the notes, where columns may be added without moving
 # those that readers count on.
 _LEADING_METRICS = METRIC_COLUMNS[:10]
 _FURTHER_METRICS = METRIC_COLUMNS[10:]
@@ -111,6 +169,7 @@ CASE_COLUMNS: tuple[Column, ...] = (
     *_LEADING_METRICS,
     *CASE_NOTES,
     *_FURTHER_METRICS,
+    *FURTHER_NOTES,
 )
 SUMMARY_COLUMNS: tuple[Column, ...] = (
     Column("region", "Region, or overall: the mean over the regions."),
@@ -182,7 +241,8 @@ def find_metric(name: str) -> Column:
     Raises:
         SettingsError: unknown; the known ones are listed.
     """
-    rankable = {column.name: column for column in METRIC_COLUMNS if column.better}
+    columns = (*METRIC_COLUMNS, *LESION_COLUMNS)
+    rankable = {column.name: column for column in columns if column.better}
     by_short_name = {key.removesuffix("_mm"): column for key, column in rankable.items()}
     known = {**by_short_name, **rankable}
     if name not in known:
@@ -200,6 +260,8 @@ def columns_page() -> str:
         "## cases.csv\nOne row per case and region, by `mednext evaluate`. What an empty mask "
         f"gives is said for the default policy, `{DEFAULT_POLICY}`.",
         _table(CASE_COLUMNS, with_empty=True),
+        "With `--lesions` these follow:",
+        _table(LESION_COLUMNS, with_empty=True),
         "## Empty-mask policies\n`mednext evaluate --empty-policy NAME`. Each cell: Dice, IoU, "
         "sensitivity and precision / surface Dice / distances in mm. A missing prediction gives 0 "
         "for all shares, whatever the reference holds, and the distance of a missed region.",

@@ -18,9 +18,9 @@ class EmptyScores:
     """The scores in one of the three situations.
 
     Attributes:
-        overlap: Dice, intersection over union, sensitivity and precision.
+        overlap: Dice, intersection over union, sensitivity, precision, and lesions' scores.
         surface_dice: surface Dice.
-        distance_mm: mean surface distance, HD95 and HD100, mm.
+        distance_mm: mean and median surface distance, HD95 and HD100, mm.
     """
 
     overlap: float
@@ -87,6 +87,24 @@ EMPTY_POLICIES: Mapping[str, EmptyPolicy] = {
         reference=_BRATS_WORST,
         prediction=_BRATS_WORST,
     ),
+    "amos22": EmptyPolicy(
+        "AMOS22 (convention not published; as surface-distance): both empty undefined, one empty 0",
+        both=_UNDEFINED,
+        reference=_WRONG,
+        prediction=_WRONG,
+    ),
+    "btcv": EmptyPolicy(
+        "BTCV as the MedNeXt paper averages it: both empty undefined, one empty 0",
+        both=_UNDEFINED,
+        reference=_WRONG,
+        prediction=_WRONG,
+    ),
+    "msd": EmptyPolicy(
+        "MSD, which scores by surface-distance: both empty undefined and infinitely far, one 0",
+        both=EmptyScores(nan, nan, inf),
+        reference=_WRONG,
+        prediction=_WRONG,
+    ),
     "totalsegmentator": EmptyPolicy(
         "TotalSegmentator: undefined where the reference is empty, 0 where it was missed",
         both=_UNDEFINED,
@@ -94,6 +112,11 @@ EMPTY_POLICIES: Mapping[str, EmptyPolicy] = {
         prediction=_WRONG,
     ),
 }
+
+
+def policy_of_dataset(dataset: str | None) -> str:
+    """The name of the policy of a challenge, where it has one, else the default's."""
+    return dataset if dataset and dataset in EMPTY_POLICIES else DEFAULT_POLICY
 
 
 def find_policy(name: str) -> EmptyPolicy:

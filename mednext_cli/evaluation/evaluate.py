@@ -8,11 +8,16 @@ from math import isfinite
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import LabelSet
-from mednext_cli.evaluation.empty_masks import DEFAULT_POLICY, find_policy
+from mednext_cli.evaluation.empty_masks import find_policy, policy_of_dataset
+from mednext_cli.evaluation.label_mapping import read_mapping, restrict
+from mednext_cli.evaluation.lesions import LESION_MATCHING
+from mednext_cli.evaluation.nnunet_summary import write_nnunet_summary
 from mednext_cli.evaluation.pairing import Pairs, References, find_references, pair_up
 from mednext_cli.evaluation.report import ReportTitle, write_report
 from mednext_cli.evaluation.score_case import CasePair, CaseScores, label_region, score_case
 from mednext_cli.evaluation.scores import (
+    HD95_DEFINITIONS,
+    MEDNEXT,
     MISSING,
     RegionScore,
     ScoreSettings,
@@ -22,23 +27,17 @@ from mednext_cli.evaluation.scores import (
 )
 from mednext_cli.evaluation.summary import OVERALL, SummaryRow, summarise, write_summary
 from mednext_cli.evaluation.tables_csv import write_cases
+from mednext_cli.evaluation.work_load import choose_workers
 from mednext_cli.foundation.errors import (
     DatasetError,
     FailedCases,
-    ScanError,
     SettingsError,
     nearest,
 )
 from mednext_cli.foundation.files import make_folder
-from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import run_over
-from mednext_cli.volumes.nifti import read_grid
 
 MISSING_CHOICES = ("worst", "drop")
-_BYTES_PER_VOXEL = 16  # two maps as read, as indices and, inside boxes, a distance map
-_BYTES_OF_A_PROCESS = 200 * 2**20
-_SMALL_CASE_BYTES = 2**20  # uncompressed; starting processes costs more than scoring a few
-_FEW_SMALL_CASES = 40
 _CHECK_FILES = "Correct what is said about each and run the same command again."
 logger = logging.getLogger(__name__)
 
@@ -54,10 +53,16 @@ class EvaluateSpec:
         dataset: layout that says what the labels mean; None looks for a dataset.json.
         label_set: the labels and regions themselves; goes before `dataset`.
         tolerance_mm: of the surface Dice; None takes the dataset's, else 1 mm.
-        empty_policy: name of the convention for empty masks.
+        empty_policy: name of the convention for empty masks; None takes the dataset's.
         missing: what a case without prediction counts as: "worst", or "drop" leaves it out.
         workers: processes; 0 works in this one, None decides by cores, memory and work.
         report: whether report.html is written.
+        protocol: "mednext" scores as the paper's tables; None in mm.
+        hd95: which definition, one of `scores.HD95_DEFINITIONS`.
+        lesions: how lesions match, one of `lesions.LESION_MATCHING`; None scores none.
+        mapping: LAYOUT:LAYOUT or a TOML file, see `label_mapping.read_mapping`.
+        resample: bring predictions on another grid onto the reference's.
+        summary_json: whether nnU-Net's summary.json is written too.
     """
 
     predictions: Path
@@ -66,10 +71,16 @@ class EvaluateSpec:
     dataset: str | None = None
     label_set: LabelSet | None = None
     tolerance_mm: float | None = None
-    empty_policy: str = DEFAULT_POLICY
+    empty_policy: str | None = None
     missing: str = "worst"
     workers: int | None = None
     report: bool = True
+    protocol: str | None = None
+    hd95: str = HD95_DEFINITIONS[0]
+    lesions: str | None = None
+    mapping: str | None = None
+    resample: bool = False
+    summary_json: bool = False
 
     @property
     def folder(self) -> Path:
@@ -137,15 +148,15 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
         StorageError: the results cannot be written.
     """
     _check_settings(spec)
+    mapping = read_mapping(spec.mapping) if spec.mapping else None
     references = _find_references(spec)
     matched = pair_up(spec.predictions, references.paths)
     _note_unmatched(matched, spec.missing)
     folder = make_folder(spec.folder)
-    label_set = references.label_set
-    settings = ScoreSettings(label_set, spec.tolerance_mm, spec.empty_policy)
+    settings = _settings(spec, references.label_set, mapping)
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]
     scored, failed = _score_all(pairs, settings, spec.workers)
-    if label_set is None:
+    if settings.label_set is None:
         _note_labels_of_predictions_alone(scored)
     scores = _complete(scored, failed, settings)
     if not scores:
@@ -163,17 +174,51 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
         extra=matched.extra,
     )
     _write(spec, result)
+    if spec.summary_json:
+        path = result.folder / "summary.json"
+        write_nnunet_summary(path, matched.pairs, scored, settings.label_set)
     return result
 
 
 def _check_settings(spec: EvaluateSpec) -> None:
-    find_policy(spec.empty_policy)
-    if spec.missing not in MISSING_CHOICES:
-        known = dict.fromkeys(MISSING_CHOICES)
-        raise SettingsError(f"--missing {spec.missing}", nearest(spec.missing, known))
+    find_policy(spec.empty_policy or policy_of_dataset(spec.dataset))
+    choices: Sequence[tuple[str, str | None, Iterable[str]]] = (
+        ("--missing", spec.missing, MISSING_CHOICES),
+        ("--protocol", spec.protocol, (MEDNEXT,)),
+        ("--hd95", spec.hd95, HD95_DEFINITIONS),
+        ("--lesions", spec.lesions, LESION_MATCHING),
+    )
+    for option, given, known in choices:
+        if given is not None and given not in known:
+            raise SettingsError(f"{option} {given}", nearest(given, dict.fromkeys(known)))
+    if spec.protocol and spec.tolerance_mm is not None:
+        raise SettingsError(
+            "--tolerance with --protocol mednext, whose tolerance is one voxel", "Drop one of them."
+        )
     tolerance_mm = spec.tolerance_mm
     if tolerance_mm is not None and not (isfinite(tolerance_mm) and tolerance_mm >= 0):
         raise SettingsError(f"a tolerance of {tolerance_mm} mm", "Give a number from 0.")
+
+
+def _settings(
+    spec: EvaluateSpec, label_set: LabelSet | None, mapping: Mapping[int, int] | None
+) -> ScoreSettings:
+    if spec.protocol == MEDNEXT and label_set and not label_set.region_training:
+        # The paper scores each label by itself: kidney and tumour of KiTS19 apart.
+        label_set = replace(label_set, regions={k: (v,) for k, v in label_set.names.items()})
+    if mapping is not None and label_set is not None:
+        label_set = restrict(label_set, mapping)
+    return ScoreSettings(
+        label_set=label_set,
+        tolerance_mm=spec.tolerance_mm,
+        empty_policy=spec.empty_policy
+        or policy_of_dataset(None if spec.protocol else spec.dataset),
+        hd95=spec.hd95,
+        protocol=spec.protocol or "",
+        lesions=spec.lesions or "",
+        mapping=mapping,
+        resample=spec.resample,
+    )
 
 
 def _find_references(spec: EvaluateSpec) -> References:
@@ -209,7 +254,7 @@ def _score_all(
         partial(score_case, settings=settings),
         pairs,
         name=lambda pair: pair.case,
-        workers=_count_workers(pairs, workers),
+        workers=choose_workers(pairs, workers),
         description="scoring",
     )
     scored, failed = [], {}
@@ -222,33 +267,6 @@ def _score_all(
         raise FailedCases(failed, len(pairs), _CHECK_FILES)
     scored.sort(key=lambda one: one.case)
     return scored, dict(sorted(failed.items()))
-
-
-def _count_workers(pairs: Sequence[CasePair], workers: int | None) -> int:
-    """As many as asked for, else as memory and cores allow and the work is worth."""
-    if workers is not None:
-        return count_workers(workers, 1, len(pairs))
-    voxel_bytes = _largest_voxels(pairs)
-    if voxel_bytes <= _SMALL_CASE_BYTES and len(pairs) <= _FEW_SMALL_CASES:
-        return 0
-    needed = voxel_bytes * _BYTES_PER_VOXEL + _BYTES_OF_A_PROCESS
-    return count_workers(None, needed, len(pairs))
-
-
-def _largest_voxels(pairs: Iterable[CasePair]) -> int:
-    """Voxels of the reference whose file is the largest, as the best guess without reading all."""
-    by_size = sorted(pairs, key=lambda pair: _file_bytes(pair.reference), reverse=True)
-    for pair in by_size[:3]:
-        try:
-            shape = read_grid(pair.reference).shape
-        except ScanError:
-            continue
-        return shape[0] * shape[1] * shape[2]
-    return 0
-
-
-def _file_bytes(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _note_labels_of_predictions_alone(scored: Sequence[CaseScores]) -> None:
@@ -266,20 +284,23 @@ def _complete(
     scored: Sequence[CaseScores], failed: Mapping[str, str], settings: ScoreSettings
 ) -> tuple[RegionScore, ...]:
     """The rows of all cases, every case with the same regions in the same order."""
-    regions = _regions(scored, settings.label_set)
+    regions = _regions(scored, settings)
     rows = {case: [failed_region(case, name, settings) for name in regions] for case in failed}
     for one in scored:
         own = {row.region: row for row in one.regions}
         absent = missing_region if one.status == MISSING else empty_region
-        rows[one.case] = [own.get(name) or absent(one.case, name, settings) for name in regions]
+        every = [own.get(name) or absent(one.case, name, settings) for name in regions]
+        rows[one.case] = [replace(row, resampled=one.resampled) for row in every]
     return tuple(row for case in sorted(rows) for row in rows[case])
 
 
-def _regions(scored: Sequence[CaseScores], label_set: LabelSet | None) -> list[str]:
-    if label_set is not None:
-        return list(label_set.regions)
-    values = {v for one in scored for v in (*one.reference_labels, *one.prediction_labels)}
-    return [label_region(value) for value in sorted(values)]
+def _regions(scored: Sequence[CaseScores], settings: ScoreSettings) -> list[str]:
+    if settings.label_set is not None:
+        return list(settings.label_set.regions)
+    found = {v for one in scored for v in (*one.reference_labels, *one.prediction_labels)}
+    if settings.mapping is not None:
+        found &= set(settings.mapping.values())
+    return [label_region(value) for value in sorted(found)]
 
 
 def _write(spec: EvaluateSpec, result: EvaluateResult) -> None:

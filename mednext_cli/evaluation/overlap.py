@@ -34,24 +34,17 @@ class RegionCounts:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassMaps:
-    """Two label maps on one grid, cut to their joint foreground, as class indices.
+class ClassCounts:
+    """The joint histogram of two label maps: every overlap of every region is a sum over it.
 
     Attributes:
         values: label value by class index, ascending; 0 is always the first.
-        reference: class indices, C-contiguous.
-        prediction: class indices of the same shape.
         histogram: (classes, classes) voxels by reference class and prediction class; background
             against background is not counted (0).
-        boxes: by class index, the box that holds the class in both maps; None where it occurs in
-            neither.
     """
 
     values: tuple[int, ...]
-    reference: LabelArray
-    prediction: LabelArray
     histogram: NDArray[np.int64]
-    boxes: tuple[Box | None, ...]
 
     def count(self, region: Iterable[int]) -> RegionCounts:
         """Voxels of the region that consists of these label values."""
@@ -61,6 +54,24 @@ class ClassMaps:
             reference=int(self.histogram[inside].sum()),
             prediction=int(self.histogram[:, inside].sum()),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMaps(ClassCounts):
+    """Two label maps on one grid, cut to their joint foreground, as class indices.
+
+    Attributes:
+        reference: class indices, C-contiguous.
+        prediction: class indices of the same shape.
+        boxes: by class index, the box that holds the class in both maps; None where it occurs in
+            neither.
+        ignored: voxels that count in neither map.
+    """
+
+    reference: LabelArray
+    prediction: LabelArray
+    boxes: tuple[Box | None, ...]
+    ignored: int = 0
 
     def masks(self, region: Iterable[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """The region in both maps, cut to the box that holds it; it must not be empty in both."""
@@ -85,8 +96,10 @@ def map_classes(
     """
     box = _foreground_box(reference, prediction)
     cut = [np.ascontiguousarray(array[box]) for array in (reference, prediction)]
+    ignored = 0
     if ignore is not None:
         unknown = cut[0] == ignore
+        ignored = int(np.count_nonzero(unknown))
         cut = [np.where(unknown, 0, array) for array in cut]
     values = sorted({0, *label_values(cut[0]), *label_values(cut[1])})
     classes = [_class_indices(array, values) for array in cut]
@@ -96,6 +109,7 @@ def map_classes(
         prediction=classes[1],
         histogram=_joint_histogram(classes[0], classes[1], len(values)),
         boxes=_class_boxes(classes[0], classes[1], len(values)),
+        ignored=ignored,
     )
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from mednext_cli.datasets.dataset import LabelSet
-from mednext_cli.evaluation.overlap import ClassMaps, map_classes
+from mednext_cli.evaluation.label_mapping import apply_mapping
+from mednext_cli.evaluation.overlap import ClassCounts, ClassMaps, LabelArray, map_classes
+from mednext_cli.evaluation.regrid import regrid_labels
 from mednext_cli.evaluation.scores import (
     MISSING,
     OK,
@@ -18,7 +20,7 @@ from mednext_cli.evaluation.scores import (
 )
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.nifti import read_label_map
-from mednext_cli.volumes.volume import Volume
+from mednext_cli.volumes.volume import Grid, Volume
 
 _MOST_LISTED = 10
 
@@ -48,6 +50,9 @@ class CaseScores:
         regions: one row per region.
         reference_labels: label values found in the reference, without background.
         prediction_labels: the same for the prediction.
+        counts: of all pairs of classes, None where nothing was compared.
+        voxels: of the grid, without ignored ones.
+        resampled: whether the prediction was brought onto the reference's grid.
     """
 
     case: str
@@ -55,6 +60,9 @@ class CaseScores:
     regions: tuple[RegionScore, ...]
     reference_labels: tuple[int, ...]
     prediction_labels: tuple[int, ...]
+    counts: ClassCounts | None = None
+    voxels: int = 0
+    resampled: bool = False
 
 
 def label_region(value: int) -> str:
@@ -69,40 +77,55 @@ def score_case(pair: CasePair, settings: ScoreSettings) -> CaseScores:
         ScanError: a file cannot be read, the grids differ, or a label value is unknown.
     """
     reference = read_label_map(pair.reference)
-    prediction = _read_prediction(pair, reference)
+    prediction, resampled = _read_prediction(pair, reference, settings)
     ignore = settings.label_set.ignore if settings.label_set else None
     # Files keep the first axis fastest; transposed, the arrays are contiguous as NumPy counts.
-    maps = map_classes(reference.array.T, prediction.array.T, ignore)
+    maps = map_classes(reference.array.T, prediction.T, ignore)
     spacing_mm = (reference.spacing_mm[2], reference.spacing_mm[1], reference.spacing_mm[0])
+    voxels = reference.array.size - maps.ignored
+    del reference, prediction
     found = _found_labels(maps)
     _check_labels(pair.reference, found[0], settings.label_set)
     if pair.prediction is not None:
         _check_labels(pair.prediction, found[1], settings.label_set)
     status = OK if pair.prediction else MISSING
     rows = [
-        score_region(RegionOfCase(pair.case, name, status), maps, values, spacing_mm, settings)
-        for name, values in _regions(maps, settings.label_set).items()
+        score_region(
+            RegionOfCase(pair.case, name, status, resampled), maps, values, spacing_mm, settings
+        )
+        for name, values in _regions(maps, settings).items()
     ]
-    return CaseScores(pair.case, status, tuple(rows), *found)
+    counts = ClassCounts(maps.values, maps.histogram)
+    return CaseScores(pair.case, status, tuple(rows), *found, counts, voxels, resampled)
 
 
-def _read_prediction(pair: CasePair, reference: Volume) -> Volume:
+def _read_prediction(
+    pair: CasePair, reference: Volume, settings: ScoreSettings
+) -> tuple[LabelArray, bool]:
+    """The prediction's labels on the reference's grid, and whether they were resampled."""
     if pair.prediction is None:
-        return Volume(np.zeros_like(reference.array), reference.affine)
+        return np.zeros_like(reference.array), False
     prediction = read_label_map(pair.prediction)
     first, second = reference.grid, prediction.grid
-    if not first.same_as(second):
-        if first.shape != second.shape:
-            sizes = [" x ".join(map(str, shape)) for shape in (second.shape, first.shape)]
-            difference = f"its shape is {sizes[0]}, not {sizes[1]}"
-        else:
-            largest = float(np.abs(first.affine - second.affine).max())
-            difference = f"an entry of its affine differs by {largest:.4g} mm"
+    elsewhere = not first.same_as(second)
+    if elsewhere and not settings.resample:
         raise ScanError(
-            f"{pair.prediction} lies on another grid than {pair.reference}: {difference}",
-            "Write predictions on the grid of the reference.",
+            f"{pair.prediction} lies on another grid than {pair.reference}: "
+            f"{_difference(first, second)}",
+            "Write predictions on the grid of the reference, or give --resample.",
         )
-    return prediction
+    array = regrid_labels(prediction, first).array if elsewhere else prediction.array
+    if settings.mapping is not None:
+        array = apply_mapping(array, settings.mapping, pair.prediction)
+    return array, elsewhere
+
+
+def _difference(first: Grid, second: Grid) -> str:
+    if first.shape != second.shape:
+        sizes = [" x ".join(map(str, shape)) for shape in (second.shape, first.shape)]
+        return f"its shape is {sizes[0]}, not {sizes[1]}"
+    largest = float(np.abs(first.affine - second.affine).max())
+    return f"an entry of its affine differs by {largest:.4g} mm"
 
 
 def _check_labels(path: Path, found: tuple[int, ...], label_set: LabelSet | None) -> None:
@@ -119,10 +142,11 @@ def _check_labels(path: Path, found: tuple[int, ...], label_set: LabelSet | None
         )
 
 
-def _regions(maps: ClassMaps, label_set: LabelSet | None) -> Mapping[str, tuple[int, ...]]:
-    if label_set is not None:
-        return label_set.regions
-    return {label_region(value): (value,) for value in maps.values[1:]}
+def _regions(maps: ClassMaps, settings: ScoreSettings) -> Mapping[str, tuple[int, ...]]:
+    if settings.label_set is not None:
+        return settings.label_set.regions
+    wanted = None if settings.mapping is None else set(settings.mapping.values())
+    return {label_region(v): (v,) for v in maps.values[1:] if wanted is None or v in wanted}
 
 
 def _found_labels(maps: ClassMaps) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mednext_cli.datasets.dataset import LabelSet
+from mednext_cli.evaluation.borders import boundary_iou, pooled_hd95_mm
 from mednext_cli.evaluation.empty_masks import (
     BOTH,
     DEFAULT_POLICY,
@@ -14,13 +18,19 @@ from mednext_cli.evaluation.empty_masks import (
     EmptyScores,
     find_policy,
 )
+from mednext_cli.evaluation.lesions import count_components, count_lesions
 from mednext_cli.evaluation.overlap import ClassMaps, RegionCounts
 from mednext_cli.evaluation.surface_distances import compute_surface_distances
 from mednext_cli.volumes.volume import Spacing
 
 OK, MISSING, FAILED = "ok", "missing_prediction", "failed"
 DEFAULT_TOLERANCE_MM = 1.0
+MEDNEXT = "mednext"
+HD95_DEFINITIONS = ("surface_distance", "medpy")
 _MM3_PER_ML = 1000.0
+_VOXELS: Spacing = (1.0, 1.0, 1.0)
+_LESION_SHARES = ("lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice")
+Mask = NDArray[np.bool_]
 _NOTHING = RegionCounts(0, 0, 0)
 _NO_SCORES = EmptyScores(nan, nan, nan)
 
@@ -33,11 +43,23 @@ class ScoreSettings:
         label_set: the regions to score; None scores each label value that a case holds.
         tolerance_mm: of the surface Dice; None takes the label set's, else 1 mm.
         empty_policy: a name out of `empty_masks.EMPTY_POLICIES`.
+        hd95: a name out of `HD95_DEFINITIONS`.
+        protocol: `MEDNEXT` takes the surface Dice at one voxel with spacing ignored, as the
+            paper's tables; "" takes it in mm.
+        lesions: a name out of `lesions.LESION_MATCHING`; "" scores no lesions.
+        mapping: label value in the references by label value in the predictions; None where both
+            mean the same.
+        resample: bring predictions on another grid onto the reference's.
     """
 
     label_set: LabelSet | None = None
     tolerance_mm: float | None = None
     empty_policy: str = DEFAULT_POLICY
+    hd95: str = HD95_DEFINITIONS[0]
+    protocol: str = ""
+    lesions: str = ""
+    mapping: Mapping[int, int] | None = None
+    resample: bool = False
 
     @property
     def policy(self) -> EmptyPolicy:
@@ -45,7 +67,9 @@ class ScoreSettings:
         return find_policy(self.empty_policy)
 
     def tolerance_of(self, region: str) -> float:
-        """Surface Dice tolerance of a region, mm."""
+        """Surface Dice tolerance of a region, mm; voxels under the protocol of the paper."""
+        if self.protocol == MEDNEXT:
+            return 1.0
         if self.tolerance_mm is not None:
             return self.tolerance_mm
         known = self.label_set.tolerance_mm if self.label_set else {}
@@ -64,6 +88,9 @@ class RegionScore:
         empty: which mask is empty, one of `empty_masks`' reasons, "" where none is.
         status: `OK`, `MISSING` (no prediction) or `FAILED` (could not be compared).
         policy: name of the empty-mask policy.
+        hd95: which HD95 it is, one of `HD95_DEFINITIONS`.
+        protocol: see `ScoreSettings`.
+        resampled: whether the prediction was brought onto the reference's grid.
     """
 
     case: str
@@ -73,6 +100,9 @@ class RegionScore:
     empty: str
     status: str
     policy: str
+    hd95: str = HD95_DEFINITIONS[0]
+    protocol: str = ""
+    resampled: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,17 +113,28 @@ class RegionOfCase:
         case: the case id.
         region: the region's name.
         status: `OK` or `MISSING`.
+        resampled: whether the prediction was brought onto the reference's grid.
     """
 
     case: str
     region: str
     status: str = OK
+    resampled: bool = False
 
     def row(self, values: Mapping[str, float], empty: str, settings: ScoreSettings) -> RegionScore:
         """The row with these values."""
-        tolerance_mm = settings.tolerance_of(self.region)
-        policy = settings.empty_policy
-        return RegionScore(self.case, self.region, values, tolerance_mm, empty, self.status, policy)
+        return RegionScore(
+            case=self.case,
+            region=self.region,
+            values=values,
+            tolerance_mm=settings.tolerance_of(self.region),
+            empty=empty,
+            status=self.status,
+            policy=settings.empty_policy,
+            hd95=settings.hd95,
+            protocol=settings.protocol,
+            resampled=self.resampled,
+        )
 
 
 def score_region(
@@ -118,13 +159,16 @@ def score_region(
     if place.status == MISSING or empty:
         policy = settings.policy
         scores = policy.missing if place.status == MISSING else policy.of(empty)
-        overlaps, surfaces = _overlaps_by_policy(scores), _surfaces_by_policy(scores)
-    else:
-        tolerance_mm = settings.tolerance_of(place.region)
-        overlaps = _overlaps(counts)
-        surfaces = _surfaces(maps, label_values, spacing_mm, tolerance_mm)
-    values = _in_order(overlaps, surfaces, counts, voxel_ml)
-    return place.row(values, empty, settings)
+        shapes = _shapes_by_policy(scores, settings)
+        shapes |= _lesion_counts(maps, label_values, counts, settings)
+        return place.row(
+            _in_order(_overlaps_by_policy(scores), shapes, counts, voxel_ml), empty, settings
+        )
+    reference, prediction = maps.masks(label_values)
+    shapes = _surfaces(reference, prediction, spacing_mm, settings.tolerance_of(place.region),
+                       settings)  # fmt: skip
+    shapes |= _lesions(reference, prediction, settings)
+    return place.row(_in_order(_overlaps(counts), shapes, counts, voxel_ml), empty, settings)
 
 
 def empty_region(case: str, region: str, settings: ScoreSettings) -> RegionScore:
@@ -148,8 +192,9 @@ def failed_region(case: str, region: str, settings: ScoreSettings) -> RegionScor
 def _row_without_voxels(
     place: RegionOfCase, scores: EmptyScores, settings: ScoreSettings, empty: str
 ) -> RegionScore:
-    overlaps, surfaces = _overlaps_by_policy(scores), _surfaces_by_policy(scores)
-    return place.row(_in_order(overlaps, surfaces, _NOTHING, 0.0), empty, settings)
+    shapes = _shapes_by_policy(scores, settings)
+    values = _in_order(_overlaps_by_policy(scores), shapes, _NOTHING, 0.0)
+    return place.row(values, empty, settings)
 
 
 def _reason(counts: RegionCounts) -> str:
@@ -161,18 +206,20 @@ def _reason(counts: RegionCounts) -> str:
 
 
 def _in_order(
-    overlaps: dict[str, float], surfaces: dict[str, float], counts: RegionCounts, voxel_ml: float
+    overlaps: dict[str, float], shapes: dict[str, float], counts: RegionCounts, voxel_ml: float
 ) -> dict[str, float]:
-    """All scores by column name, in the order of cases.csv."""
+    """All scores by column name: `METRIC_COLUMNS`, then `LESION_COLUMNS` where asked for."""
     difference = counts.prediction - counts.reference
     percent = 100.0 * difference / counts.reference if counts.reference else nan
+    leading = ("surface_dice", "mean_surface_distance_mm", "hd95_mm", "hd100_mm")
     return {
         **overlaps,
         "volume_reference_ml": counts.reference * voxel_ml,
         "volume_prediction_ml": counts.prediction * voxel_ml,
-        **surfaces,
+        **{name: shapes[name] for name in leading},
         "volume_difference_ml": difference * voxel_ml,
         "volume_difference_percent": percent,
+        **{name: value for name, value in shapes.items() if name not in leading},
     }
 
 
@@ -191,18 +238,62 @@ def _overlaps_by_policy(scores: EmptyScores) -> dict[str, float]:
 
 
 def _surfaces(
-    maps: ClassMaps, label_values: tuple[int, ...], spacing_mm: Spacing, tolerance_mm: float
+    reference: Mask,
+    prediction: Mask,
+    spacing_mm: Spacing,
+    tolerance: float,
+    settings: ScoreSettings,
 ) -> dict[str, float]:
-    reference, prediction = maps.masks(label_values)
     distances = compute_surface_distances(reference, prediction, spacing_mm)
+    in_dice = distances
+    if settings.protocol == MEDNEXT and spacing_mm != _VOXELS:
+        in_dice = compute_surface_distances(reference, prediction, _VOXELS)
+    pooled = settings.hd95 == "medpy"
     return {
-        "surface_dice": distances.surface_dice(tolerance_mm),
+        "surface_dice": in_dice.surface_dice(tolerance),
         "mean_surface_distance_mm": distances.mean_mm,
-        "hd95_mm": distances.hausdorff_mm(95),
+        "hd95_mm": pooled_hd95_mm(reference, prediction, spacing_mm)
+        if pooled
+        else distances.hausdorff_mm(95),
         "hd100_mm": distances.hausdorff_mm(100),
+        "median_surface_distance_mm": distances.median_mm,
+        "boundary_iou": boundary_iou(reference, prediction),
     }
 
 
-def _surfaces_by_policy(scores: EmptyScores) -> dict[str, float]:
-    distances = ("mean_surface_distance_mm", "hd95_mm", "hd100_mm")
-    return {"surface_dice": scores.surface_dice, **dict.fromkeys(distances, scores.distance_mm)}
+def _lesions(reference: Mask, prediction: Mask, settings: ScoreSettings) -> dict[str, float]:
+    if not settings.lesions:
+        return {}
+    found = count_lesions(reference, prediction, settings.lesions)
+    shares = (found.recall, found.precision, found.f1, found.dice)
+    return {
+        "lesions_reference": float(found.reference),
+        "lesions_prediction": float(found.prediction),
+        **dict(zip(_LESION_SHARES, shares, strict=True)),
+    }
+
+
+def _lesion_counts(
+    maps: ClassMaps, label_values: tuple[int, ...], counts: RegionCounts, settings: ScoreSettings
+) -> dict[str, float]:
+    """How many lesions the mask that is not empty holds; nothing where lesions are not scored."""
+    if not settings.lesions or not (counts.reference or counts.prediction):
+        return {}
+    masks = maps.masks(label_values)
+    return {
+        "lesions_reference": float(count_components(masks[0])),
+        "lesions_prediction": float(count_components(masks[1])),
+    }
+
+
+def _shapes_by_policy(scores: EmptyScores, settings: ScoreSettings) -> dict[str, float]:
+    distances = ("mean_surface_distance_mm", "hd95_mm", "hd100_mm", "median_surface_distance_mm")
+    shapes = {
+        "surface_dice": scores.surface_dice,
+        **dict.fromkeys(distances, scores.distance_mm),
+        "boundary_iou": scores.overlap,
+    }
+    if settings.lesions:
+        shapes |= dict.fromkeys(("lesions_reference", "lesions_prediction"), 0.0)
+        shapes |= dict.fromkeys(_LESION_SHARES, scores.overlap)
+    return shapes

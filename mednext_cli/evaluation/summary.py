@@ -12,7 +12,7 @@ from mednext_cli.evaluation.bootstrap import (
     mean_where_defined,
     weighted_means,
 )
-from mednext_cli.evaluation.columns import METRIC_COLUMNS, SUMMARY_COLUMNS
+from mednext_cli.evaluation.columns import LESION_COLUMNS, METRIC_COLUMNS, SUMMARY_COLUMNS
 from mednext_cli.evaluation.scores import FAILED, MISSING, RegionScore
 from mednext_cli.evaluation.tables_csv import write_table
 
@@ -46,7 +46,7 @@ def summarise(scores: Sequence[RegionScore]) -> tuple[SummaryRow, ...]:
     Infinite and undefined values are left out and counted. Cases are the unit: the overall
     interval resamples cases with all their regions.
     """
-    metrics = [column.name for column in METRIC_COLUMNS]
+    metrics = _metrics(scores)
     regions = list(dict.fromkeys(score.region for score in scores))
     counted = [score for score in scores if score.status != FAILED]
     table = _table(counted, regions, metrics)
@@ -55,15 +55,22 @@ def summarise(scores: Sequence[RegionScore]) -> tuple[SummaryRow, ...]:
     counts = _counts(scores)
     rows = []
     for r, region in enumerate(regions):
-        rows += _rows(region, table[:, r], table[:, [r]], by_region[r], counts)
+        rows += _rows(region, table[:, r], table[:, [r]], by_region[r], counts, metrics)
     overall = mean_where_defined(np.stack(by_region), axis=0)
     per_case = mean_where_defined(table, axis=1)
-    return (*rows, *_rows(OVERALL, per_case, table, overall, counts))
+    return (*rows, *_rows(OVERALL, per_case, table, overall, counts, metrics))
 
 
 def write_summary(path: Path, rows: Sequence[SummaryRow]) -> None:
     """Write summary.csv."""
     write_table(path, SUMMARY_COLUMNS, map(asdict, rows))
+
+
+def _metrics(scores: Sequence[RegionScore]) -> list[str]:
+    """The columns that are there: lesions are scored on request."""
+    scored = set(scores[0].values) if scores else set()
+    lesions = [column.name for column in LESION_COLUMNS if column.name in scored]
+    return [*(column.name for column in METRIC_COLUMNS), *lesions]
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,12 @@ def _table(scores: Sequence[RegionScore], regions: Sequence[str], metrics: Seque
 
 
 def _rows(
-    region: str, spread: Values, table: Values, bootstrapped: Values, counts: _Counts
+    region: str,
+    spread: Values,
+    table: Values,
+    bootstrapped: Values,
+    counts: _Counts,
+    metrics: Sequence[str],
 ) -> list[SummaryRow]:
     """The rows of one region, or of all together.
 
@@ -102,17 +114,18 @@ def _rows(
         table: (cases, regions, metrics), the values whose mean of means is taken.
         bootstrapped: (samples, metrics), that mean under each bootstrap sample.
         counts: of cases.
+        metrics: their names.
     """
     means = mean_where_defined(mean_where_defined(table, axis=0), axis=0)
     rows = []
-    for m, column in enumerate(METRIC_COLUMNS):
+    for m, metric in enumerate(metrics):
         finite = spread[np.isfinite(spread[:, m]), m]
         samples = bootstrapped[np.isfinite(bootstrapped[:, m]), m]
         quartile_1, median, quartile_3 = _percentiles(finite, (25, 50, 75))
         ci95_low, ci95_high = _percentiles(samples, (2.5, 97.5))
         row = SummaryRow(
             region=region,
-            metric=column.name,
+            metric=metric,
             mean=float(means[m]),
             standard_deviation=float(finite.std(ddof=1)) if len(finite) > 1 else np.nan,
             median=median,

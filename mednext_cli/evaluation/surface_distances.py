@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-import edt
 import numpy as np
 from numpy.typing import NDArray
 
+from mednext_cli.evaluation.nearest_voxels import REACH, nearest_distances
 from mednext_cli.evaluation.surface_elements import element_areas, is_surface, neighbour_codes
 from mednext_cli.volumes.volume import Spacing
 
-# Distance transforms are single precision; a distance that equals the tolerance must count.
+# Distances may be single precision; a distance that equals the tolerance must count.
 _ROUNDING = 1e-5
 
 
@@ -56,6 +56,12 @@ class SurfaceDistances:
         """Mean of the two directed mean distances, mm."""
         return (self.from_reference.mean_mm + self.from_prediction.mean_mm) / 2.0
 
+    @property
+    def median_mm(self) -> float:
+        """Mean of the two directed median distances, mm."""
+        both = (self.from_reference, self.from_prediction)
+        return sum(one.percentile_mm(50) for one in both) / 2.0
+
     def hausdorff_mm(self, percent: float = 100.0) -> float:
         """Larger of the two directed percentiles, mm (HD95 with 95, HD with 100)."""
         return max(
@@ -86,23 +92,14 @@ def compute_surface_distances(
     codes = neighbour_codes(reference), neighbour_codes(prediction)
     surfaces = is_surface(codes[0]), is_surface(codes[1])
     areas = element_areas(spacing_mm)
+    element = [areas[one[there]] for one, there in zip(codes, surfaces, strict=True)]
+    first, second = (np.pad(there, REACH) for there in surfaces)
     return SurfaceDistances(
-        from_reference=_directed(
-            surfaces[0], surfaces[1], areas[codes[0][surfaces[0]]], spacing_mm
-        ),
-        from_prediction=_directed(
-            surfaces[1], surfaces[0], areas[codes[1][surfaces[1]]], spacing_mm
-        ),
+        from_reference=_sorted(nearest_distances(first, second, spacing_mm), element[0]),
+        from_prediction=_sorted(nearest_distances(second, first, spacing_mm), element[1]),
     )
 
 
-def _directed(
-    source: NDArray[np.bool_],
-    target: NDArray[np.bool_],
-    areas_mm2: NDArray[np.float64],
-    spacing_mm: Spacing,
-) -> DirectedDistances:
-    """Look the source's elements up in the distance map of the target's."""
-    distances = edt.edt(~target, anisotropy=spacing_mm)[source].astype(np.float64)
-    order = np.lexsort((areas_mm2, distances))
-    return DirectedDistances(distances[order], areas_mm2[order])
+def _sorted(distances_mm: NDArray[np.float64], areas_mm2: NDArray[np.float64]) -> DirectedDistances:
+    order = np.lexsort((areas_mm2, distances_mm))
+    return DirectedDistances(distances_mm[order], areas_mm2[order])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mednext_cli.evaluation.columns import CASE_COLUMNS, CSV_VERSION, Column
+from mednext_cli.evaluation.columns import CASE_COLUMNS, CSV_VERSION, LESION_COLUMNS, Column
 from mednext_cli.evaluation.scores import FAILED, RegionScore
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import write_text
@@ -31,8 +31,13 @@ def _cell(value: object) -> object:
 
 
 def write_cases(path: Path, scores: Iterable[RegionScore]) -> None:
-    """Write cases.csv: one row per case and region, columns as in `columns.CASE_COLUMNS`."""
-    write_table(path, CASE_COLUMNS, map(_case_row, scores))
+    """Write cases.csv: one row per case and region, columns as in `columns.CASE_COLUMNS`.
+
+    `columns.LESION_COLUMNS` follow where lesions were scored.
+    """
+    rows = list(map(_case_row, scores))
+    lesions = [column for column in LESION_COLUMNS if rows and column.name in rows[0]]
+    write_table(path, (*CASE_COLUMNS, *lesions), rows)
 
 
 def _case_row(score: RegionScore) -> dict[str, object]:
@@ -45,6 +50,9 @@ def _case_row(score: RegionScore) -> dict[str, object]:
         "status": score.status,
         "policy": score.policy,
         "csv_version": CSV_VERSION,
+        "hd95_definition": score.hd95,
+        "protocol": score.protocol,
+        "resampled": int(score.resampled),
     }
 
 
