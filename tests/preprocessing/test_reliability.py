@@ -147,9 +147,9 @@ def test_the_number_of_workers_fits_the_memory(
     asked: list[int] = []
     real = mednext_cli.foundation.workers.run_over
 
-    def note(work: object, items: object, name: object, workers: int, description: str) -> object:
+    def note(work: object, items: object, name: object, workers: int, *rest: object) -> object:
         asked.append(workers)
-        return real(work, items, name, 0, description)  # type: ignore[arg-type]
+        return real(work, items, name, 0, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(run_module, "run_over", note)
     monkeypatch.setattr("mednext_cli.foundation.machine.usable_cores", lambda: 64)
