@@ -177,8 +177,8 @@ def _patches(
         del turn
     made = folder / "nnunet" / "preprocessed" / "Dataset901_Benchmark" / "nnUNetPlans_3d_fullres"
     theirs = _peer(options, "patches", made, count)["seconds"]
-    row = _row("random patches, warm", count / seconds, count / theirs, "patches/s", **named)
-    return {**row, "ratio": round(theirs / seconds, 3)}
+    more = {**named, "ratio": round(theirs / seconds, 3)}
+    return _row("random patches, warm", count / seconds, count / theirs, "patches/s", **more)
 
 
 def _watched(command: list[str], more: dict[str, str]) -> tuple[float, int]:

@@ -15,11 +15,26 @@ def resample(scan: Path, made: Path) -> dict[str, float]:
     found, ours = np.load(scan), np.load(made)
     new, spacing, target = ours["image"].shape[1:], (3.0, 0.8, 0.8), (1.0, 1.0, 1.0)
     start = time.perf_counter()
+    # None lets it decide by the spacing, as its plans do.
     image = resample_data_or_seg_to_shape(
-        found["image"][None], new, spacing, target, is_seg=False, order=3, order_z=0
+        found["image"][None],
+        new,
+        spacing,
+        target,
+        is_seg=False,
+        order=3,
+        order_z=0,
+        force_separate_z=None,
     )
     label = resample_data_or_seg_to_shape(
-        found["label"][None], new, spacing, target, is_seg=True, order=1, order_z=0
+        found["label"][None],
+        new,
+        spacing,
+        target,
+        is_seg=True,
+        order=1,
+        order_z=0,
+        force_separate_z=None,
     )
     seconds = time.perf_counter() - start
     return {
