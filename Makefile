@@ -75,10 +75,11 @@ hippocampus: $(INSTALLED) ## The main job on MSD Task04: make hippocampus DATA=.
 
 peers: .venv-peers/.installed ## The published peers that benchmarks compare with, in .venv-peers
 
-.venv-peers/.installed: benchmarks/peers.txt constraints.txt
+.venv-peers/.installed: benchmarks/peers.txt benchmarks/peers_alone.txt constraints.txt
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt torch
-	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt --requirement benchmarks/peers.txt
+	.venv-peers/bin/python -m pip install --quiet --no-deps --requirement benchmarks/peers_alone.txt
 	touch $@
 
 wheel: $(INSTALLED) ## Build the wheel into dist/

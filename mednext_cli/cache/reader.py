@@ -40,6 +40,16 @@ class CachedCase:
         channels, depth, height, width = self._dataset.entry(self.case_id)["shape"]
         return channels, depth, height, width
 
+    @property
+    def sealed(self) -> bool:
+        """Whether the file has a checksum of all its bytes; early ones have not."""
+        return schema.SEALED in self._open().attrs
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """(C, D, H, W), as the file has it."""
+        return tuple(self._open()[schema.IMAGE].shape)
+
     def read_image(self, region: Slices | None = None) -> NDArray[np.float32]:
         """(C, D, H, W) float32: all of it, or all channels of a region of (D, H, W)."""
         found: NDArray[np.float32] = self._read(

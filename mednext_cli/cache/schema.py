@@ -17,6 +17,7 @@ KEY = "key"  # hash of everything the file was made from
 GEOMETRY = "geometry"  # JSON, the way back to the scan's own grid
 SOURCES = "sources"  # JSON, {"images": [paths], "label": path or null}
 CHECKSUMS = "checksums"  # JSON, SHA-256 of each dataset's voxels
+SEALED = "sealed"  # the file ends with a SHA-256 of all its bytes
 
 
 def description_file(folder: Path) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.cache import schema
+from mednext_cli.cache.seal import seal
 from mednext_cli.foundation.files import replacing, write_json
 
 _LEVEL = 1  # of zstd; higher ones gain 1 % of the size for twice the time
@@ -59,6 +60,7 @@ def write_case(folder: Path, record: CaseRecord) -> Path:
         schema.GEOMETRY: json.dumps(record.geometry),
         schema.SOURCES: json.dumps(record.sources),
         schema.CHECKSUMS: json.dumps(checksums),
+        schema.SEALED: True,
     }
     with _writing(path) as file:
         for name, array in arrays.items():
@@ -78,8 +80,9 @@ def _writing(path: Path) -> Iterator[h5py.File]:
         yield file
         file.flush()
         content = file.id.get_file_image()
-    with replacing(path) as beside:
-        beside.write_bytes(content)
+    with replacing(path) as beside, beside.open("wb") as stream:
+        stream.write(content)
+        stream.write(seal(content))
 
 
 def _arrays(record: CaseRecord) -> dict[str, NDArray[Any]]:

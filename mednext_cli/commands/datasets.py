@@ -25,6 +25,9 @@ VERIFY_COLUMNS = (
 )
 
 
+_CACHE_COLUMNS = ("dataset", "case", "problem")
+
+
 @app.command("ls")
 def list_layouts(quiet: Quiet = False, verbose: Verbose = False) -> None:
     """List the raw layouts that --dataset takes.
@@ -38,14 +41,19 @@ def list_layouts(quiet: Quiet = False, verbose: Verbose = False) -> None:
 
 @app.command("verify")
 def verify(
-    raw: Annotated[Path, typer.Argument(help="Raw folder, as downloaded.")],
-    dataset: Annotated[str, typer.Option(help="Its layout: see mednext datasets ls.")],
+    raw: Annotated[Path | None, typer.Argument(help="Raw folder, as downloaded.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Its layout: see mednext datasets ls.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Check a cache instead: its files against their checksums.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for verify.csv.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Read every file of a raw folder and list what is wrong; nothing else is written.
+    """Read every file of a raw folder, or of a cache, and list what is wrong.
 
     Checks files, geometry, intensities, label values, and cases that are there twice. The exit
     code is 2 where something is wrong.
@@ -54,9 +62,16 @@ def verify(
     """
     from mednext_cli.datasets.verify import VerifySpec
     from mednext_cli.datasets.verify import verify as run
-    from mednext_cli.foundation.errors import FailedCases
+    from mednext_cli.foundation.errors import FailedCases, SettingsError
     from mednext_cli.foundation.files import write_csv
 
+    if cache is not None and raw is None:
+        _verify_cache(cache, out, workers)
+        return
+    if raw is None or dataset is None or cache is not None:
+        raise SettingsError(
+            "what is to be verified?", "Give RAW and --dataset, or --cache and neither of them."
+        )
     result = run(VerifySpec(raw, dataset, workers))
     rows = [_row(one) for one in result.checks]
     print_table(VERIFY_COLUMNS, rows)
@@ -67,6 +82,23 @@ def verify(
             result.problems,
             len(result.checks),
             "Correct these files or take the cases out; mednext preprocess does the others.",
+        )
+
+
+def _verify_cache(cache: Path, out: Path | None, workers: int | None) -> None:
+    from mednext_cli.cache.verify import find_caches, verify_cache
+    from mednext_cli.foundation.errors import FailedCases
+    from mednext_cli.foundation.files import write_csv
+
+    checks = [check for folder in find_caches(cache) for check in verify_cache(folder, workers)]
+    rows = [(check.dataset, check.case, check.problem) for check in checks]
+    print_table(_CACHE_COLUMNS, rows)
+    if out is not None:
+        write_csv(out / "verify.csv", _CACHE_COLUMNS, rows)
+    bad = {f"{check.dataset}/{check.case}": check.problem for check in checks if check.problem}
+    if bad:
+        raise FailedCases(
+            bad, len(checks), "Delete these case files and run mednext preprocess again."
         )
 
 

@@ -1,12 +1,15 @@
 """`mednext preprocess`: a raw folder, as downloaded, into the cache."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mednext_cli.commands.options import Cache, Quiet, Verbose, Workers
 from mednext_cli.commands.tables import print_table
+
+if TYPE_CHECKING:
+    from mednext_cli.preprocessing.run import PreprocessResult
 
 
 def preprocess(
@@ -14,40 +17,65 @@ def preprocess(
     dataset: Annotated[str, typer.Option(help="Its layout; mednext datasets ls lists them.")],
     cache: Cache = Path("mednext_cache"),
     spacing: Annotated[
-        str, typer.Option(metavar="MM|median|Z,Y,X", help="Target spacing in mm, or median.")
-    ] = "1.0",
+        str | None,
+        typer.Option(
+            metavar="MM|median|Z,Y,X",
+            help="Target spacing in mm, or median.",
+            show_default="1.0, or the plan's",
+        ),
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="Follow this plan (JSON).")] = None,
+    write_plan: Annotated[Path | None, typer.Option(help="Write the plan there (JSON).")] = None,
     workers: Workers = None,
     dtype: Annotated[
         Literal["float16", "float32"], typer.Option(help="How images are stored.")
     ] = "float16",
     force: Annotated[bool, typer.Option(help="Make everything anew.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Check and plan; write nothing.")] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on the Dask cluster of this scheduler."),
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Check, crop, resample and normalise every labelled case into CACHE/NAME.
 
     Run again, it does only what is missing or changed. Z,Y,X is head-foot, front-back, left-right.
+    --dry-run --write-plan FILE gives a plan to edit and to pass back with --plan FILE.
 
     Example: mednext preprocess raw/ --dataset kits19
     """
+    from mednext_cli.foundation.errors import SettingsError
+    from mednext_cli.preprocessing.plan_file import write_plan as write
     from mednext_cli.preprocessing.run import PreprocessSpec
     from mednext_cli.preprocessing.run import preprocess as run
     from mednext_cli.preprocessing.spacing import parse_spacing
 
+    if plan is not None and spacing is not None:
+        raise SettingsError("--plan and --spacing both say the spacing", "Give one of them.")
     spec = PreprocessSpec(
         raw=raw,
         layout=dataset,
         cache=cache,
-        spacing_mm=parse_spacing(spacing),
+        spacing_mm=parse_spacing(spacing or "1.0"),
         workers=workers,
         stored_type=dtype,
         force=force,
         dry_run=dry_run,
+        plan=plan,
+        scheduler=scheduler,
     )
     result = run(spec)
+    if write_plan is not None:
+        write(write_plan, result.plan)
+    print_table(("what", "value"), _rows(result))
+    result.raise_failed()
+
+
+def _rows(result: "PreprocessResult") -> list[tuple[str, str]]:
     plan = result.plan
-    rows = [
+    return [
         ("cache", str(result.folder)),
         ("cases made", str(result.made)),
         ("cases kept", str(result.kept)),
@@ -61,8 +89,6 @@ def preprocess(
         ("labels", ", ".join(f"{value} {name}" for name, value in plan.labels.items())),
         ("regions", ", ".join(plan.regions)),
     ]
-    print_table(("what", "value"), rows)
-    result.raise_failed()
 
 
 def _describe(normalisation: object) -> str:

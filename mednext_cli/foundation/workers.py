@@ -5,8 +5,9 @@ import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import Any, Generic, TypeVar
 
 from mednext_cli.foundation.errors import MednextError
@@ -32,11 +33,13 @@ def run_over(
     name: Callable[[Item], str],
     workers: int,
     description: str,
+    scheduler: str | None = None,
 ) -> Generator[Outcome[Value], None, None]:
     """Do `work` for every item and yield outcomes as they come, with progress.
 
-    A user's error in one item becomes the outcome's `error`; so does a worker that dies (killed
-    for its memory, say), and the others go on. Nothing hangs: a dead worker is noticed at once.
+    An error in one item becomes the outcome's `error`, whether a user's or a fault of ours; so
+    does a worker that dies (killed for its memory, say), and the others go on. Nothing hangs: a
+    dead worker is noticed at once.
 
     Args:
         work: a module-level function, or a partial of one.
@@ -44,10 +47,16 @@ def run_over(
         name: the case id of an item, for messages.
         workers: processes; 0 works in this one.
         description: shown beside the progress bar.
+        scheduler: address of a Dask scheduler whose workers do it instead.
     """
-    outcomes = (
-        _in_process(work, items, name) if workers == 0 else _pooled(work, items, name, workers)
-    )
+    if scheduler is not None:
+        from mednext_cli.foundation.cluster import on_cluster
+
+        outcomes = _outcomes_of(on_cluster(work, items, name, scheduler))
+    elif workers == 0:
+        outcomes = _in_process(work, items, name)
+    else:
+        outcomes = _pooled(work, items, name, workers)
     with track(description, len(items)) as progress:
         for outcome in outcomes:
             progress.advance(note=outcome.name)
@@ -61,11 +70,17 @@ def _in_process(
 ) -> Iterator[Outcome[Value]]:
     for item in items:
         try:
-            yield Outcome(name(item), value=work(item))
-        except MednextError as error:
-            yield Outcome(name(item), error=str(error))
-        except MemoryError:
-            yield Outcome(name(item), error=_explain(MemoryError()))
+            outcome = Outcome(name(item), value=work(item))
+        except Exception as error:
+            outcome = _failure(name(item), error, 0)
+        yield outcome
+
+
+def _outcomes_of(
+    pairs: Iterator[tuple[str, Value | None, BaseException | None]],
+) -> Iterator[Outcome[Value]]:
+    for name, value, error in pairs:
+        yield Outcome(name, value=value) if error is None else _failure(name, error, None)
 
 
 def _pooled(
@@ -75,19 +90,37 @@ def _pooled(
 
     pool = ProcessPool(max_workers=workers, initializer=_begin_worker, context=get_context("spawn"))
     try:
-        waiting: dict[Future[Value], str] = {
-            pool.schedule(work, args=(item,)): name(item) for item in items
-        }
+        with _deaf_to_interrupts():  # the pool's threads start here, and workers from them
+            waiting: dict[Future[Value], str] = {
+                pool.schedule(work, args=(item,)): name(item) for item in items
+            }
         while waiting:
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
-                yield _outcome(waiting.pop(future), future)
+                yield _outcome(waiting.pop(future), future, workers)
         pool.close()  # type: ignore[no-untyped-call]
     except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
         raise
     finally:
         pool.join()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C back while threads and processes begin; they inherit the mask and keep it.
+
+    A worker that is interrupted before its initializer runs would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it lifts the mask when it begins
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker() -> None:
@@ -97,30 +130,38 @@ def _begin_worker() -> None:
         os.environ.setdefault(variable, "1")
 
 
-def _outcome(name: str, future: "Future[Value]") -> Outcome[Value]:
+def _outcome(name: str, future: "Future[Value]", workers: int) -> Outcome[Value]:
     error = future.exception()
-    if error is None:
-        return Outcome(name, value=future.result())
+    return Outcome(name, value=future.result()) if error is None else _failure(name, error, workers)
+
+
+def _failure(name: str, error: BaseException, workers: int | None) -> Outcome[Any]:
+    """An error as one line; of the user's doing, the machine's, or ours."""
     if isinstance(error, MednextError):
         return Outcome(name, error=str(error))
-    explained = _explain(error)
-    if explained:
-        return Outcome(name, error=explained)
-    raise error
+    if not isinstance(error, Exception):
+        raise error
+    logger.debug("%s", name, exc_info=error)
+    return Outcome(name, error=_explain(error, workers))
 
 
-def _explain(error: BaseException) -> str:
-    """One line for the ends of a worker that are the machine's or the user's doing, else ''."""
+def _explain(error: Exception, workers: int | None) -> str:
+    """One line for the end of an item's work; `workers` is None on a cluster."""
     from pebble import ProcessExpired
 
+    fewer = workers is not None and workers > 1
     if isinstance(error, MemoryError):
-        return "not enough memory for this case. Use fewer workers (--workers 1) or more memory."
+        remedy = "Use fewer workers (--workers 1) or more memory." if fewer else "Use more memory."
+        return f"not enough memory for this case. {remedy}"
     if not isinstance(error, ProcessExpired):
-        return ""
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"{text}. This is a fault of ours; --verbose shows where, please report it."
     code: Any = error.exitcode
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return (
-            "the worker was killed, most likely for its memory. "
+        remedy = (
             "Run the same command again with --workers 1."
+            if fewer
+            else "Run the same command again on a machine with more memory."
         )
+        return f"the worker was killed, most likely for its memory. {remedy}"
     return f"the worker died with exit code {code}. Run again with --workers 0 to see why."

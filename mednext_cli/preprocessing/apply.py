@@ -117,18 +117,20 @@ def _prepare(source: SourceCase, plan: Plan) -> PreparedCase:
     cropped = source.image[(slice(None), *place)]
     spacing = source.spacing_mm
     shape = resampled_shape(cropped.shape[1:], spacing, plan.spacing_mm)
+    depth, height, width = source.image.shape[1:]
+    indices = None if source.label is None else class_indices(source.label[place], plan)
     image = resample_image(cropped, shape, spacing, plan.spacing_mm)
+    del cropped
+    source.release()  # half of the memory there is
     inside = None
     if any(channel.use_nonzero_mask for channel in plan.normalisation):
         filled = fill_holes(mask)[place].astype(np.uint8)
         inside = resample_labels(filled, shape, spacing, plan.spacing_mm) > 0
-    for index, settings in enumerate(plan.normalisation):
-        image[index] = normalise(image[index], settings, inside)
+    for channel, settings in zip(image, plan.normalisation, strict=True):
+        normalise(channel, settings, inside)
     label = None
-    if source.label is not None:
-        indices = class_indices(source.label[place], plan)
+    if indices is not None:
         label = resample_labels(indices, shape, spacing, plan.spacing_mm)
-    depth, height, width = source.image.shape[1:]
     geometry = SourceGeometry(source.file_grid, (depth, height, width), spacing, box, shape)
     return PreparedCase(image, label, geometry)
 
@@ -138,7 +140,7 @@ def normalise(
     settings: ChannelNormalisation,
     inside: NDArray[np.bool_] | None,
 ) -> NDArray[np.float32]:
-    """One channel (D, H, W) as the plan says; `inside` are the non-zero voxels."""
+    """One channel (D, H, W) as the plan says, in place; `inside` are the non-zero voxels."""
     if settings.scheme == "ct":
         return normalise_ct(channel, settings.lower, settings.upper, settings.mean, settings.std)
     if settings.scheme == "z_score":

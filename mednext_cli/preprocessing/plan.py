@@ -14,7 +14,7 @@ Millimetres = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Scheme = Literal["ct", "z_score", "rescale", "none"]
 
-_DIVISOR = 16  # MedNeXt halves its input four times
+DIVISOR = 16  # MedNeXt halves its input four times
 _LARGEST_PATCH, _BATCH = 128, 2  # as published
 _MUCH_CROPPED = 3 / 4  # below, statistics are taken inside the non-zero voxels (nnU-Net v1)
 _BATCH_DICE_RATIO = 4  # median scan over patch, voxels: where nnU-Net v1 makes a lowres stage
@@ -117,13 +117,17 @@ def plan_dataset(
         spacing_mm: target (D, H, W); None takes the median.
 
     Raises:
-        DatasetError: a CT dataset without any foreground to take statistics from, or more than 255
-            labels.
+        DatasetError: no case has any foreground, or there are more than 255 labels.
     """
     if len(dataset.labels.values) > _MOST_LABELS:
         raise DatasetError(
             f"{dataset.name} has {len(dataset.labels.values) - 1} labels, 255 can be trained on",
             "Merge some, or split the dataset.",
+        )
+    if not any(case.foreground_voxels for case in cases):
+        raise DatasetError(
+            f"{dataset.name}: no case has any foreground, there is nothing to learn",
+            "Check the label maps.",
         )
     target = spacing_mm or fingerprint.median_spacing_mm
     shapes = [resampled_shape(case.cropped_shape, case.spacing_mm, target) for case in cases]
@@ -153,11 +157,11 @@ def plan_dataset(
 def plan_patch(median_shape: tuple[float, float, float]) -> tuple[int, int, int]:
     """The default patch for scans of this size; group norm needs 32 along one axis at least."""
     sizes = [
-        int(np.clip(round(length / _DIVISOR) * _DIVISOR, _DIVISOR, _LARGEST_PATCH))
+        int(np.clip(round(length / DIVISOR) * DIVISOR, DIVISOR, _LARGEST_PATCH))
         for length in median_shape
     ]
-    if max(sizes) == _DIVISOR:
-        sizes[int(np.argmax(median_shape))] = 2 * _DIVISOR
+    if max(sizes) == DIVISOR:
+        sizes[int(np.argmax(median_shape))] = 2 * DIVISOR
     return sizes[0], sizes[1], sizes[2]
 
 
@@ -165,11 +169,6 @@ def _normalisation(dataset: Dataset, index: int, fingerprint: Fingerprint) -> Ch
     name = dataset.channels[index].casefold()
     if name == "ct":
         statistics = fingerprint.intensities[index]
-        if not statistics:
-            raise DatasetError(
-                f"{dataset.name}: no case has any foreground, and CT is normalised by it",
-                "Check the label maps.",
-            )
         return ChannelNormalisation(
             scheme="ct",
             lower=statistics["percentile_00_5"],

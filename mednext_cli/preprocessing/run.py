@@ -3,32 +3,32 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from mednext_cli.cache import schema
-from mednext_cli.cache.reader import check_description
-from mednext_cli.cache.writer import write_description, write_index
 from mednext_cli.datasets.dataset import Case, Dataset
 from mednext_cli.datasets.registry import read_dataset
-from mednext_cli.foundation.errors import CacheError, DatasetError, FailedCases, StorageError
-from mednext_cli.foundation.files import make_folder, read_json
+from mednext_cli.foundation.errors import DatasetError, FailedCases, StorageError
+from mednext_cli.foundation.locks import locked, remove_leftovers
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import run_over
 from mednext_cli.preprocessing.fingerprint import Fingerprint, summarise
+from mednext_cli.preprocessing.folder import check_folder, describe, drop_strangers, forget
 from mednext_cli.preprocessing.plan import Plan, plan_dataset
+from mednext_cli.preprocessing.plan_file import read_plan
 from mednext_cli.preprocessing.stamps import content_key
 from mednext_cli.preprocessing.store import StoredType, StoreTask, is_stored, store_case
 from mednext_cli.preprocessing.survey import (
     SurveyedCase,
     bytes_to_prepare,
     bytes_to_survey,
+    fingerprints_folder,
     recall_case,
     survey_case,
 )
-from mednext_cli.volumes.resample import resampled_shape
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -48,6 +48,8 @@ class PreprocessSpec:
         stored_type: of the cached images.
         force: make everything anew.
         dry_run: plan only, write nothing.
+        plan: a plan (JSON) to follow instead of the one decided here.
+        scheduler: address of a Dask scheduler whose workers do the cases.
     """
 
     raw: Path
@@ -58,6 +60,8 @@ class PreprocessSpec:
     stored_type: StoredType = "float16"
     force: bool = False
     dry_run: bool = False
+    plan: Path | None = None
+    scheduler: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,20 +100,29 @@ def preprocess(spec: PreprocessSpec) -> PreprocessResult:
     Raises:
         PluginError: unknown layout. DatasetError: not a folder of that layout.
         CacheError: the cache folder is of another version. StorageError: the disk refuses.
-        FailedCases: no case could be used.
+        FailedCases: no case could be used. SettingsError: the given plan does not fit.
         KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
     """
+    if spec.scheduler is not None:  # its workers have working folders of their own
+        spec = replace(spec, raw=spec.raw.absolute(), cache=spec.cache.absolute())
     dataset = read_dataset(spec.raw, spec.layout)
     folder = spec.cache / dataset.name
     _check(dataset, folder, spec)
-    failed: dict[str, str] = {}
-    surveyed = _survey(dataset, folder, spec, failed)
-    fingerprint = summarise([one.fingerprint for one in surveyed.values()])
-    plan = plan_dataset(
-        dataset, [one.fingerprint for one in surveyed.values()], fingerprint, spec.spacing_mm
-    )
     if spec.dry_run:
+        failed: dict[str, str] = {}
+        plan = _survey_and_plan(dataset, folder, spec, failed)[0]
         return PreprocessResult(folder, plan, 0, 0, len(dataset.labelled), failed)
+    with locked(folder):
+        _check(dataset, folder, spec)  # again: another run may have made the cache meanwhile
+        remove_leftovers(folder)
+        remove_leftovers(fingerprints_folder(folder))
+        return _fill(dataset, folder, spec)
+
+
+def _fill(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> PreprocessResult:
+    """Everything that writes; under the folder's lock."""
+    failed: dict[str, str] = {}
+    plan, fingerprint, surveyed = _survey_and_plan(dataset, folder, spec, failed)
     tasks = [
         StoreTask(case, _key(surveyed[case.id], plan, spec))
         for case in dataset.labelled
@@ -118,17 +131,29 @@ def preprocess(spec: PreprocessSpec) -> PreprocessResult:
     stored = {task.case.id for task in tasks if not spec.force and is_stored(folder, task)}
     todo = [task for task in tasks if task.case.id not in stored]
     kept = len(stored)
-    describe = partial(_describe, folder, spec, plan, fingerprint, surveyed)
-    _drop_strangers(folder, dataset)
+    say = partial(describe, folder, spec.raw, spec.stored_type, plan, fingerprint, surveyed)
+    drop_strangers(folder, dataset)
     if todo:  # whoever reads the cache meanwhile, or after a crash, finds no case of an older plan
-        describe(stored)
+        say(stored)
     try:
         for case_id in _store(todo, plan, folder, spec, surveyed, failed):
             stored.add(case_id)
     finally:
-        describe(stored)
+        say(stored)
+    forget(folder, failed)
     made, total = len(stored) - kept, len(dataset.labelled)
     return PreprocessResult(folder, plan, made, kept, total, dict(sorted(failed.items())))
+
+
+def _survey_and_plan(
+    dataset: Dataset, folder: Path, spec: PreprocessSpec, failed: dict[str, str]
+) -> tuple[Plan, Fingerprint, dict[str, SurveyedCase]]:
+    surveyed = _survey(dataset, folder, spec, failed)
+    cases = [one.fingerprint for one in surveyed.values()]
+    fingerprint = summarise(cases)
+    planned = plan_dataset(dataset, cases, fingerprint, spec.spacing_mm)
+    plan = planned if spec.plan is None else read_plan(spec.plan, planned)
+    return plan, fingerprint, surveyed
 
 
 def _check(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> None:
@@ -139,43 +164,7 @@ def _check(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> None:
         schema.case_file(folder, case.id) == schema.index_file(folder) for case in dataset.cases
     ):
         raise DatasetError(f"{spec.raw} has a case named index", "Rename it.")
-    _check_folder(folder, spec)
-    if not spec.dry_run:
-        make_folder(folder)
-
-
-def _check_folder(folder: Path, spec: PreprocessSpec) -> None:
-    """Refuse to write over raw data, a folder that is not ours, or another raw folder's cache.
-
-    `--force` makes a cache of ours anew; it never takes what is not ours.
-    """
-    raw, target = spec.raw.resolve(), folder.resolve()
-    if raw == target or target in raw.parents:
-        raise CacheError(f"{folder} is or holds the raw data", "Choose another --cache.")
-    path = schema.description_file(folder)
-    if not path.is_file():
-        return
-    try:
-        content = read_json(path)
-    except DatasetError as error:
-        if not spec.force:
-            raise CacheError(error.message, "Add --force to make the cache anew.") from error
-        return
-    ours = isinstance(content, dict) and content.get("format") == schema.FORMAT
-    if not ours:
-        raise CacheError(f"{path} is not of a mednext cache", "Choose another --cache.")
-    if spec.force:
-        return
-    try:
-        check_description(path, content)
-    except CacheError as error:
-        raise CacheError(error.message, "Add --force to make the cache anew.") from error
-    other = Path(str(content.get("raw", raw)))
-    if other != raw and other.exists() and not spec.dry_run:  # not one that was moved
-        raise CacheError(
-            f"{folder} holds the cases of {other}, not of {raw}",
-            "Choose another --cache, or add --force to replace them.",
-        )
+    check_folder(folder, spec.raw, force=spec.force, dry_run=spec.dry_run)
 
 
 def _case_id(case: Case) -> str:
@@ -195,9 +184,11 @@ def _survey(
         survey_case, labels=dataset.labels, folder=folder, keep=not spec.dry_run, anew=spec.force
     )
     workers = _count_workers(spec, partial(bytes_to_survey, cases), len(cases))
-    for case_id, value in _run(work, cases, _case_id, workers, "checking", failed):
+    for case_id, value in _run(work, cases, _case_id, workers, "checking", failed, spec.scheduler):
         found[case_id] = value
     if not found:
+        if not spec.dry_run:
+            forget(folder, failed)
         raise FailedCases(failed, len(dataset.labelled), "No case can be used.")
     for case_id, one in sorted(found.items()):
         if not one.fingerprint.foreground_voxels:
@@ -234,7 +225,7 @@ def _store(
     fingerprints = [surveyed[task.case.id].fingerprint for task in todo]
     workers = _count_workers(spec, partial(bytes_to_prepare, fingerprints, plan), len(todo))
     work = partial(store_case, plan=plan, folder=folder, stored_type=spec.stored_type)
-    for case_id, _ in _run(work, todo, _task_id, workers, "preparing", failed):
+    for case_id, _ in _run(work, todo, _task_id, workers, "preparing", failed, spec.scheduler):
         yield case_id
 
 
@@ -249,12 +240,13 @@ def _run(
     workers: int,
     description: str,
     failed: dict[str, str],
+    scheduler: str | None,
 ) -> Iterator[tuple[str, Value]]:
     """Yield what succeeds and note what fails; a disk that refuses one file ends it all."""
     if not items:
         return
     careful = partial(_return_refusal, work)
-    with closing(run_over(careful, items, name, workers, description)) as outcomes:
+    with closing(run_over(careful, items, name, workers, description, scheduler)) as outcomes:
         for outcome in outcomes:
             if outcome.error is not None:
                 failed[outcome.name] = outcome.error
@@ -270,45 +262,3 @@ def _return_refusal(work: Callable[[Item], Value], item: Item) -> Value | Storag
         return work(item)
     except StorageError as error:
         return error
-
-
-def _describe(
-    folder: Path,
-    spec: PreprocessSpec,
-    plan: Plan,
-    fingerprint: Fingerprint,
-    surveyed: Mapping[str, SurveyedCase],
-    stored: set[str],
-) -> None:
-    """Write ``dataset.json`` and ``index.h5`` of the cases that are there."""
-    cases: dict[str, dict[str, Any]] = {}
-    for case_id in sorted(stored):
-        found = surveyed[case_id].fingerprint
-        shape = resampled_shape(found.cropped_shape, found.spacing_mm, plan.spacing_mm)
-        cases[case_id] = {
-            "labelled": True,
-            "shape": [len(plan.channels), *shape],
-            "foreground_voxels": found.foreground_voxels,
-            "content": surveyed[case_id].content,
-        }
-    content = {
-        "raw": str(spec.raw.resolve()),
-        "stored_type": spec.stored_type,
-        "plan": plan.model_dump(mode="json"),
-        "fingerprint": fingerprint.to_json(),
-        "cases": cases,
-    }
-    write_description(folder, content)
-    write_index(folder, tuple(cases))
-
-
-def _drop_strangers(folder: Path, dataset: Dataset) -> None:
-    """Remove the files of cases that an earlier run made and that are no longer in the dataset."""
-    path = schema.description_file(folder)
-    try:
-        made = read_json(path)["cases"]
-    except (DatasetError, KeyError, TypeError):
-        return
-    for case_id in set(made) - {case.id for case in dataset.labelled}:
-        logger.info("%s is no longer in the dataset: removed from the cache", case_id)
-        schema.case_file(folder, Path(case_id).name).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from mednext_cli.volumes.volume import Affine, Grid, Spacing, Volume
 _TOLERANCE = 1e-3  # of each entry of an affine
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class SourceCase:
     """A case as read, in canonical orientation.
 
@@ -36,6 +36,10 @@ class SourceCase:
     def spacing_mm(self) -> Spacing:
         """Of the canonical grid (D, H, W), mm."""
         return Volume(self.image[0], self.affine).spacing_mm
+
+    def release(self) -> None:
+        """Let go of the voxels, which nobody needs any more."""
+        self.image, self.label = np.empty((1, 0, 0, 0), dtype=np.float32), None
 
 
 def read_channels(channels: tuple[Channel, ...]) -> SourceCase:

@@ -44,15 +44,17 @@ def store_case(task: StoreTask, plan: Plan, folder: Path, stored_type: StoredTyp
     """
     case = task.case
     prepared = prepare_case(case, plan)
-    label = prepared.label
+    label, geometry = prepared.label, prepared.geometry.to_json()
+    image = _stored_as(prepared.image, stored_type, case)
+    del prepared  # with the image in float32
     ignored = len(plan.class_values) if plan.ignore is not None else None
     record = CaseRecord(
         case_id=case.id,
         key=task.key,
-        image=_stored_as(prepared.image, stored_type, case),
+        image=image,
         label=label,
         foreground={} if label is None else sample_foreground(label, ignored),
-        geometry=prepared.geometry.to_json(),
+        geometry=geometry,
         sources={
             "images": [str(channel.path.absolute()) for channel in case.channels],
             "label": str(case.label.absolute()) if case.label else None,

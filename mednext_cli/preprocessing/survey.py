@@ -80,8 +80,13 @@ def survey_case(
     return found
 
 
+def fingerprints_folder(folder: Path) -> Path:
+    """Where a cache folder keeps what its cases looked like."""
+    return folder / _FOLDER
+
+
 def _path(folder: Path, case: Case) -> Path:
-    return folder / _FOLDER / f"{case.id}.json"
+    return fingerprints_folder(folder) / f"{case.id}.json"
 
 
 def _write(folder: Path, case: Case, labels: LabelSet, stamps: Stamps, found: SurveyedCase) -> None:

@@ -10,14 +10,16 @@ rule for anisotropic scans: cubic in the plane, nearest neighbour across slices.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mednext_cli.volumes.banded import multiply, reach, weights
+
 _ANISOTROPY = 3.0
 CUBIC, LINEAR = 3, 1
+_SLAB = 32  # slices of labels voted on at once
 _DRAW = 1e-5  # scores nearer than this are equal but for rounding
 
 
@@ -61,26 +63,26 @@ def resample_image(
     if array.shape[-3:] == tuple(new_shape):
         return array.copy()
     separate = separate_axis(spacing_mm, new_spacing_mm)
-    if array.ndim == 3:
-        return _resample_channel(array, new_shape, separate)
-    made = np.empty((len(array), *new_shape), dtype=np.float32)
-    for one, place in zip(array, made, strict=True):
-        place[...] = _resample_channel(one, new_shape, separate)
+    made = np.empty((*array.shape[:-3], *new_shape), dtype=np.float32)
+    pairs = [(array, made)] if array.ndim == 3 else zip(array, made, strict=True)
+    for one, place in pairs:
+        _resample_channel(one, place, separate)
     return made
 
 
 def _resample_channel(
-    array: NDArray[np.float32], new_shape: Sequence[int], separate: int | None
-) -> NDArray[np.float32]:
+    array: NDArray[np.float32], place: NDArray[np.float32], separate: int | None
+) -> None:
     """Cubic, clipped to the range of what was interpolated at once: the scan, or each slice."""
     if separate is None:
-        made = _resample(array, new_shape, CUBIC)
-        return np.clip(made, array.min(), array.max(), out=made)
+        _resample(array, place.shape, CUBIC, place)
+        np.clip(place, array.min(), array.max(), out=place)
+        return
     plane = tuple(axis for axis in range(3) if axis != separate)
-    made = _resample(array, _in_plane(array.shape, new_shape, separate), CUBIC)
+    made = _resample(array, _in_plane(array.shape, place.shape, separate), CUBIC)
     low, high = (limit(array, axis=plane, keepdims=True) for limit in (np.min, np.max))
     np.clip(made, low, high, out=made)
-    return _take_nearest(made, separate, new_shape[separate])
+    np.take(made, _nearest(array.shape[separate], place.shape[separate]), separate, out=place)
 
 
 def resample_labels(
@@ -111,15 +113,32 @@ def resample_labels(
 
 
 def _vote(labels: NDArray[Any], new_shape: Sequence[int]) -> NDArray[Any]:
-    """The class with the highest linear score; background has what the others leave."""
-    nearest = labels
-    for axis in range(3):
-        nearest = _take_nearest(nearest, axis, new_shape[axis])
-    best = np.zeros(tuple(new_shape), dtype=np.float32)
-    total = np.zeros_like(best)
+    """The class with the highest linear score, slab by slab: scores of a few slices are held."""
+    matrices = [weights(labels.shape[axis], int(new_shape[axis]), LINEAR) for axis in range(3)]
+    nearest = [_nearest(labels.shape[axis], int(new_shape[axis])) for axis in range(3)]
     result = np.zeros(tuple(new_shape), dtype=labels.dtype)
+    for start in range(0, len(result), _SLAB):
+        rows = slice(start, start + _SLAB)
+        needed = reach(matrices[0][rows], 1)
+        slab = [matrices[0][rows, needed], *matrices[1:]]
+        close = labels[np.ix_(nearest[0][rows], nearest[1], nearest[2])]
+        _vote_in_slab(labels[needed], slab, close, result[rows])
+    return result
+
+
+def _vote_in_slab(
+    labels: NDArray[Any],
+    matrices: Sequence[NDArray[np.float32]],
+    nearest: NDArray[Any],
+    result: NDArray[Any],
+) -> None:
+    """Fill `result`, which is background; it has what the other classes leave."""
+    if not labels.any():
+        return
+    best = np.zeros(result.shape, dtype=np.float32)
+    total = np.zeros_like(best)
     for value, box in _boxes(labels):
-        score, place = _score(labels[box] == value, box, labels.shape, new_shape)
+        score, place = _score(labels[box] == value, box, matrices)
         total[place] += score
         ahead, level = score - best[place], nearest[place] == value
         wins = (ahead > _DRAW) | (level & (ahead > -_DRAW) & (score > _DRAW))
@@ -128,7 +147,6 @@ def _vote(labels: NDArray[Any], new_shape: Sequence[int]) -> NDArray[Any]:
     # The scores of all classes sum to 1, so the background's need not be interpolated.
     ahead = 1 - total - best
     result[(ahead > _DRAW) | ((ahead > -_DRAW) & (nearest != result))] = 0
-    return result
 
 
 def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, ...]]]:
@@ -140,20 +158,16 @@ def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, ...]]]:
 
 
 def _score(
-    mask: NDArray[np.bool_],
-    box: tuple[slice, ...],
-    shape: Sequence[int],
-    new_shape: Sequence[int],
+    mask: NDArray[np.bool_], box: tuple[slice, ...], matrices: Sequence[NDArray[np.float32]]
 ) -> tuple[NDArray[np.float32], tuple[slice, ...]]:
     """Linear score of a class where it is not zero, and where that is in the result."""
-    score, place = mask.astype(np.float32), []
-    for axis, part in enumerate(box):
-        weights = _weights(shape[axis], int(new_shape[axis]), LINEAR)[:, part]
-        rows = np.flatnonzero(weights.any(axis=1))
-        reached = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
-        score = _multiply(weights[reached], score, axis)
-        place.append(reached)
-    return score, tuple(place)
+    parts = [matrix[:, part] for matrix, part in zip(matrices, box, strict=True)]
+    place = tuple(reach(part, 0) for part in parts)
+    score = mask.astype(np.float32)
+    growth = [len(part) / part.shape[1] for part in parts]
+    for axis in sorted(range(3), key=growth.__getitem__):
+        score = multiply(parts[axis][place[axis]], score, axis)
+    return score, place
 
 
 def resample_probabilities(
@@ -193,43 +207,26 @@ def _in_plane(shape: Sequence[int], new_shape: Sequence[int], separate: int) -> 
 
 
 def _resample(
-    array: NDArray[np.float32], new_shape: Sequence[int], order: int
+    array: NDArray[np.float32],
+    new_shape: Sequence[int],
+    order: int,
+    place: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """One matrix per axis, the axis that shrinks most first."""
-    for axis in sorted(range(3), key=lambda axis: new_shape[axis] / array.shape[axis]):
-        if array.shape[axis] != new_shape[axis]:
-            array = _multiply(_weights(array.shape[axis], int(new_shape[axis]), order), array, axis)
-    return np.ascontiguousarray(array)
+    """One matrix per axis, the axis that shrinks most first; the result goes to `place`."""
+    axes = sorted(range(3), key=lambda axis: new_shape[axis] / array.shape[axis])
+    axes = [axis for axis in axes if array.shape[axis] != new_shape[axis]]
+    for axis in axes:
+        matrix = weights(array.shape[axis], int(new_shape[axis]), order)
+        array = multiply(matrix, array, axis, place if axis == axes[-1] else None)
+    return array
 
 
-def _multiply(
-    weights: NDArray[np.float32], array: NDArray[np.float32], axis: int
-) -> NDArray[np.float32]:
-    """The (new, old) matrix along one axis of (D, H, W)."""
-    made: NDArray[np.float32]
-    if axis == 2:
-        made = array @ weights.T
-    elif axis == 1:
-        made = np.matmul(weights, array)
-    else:
-        depth, height, width = array.shape
-        made = (weights @ array.reshape(depth, height * width)).reshape(-1, height, width)
-    return made
-
-
-@lru_cache(maxsize=64)
-def _weights(old: int, new: int, order: int) -> NDArray[np.float32]:
-    """The (new, old) matrix of one axis: the identity, resampled along its first axis."""
-    from scipy import ndimage
-
-    zoom: Any = ndimage.zoom  # the stubs know one factor for all axes only
-    made = zoom(np.eye(old), (new / old, 1.0), order=order, mode="nearest", grid_mode=True)
-    weights: NDArray[np.float32] = made.astype(np.float32)
-    return weights
+def _nearest(old: int, new: int) -> NDArray[np.intp]:
+    """Nearest voxel of each new one, rounded as ``map_coordinates(order=0)`` does."""
+    where = np.floor((np.arange(new) + 0.5) * old / new).astype(np.intp)
+    return np.clip(where, 0, old - 1)
 
 
 def _take_nearest(array: NDArray[Any], axis: int, new: int) -> NDArray[Any]:
-    """Nearest voxel along one axis, rounded as ``map_coordinates(order=0)`` does."""
     old = array.shape[axis]
-    where = np.floor((np.arange(new) + 0.5) * old / new).astype(np.intp)
-    return array if old == new else np.take(array, np.clip(where, 0, old - 1), axis=axis)
+    return array if old == new else np.take(array, _nearest(old, new), axis=axis)

@@ -87,9 +87,16 @@ def test_dead_worker_is_named_and_the_others_are_done(how: int, says: str) -> No
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_our_bug_ends_the_run(workers: int) -> None:
-    with pytest.raises(ZeroDivisionError, match="ours"):
-        _run(_bug, workers)
+def test_our_bug_in_one_item_leaves_the_others(workers: int) -> None:
+    outcomes = _run(_bug, workers)
+    assert "ZeroDivisionError: ours. This is a fault of ours" in (outcomes["0"].error or "")
+    assert sum(one.error is None for one in outcomes.values()) == 4
+
+
+@pytest.mark.parametrize(("workers", "hint"), [(1, False), (2, True)])
+def test_fewer_workers_are_advised_only_where_there_are_several(workers: int, hint: bool) -> None:
+    for work, item in ((_out_of_memory, "1"), (partial(_die, signal.SIGKILL), "3")):
+        assert ("--workers 1" in (_run(work, workers)[item].error or "")) == hint
 
 
 def test_leaving_early_stops_the_workers() -> None:

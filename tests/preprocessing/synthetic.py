@@ -82,4 +82,4 @@ def cache_of(raw: Path) -> Path:
 def stored(raw: Path) -> list[str]:
     """Case files there are; what was half-written would count, too."""
     names = {path.name for path in cache_of(raw).rglob("*") if path.suffix != ".json"}
-    return sorted(names - {"index.h5", "fingerprints"})
+    return sorted(names - {"index.h5", "fingerprints", ".lock"})

@@ -1,5 +1,6 @@
 """What must survive: dead workers, full disks, Ctrl-C and SIGKILL, at any moment."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 import mednext_cli.foundation.workers
@@ -116,21 +118,26 @@ def test_no_space_left_on_the_device(tmp_path: Path, workers: int) -> None:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_and_run_again(tmp_path: Path) -> None:
-    """SIGKILL to the whole process group; the last run ends with what an undisturbed one makes."""
-    undisturbed = make_raw(tmp_path / "undisturbed", 12)
+    """SIGKILL to the whole process group; the last run ends with what an undisturbed one makes.
+
+    MEDNEXT_TEST_KILLS=20 kills twenty times. Each run starts from the cache that the last left.
+    """
+    undisturbed = make_raw(tmp_path / "undisturbed", 24)
     assert run(undisturbed) == 0
-    raw = make_raw(tmp_path / "disturbed", 12)
+    raw = make_raw(tmp_path / "disturbed", 24)
     command = [sys.executable, "-m", "mednext_cli", "preprocess", str(raw), "--dataset", "msd"]
     options = ["--cache", str(raw.parent / "cache"), "--workers", "1", "--quiet"]
-    for seconds in (1.2, 1.8, 2.4, 3.0):
-        process = subprocess.Popen([*command, *options], start_new_session=True)
+    random = np.random.default_rng(7)
+    for seconds in random.uniform(1.0, 4.0, int(os.environ.get("MEDNEXT_TEST_KILLS", "4"))):
+        force = ["--force"] if random.random() < 0.5 else []  # so that there is work to disturb
+        process = subprocess.Popen([*command, *options, *force], start_new_session=True)
         time.sleep(seconds)
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert run(raw) == 0
-    for path in cache_of(raw).glob(".*"):
-        path.unlink()
     assert voxels(raw) == voxels(undisturbed)
+    assert not list(cache_of(raw).rglob(".[0-9]*"))
 
 
 def test_the_number_of_workers_fits_the_memory(
@@ -140,9 +147,9 @@ def test_the_number_of_workers_fits_the_memory(
     asked: list[int] = []
     real = mednext_cli.foundation.workers.run_over
 
-    def note(work: object, items: object, name: object, workers: int, description: str) -> object:
+    def note(work: object, items: object, name: object, workers: int, *rest: object) -> object:
         asked.append(workers)
-        return real(work, items, name, 0, description)  # type: ignore[arg-type]
+        return real(work, items, name, 0, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(run_module, "run_over", note)
     monkeypatch.setattr("mednext_cli.foundation.machine.usable_cores", lambda: 64)

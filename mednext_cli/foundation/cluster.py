@@ -1,0 +1,96 @@
+"""Work on a Dask cluster instead of this machine's processes (extra ``distributed``)."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mednext_cli.foundation.errors import MednextError, PluginError, SettingsError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+logger = logging.getLogger(__name__)
+_SECONDS_TO_CONNECT = 20
+
+
+class ClusterError(MednextError):
+    """The cluster could not do an item."""
+
+
+def on_cluster(
+    work: Callable[[Item], Value],
+    items: Sequence[Item],
+    name: Callable[[Item], str],
+    address: str,
+) -> Iterator[tuple[str, Value | None, BaseException | None]]:
+    """Do `work` for every item on the cluster; yield name, value and error as they come.
+
+    The scheduler gives the items of a worker that dies to the others. An item that three workers
+    died of is given up.
+
+    Args:
+        work: importable on the workers, which need the same mednext and see the same disks.
+        items: what to work on.
+        name: the case id of an item.
+        address: of the scheduler, like ``tcp://node1:8786``.
+
+    Raises:
+        PluginError: `distributed` is not installed. SettingsError: nobody answers at the address,
+            or the scheduler is lost.
+    """
+    client = _connect(address)
+    try:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            logger.warning("%s has no workers yet: waiting for them", address)
+        waiting = {client.submit(work, item, pure=False): name(item) for item in items}
+        yield from _as_they_come(client, waiting, address)
+    finally:
+        client.close()
+
+
+def _connect(address: str) -> "Client":
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise PluginError(
+            "--scheduler needs the package distributed", "pip install 'mednext[distributed]'"
+        ) from error
+    try:
+        return Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise SettingsError(
+            f"--scheduler {address}: no Dask scheduler answers there",
+            "Start one with dask scheduler, and give the address it prints.",
+        ) from error
+
+
+def _as_they_come(
+    client: "Client", waiting: dict[Any, str], address: str
+) -> Iterator[tuple[str, Any, BaseException | None]]:
+    from distributed import as_completed
+
+    for future in as_completed(list(waiting), loop=client.loop):
+        name = waiting.pop(future)
+        if future.status == "finished":
+            yield name, future.result(), None
+        elif future.status == "cancelled":
+            raise SettingsError(
+                f"the scheduler at {address} was lost",
+                "Start it again; the same command carries on.",
+            )
+        else:
+            yield name, None, _plain(future.exception())
+        future.release()
+
+
+def _plain(error: BaseException) -> BaseException:
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        return ClusterError(
+            "the workers that tried this case were killed, most likely for their memory",
+            "Give each worker more memory (dask worker --memory-limit).",
+        )
+    return error

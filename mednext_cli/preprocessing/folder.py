@@ -1,0 +1,119 @@
+"""The cache folder around the cases: what may be written there, its description, what leaves it."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mednext_cli.cache import schema
+from mednext_cli.cache.reader import check_description
+from mednext_cli.cache.writer import write_description, write_index
+from mednext_cli.datasets.dataset import Dataset
+from mednext_cli.foundation.errors import CacheError, DatasetError
+from mednext_cli.foundation.files import read_json, write_json
+from mednext_cli.preprocessing.fingerprint import Fingerprint
+from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.preprocessing.store import StoredType
+from mednext_cli.preprocessing.survey import SurveyedCase
+from mednext_cli.volumes.resample import resampled_shape
+
+logger = logging.getLogger(__name__)
+
+
+def check_folder(folder: Path, raw: Path, *, force: bool, dry_run: bool) -> None:
+    """Refuse to write over raw data, a folder that is not ours, or another raw folder's cache.
+
+    `--force` makes a cache of ours anew; it never takes what is not ours.
+
+    Raises:
+        CacheError: one of these.
+    """
+    raw, target = raw.resolve(), folder.resolve()
+    if raw == target or target in raw.parents:
+        raise CacheError(f"{folder} is or holds the raw data", "Choose another --cache.")
+    path = schema.description_file(folder)
+    if not path.is_file():
+        return
+    try:
+        content = read_json(path)
+    except DatasetError as error:
+        if not force:
+            raise CacheError(error.message, "Add --force to make the cache anew.") from error
+        return
+    ours = isinstance(content, dict) and content.get("format") == schema.FORMAT
+    if not ours:
+        raise CacheError(f"{path} is not of a mednext cache", "Choose another --cache.")
+    if force:
+        return
+    try:
+        check_description(path, content)
+    except CacheError as error:
+        raise CacheError(error.message, "Add --force to make the cache anew.") from error
+    other = Path(str(content.get("raw", raw)))
+    if other != raw and other.exists() and not dry_run:  # not one that was moved
+        raise CacheError(
+            f"{folder} holds the cases of {other}, not of {raw}",
+            "Choose another --cache, or add --force to replace them.",
+        )
+
+
+def describe(
+    folder: Path,
+    raw: Path,
+    stored_type: StoredType,
+    plan: Plan,
+    fingerprint: Fingerprint,
+    surveyed: Mapping[str, SurveyedCase],
+    stored: set[str],
+) -> None:
+    """Write ``dataset.json`` and ``index.h5`` of the cases that are there."""
+    cases: dict[str, dict[str, Any]] = {}
+    for case_id in sorted(stored):
+        found = surveyed[case_id].fingerprint
+        shape = resampled_shape(found.cropped_shape, found.spacing_mm, plan.spacing_mm)
+        cases[case_id] = {
+            "labelled": True,
+            "shape": [len(plan.channels), *shape],
+            "foreground_voxels": found.foreground_voxels,
+            "content": surveyed[case_id].content,
+        }
+    content = {
+        "raw": str(raw.resolve()),
+        "stored_type": stored_type,
+        "plan": plan.model_dump(mode="json"),
+        "fingerprint": fingerprint.to_json(),
+        "cases": cases,
+    }
+    write_description(folder, content)
+    write_index(folder, tuple(cases))
+
+
+def drop_strangers(folder: Path, dataset: Dataset) -> None:
+    """Remove the files of cases that an earlier run made and that are no longer in the dataset."""
+    path = schema.description_file(folder)
+    try:
+        made = read_json(path)["cases"]
+    except (DatasetError, KeyError, TypeError):
+        return
+    for case_id in set(made) - {case.id for case in dataset.labelled}:
+        logger.info("%s is no longer in the dataset: removed from the cache", case_id)
+        schema.case_file(folder, Path(case_id).name).unlink(missing_ok=True)
+
+
+def forget(folder: Path, case_ids: Iterable[str]) -> None:
+    """Take cases that turned bad out of the cache: no file of theirs is left to be read."""
+    path = schema.description_file(folder)
+    gone = [one for one in case_ids if schema.case_file(folder, one).exists()]
+    try:
+        description = read_json(path)
+        for case_id in gone:
+            description["cases"].pop(case_id, None)
+        left = tuple(sorted(description["cases"]))
+    except (DatasetError, KeyError, TypeError, AttributeError):
+        left = None
+    if gone and left is not None:
+        write_json(path, description)
+        write_index(folder, left)
+    for case_id in gone:
+        logger.warning("%s: what an earlier run made of it is removed from the cache", case_id)
+        schema.case_file(folder, case_id).unlink(missing_ok=True)

@@ -1,0 +1,89 @@
+"""A plan written, edited, and passed back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mednext_cli.cache.reader import open_cache
+from mednext_cli.preprocessing.fingerprint import summarise
+from tests.preprocessing.synthetic import cache_of, make_raw, run
+from tests.preprocessing.test_fingerprint import surveyed
+
+Capture = pytest.CaptureFixture[str]
+
+
+def edited(path: Path, **changes: Any) -> Path:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return path
+
+
+def test_an_edited_plan_is_followed_and_only_what_depends_on_it_is_redone(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    raw, path = make_raw(tmp_path), tmp_path / "plan.json"
+    assert run(raw, "--dry-run", "--write-plan", str(path)) == 0
+    assert not cache_of(raw).exists()
+    edited(path, spacing_mm=[3, 1.8, 1.6], patch_voxels=[16, 32, 16])
+    assert run(raw, "--plan", str(path)) == 0
+    cached = open_cache(cache_of(raw))
+    assert cached.plan["patch_voxels"] == [16, 32, 16]
+    assert cached.case("case_0").image_shape == (1, 8, 12, 11)
+    edited(path, patch_voxels=[32, 32, 16])
+    capsys.readouterr()
+    assert run(raw, "--plan", str(path)) == 0
+    assert "cases made\t0\ncases kept\t3\n" in capsys.readouterr().out
+    assert open_cache(cache_of(raw)).plan["patch_voxels"] == [32, 32, 16]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"patch_voxels": [20, 32, 32]}, "not multiples of 16"),
+        ({"patch_voxels": [16, 16, 16]}, "need 32 along one axis"),
+        ({"spacing_mm": [0, 1, 1]}, "spacing_mm.0"),
+        ({"spacing": 1}, "spacing"),
+        ({"labels": {"left": 1}}, "labels is {'left': 1}, the dataset has"),
+        ({"normalisation": []}, "normalisation has 0 entries"),
+        ({"normalisation": [{"scheme": "ct", "std": 0}]}, "lower < upper"),
+        ({"regions": {"both": [1, 9]}}, "regions.both"),
+        ({"version": 2}, "version"),
+    ],
+)
+def test_a_plan_that_cannot_be(
+    tmp_path: Path, capsys: Capture, changes: dict[str, Any], says: str
+) -> None:
+    raw, path = make_raw(tmp_path, 1), tmp_path / "plan.json"
+    assert run(raw, "--dry-run", "--write-plan", str(path)) == 0
+    capsys.readouterr()
+    assert run(raw, "--plan", str(edited(path, **changes))) == 2
+    err = capsys.readouterr().err
+    assert f"--plan {path}" in err
+    assert says in err
+
+
+def test_no_plan_at_all(tmp_path: Path, capsys: Capture) -> None:
+    raw, path = make_raw(tmp_path, 1), tmp_path / "plan.json"
+    assert run(raw, "--plan", str(path)) == 2
+    path.write_text("{")
+    assert run(raw, "--plan", str(path)) == 2
+    assert run(raw, "--plan", str(path), "--spacing", "1") == 2
+    assert "Give one of them" in capsys.readouterr().err
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_cases(tmp_path: Path) -> None:
+    _, cases, fingerprint = surveyed(make_raw(tmp_path, 4, modality="CT"))
+    expected = fingerprint.intensities[0]
+
+    @settings(max_examples=20, deadline=None)
+    @given(order=st.permutations(range(4)))
+    def check(order: list[int]) -> None:
+        found = summarise([cases[index] for index in order])
+        assert found.median_spacing_mm == fingerprint.median_spacing_mm
+        assert found.median_shape == fingerprint.median_shape
+        assert found.intensities[0] == pytest.approx(expected, rel=1e-9)
+
+    check()

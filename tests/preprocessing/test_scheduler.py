@@ -1,0 +1,90 @@
+"""`--scheduler`: the same cache from a Dask cluster, one of whose workers is killed."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.preprocessing.synthetic import cache_of, make_raw, run, stored
+from tests.preprocessing.test_reliability import voxels
+
+pytest.importorskip("distributed")
+Capture = pytest.CaptureFixture[str]
+pytestmark = [
+    pytest.mark.slow,
+    # Sockets of the client are closed by its own event loop, some after the test.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@contextmanager
+def process(*words: str) -> Iterator[subprocess.Popen[str]]:
+    begun = subprocess.Popen(
+        [sys.executable, "-m", *words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    try:
+        yield begun
+    finally:
+        begun.kill()
+        begun.wait()
+        assert begun.stderr is not None
+        begun.stderr.close()
+
+
+@pytest.fixture
+def scheduler() -> Iterator[str]:
+    with process(
+        "distributed.cli.dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard"
+    ) as begun:
+        assert begun.stderr is not None
+        for line in begun.stderr:
+            if found := re.search(r"Scheduler at:\s+(tcp://\S+)", line):
+                yield found[1]
+                break
+
+
+def worker(address: str) -> "subprocess.Popen[str]":
+    options = ["--nthreads", "1", "--no-dashboard", "--no-nanny"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", address, *options],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_a_killed_worker_costs_nothing(tmp_path: Path, scheduler: str) -> None:
+    raw, alone = make_raw(tmp_path / "cluster", 24), make_raw(tmp_path / "alone", 24)
+    workers = [worker(scheduler), worker(scheduler)]
+    options = ["--cache", str(raw.parent / "cache"), "--scheduler", scheduler]
+    words = [sys.executable, "-m", "mednext_cli", "preprocess", str(raw), "--dataset", "msd"]
+    try:
+        main = subprocess.Popen(
+            [*words, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        while main.poll() is None and len(stored(raw) if cache_of(raw).exists() else []) < 3:
+            time.sleep(0.02)
+        workers[0].kill()
+        out, err = main.communicate(timeout=120)
+    finally:
+        for one in workers:
+            one.kill()
+            one.wait()
+    assert main.returncode == 0, err
+    assert "cases made\t24" in out
+    assert "preparing: 24/24 cases" in err
+    assert run(alone) == 0
+    assert voxels(raw) == voxels(alone)
+
+
+def test_nobody_answers(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mednext_cli.foundation.cluster._SECONDS_TO_CONNECT", 1)
+    raw = make_raw(tmp_path, 1)
+    assert run(raw, "--scheduler", "tcp://127.0.0.1:9") == 2
+    assert "no Dask scheduler answers there" in capsys.readouterr().err
