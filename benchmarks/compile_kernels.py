@@ -20,7 +20,12 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mednext_cli.networks.kernels import block_kernels, depthwise_kernels, tiles
+from mednext_cli.networks.kernels import (
+    block_kernels,
+    depthwise_kernels,
+    tiles,
+    weight_gradient_kernels,
+)
 
 _TYPES = {"bf16": 2, "fp16": 2, "fp32": 4}
 _PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
@@ -59,7 +64,7 @@ def registers(result: Any, capability: int) -> tuple[int, int]:
 
 
 def _sizes(kernel: Any, pointers: dict[str, str]) -> dict[str, str]:
-    upper = depthwise_kernels._SIZES
+    upper = depthwise_kernels.SIZES
     return {**pointers, **{name: "i32" for name in kernel.arg_names if name in upper}}
 
 
@@ -71,8 +76,9 @@ def depthwise_cases(kernels: list[int]):
         for kind, itemsize in _TYPES.items():
             image, number = f"*{kind}", "*fp32"
             for way in ("march", "gather", "scatter", "weight_gradient", "strided_weight_gradient"):
-                kernel = getattr(depthwise_kernels, way)
                 gradient = "gradient" in way
+                module = weight_gradient_kernels if gradient else depthwise_kernels
+                kernel = getattr(module, way)
                 if way == "march":
                     tile = tiles.convolution_tile(size, 128, 32, itemsize)
                 elif gradient:

@@ -189,7 +189,7 @@ def _weight_sums(large: Tensor, small: Tensor, kernel: int, stride: int) -> Tens
     The programs' partial sums are added up in a second step, so that the result is the same in
     every run.
     """
-    from mednext_cli.networks.kernels import depthwise_kernels as kernels
+    from mednext_cli.networks.kernels import weight_gradient_kernels as kernels
 
     batch, *shape, channels = small.shape
     tile = tiles.weight_gradient_tile(kernel, shape[2], channels, small.element_size())

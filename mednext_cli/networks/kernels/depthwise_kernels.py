@@ -10,25 +10,26 @@ Offsets of rows are 64-bit, offsets within a row 32-bit.
 import triton
 import triton.language as tl
 
-_SIZES = ["N", "D", "H", "W", "OD", "OH", "OW", "groups", "planes", "rows", "columns", "splits"]
+SIZES = ["N", "D", "H", "W", "OD", "OH", "OW", "groups", "planes", "rows", "columns", "splits"]
 
 
-def _kernel(function):
+def kernel(function):
     """Compile without a variant for every size that is 1 or a multiple of 16."""
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    return triton.jit(do_not_specialize=[name for name in _SIZES if name in names])(function)
+    return triton.jit(do_not_specialize=[name for name in SIZES if name in names])(function)
 
 
 @triton.jit
-def _zeros(COUNT: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr, ACC: tl.constexpr):
-    zeros = ()
+def zeros(COUNT: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr, ACC: tl.constexpr):
+    """COUNT tiles of zeros, as a tuple."""
+    made = ()
     for _ in tl.static_range(COUNT):
-        zeros = zeros + (tl.zeros([BW, BC], ACC),)
-    return zeros
+        made = made + (tl.zeros([BW, BC], ACC),)
+    return made
 
 
 @triton.jit
-def _row(pointer, row, column, length, c, C, ok, ACC: tl.constexpr):
+def row_of(pointer, row, column, length, c, C, ok, ACC: tl.constexpr):
     """Voxels `column` of row number `row`, of `length` voxels; zero outside and where not ok."""
     mask = (ok & (column >= 0) & (column < length))[:, None] & (c < C)[None, :]
     offsets = column[:, None] * C + c[None, :]
@@ -62,7 +63,7 @@ def _store_moments(m_ptr, index, mean, m2, count, c, C):
     tl.store(base + 2 * C, tl.zeros_like(mean) + count, mask=c < C)
 
 
-@_kernel
+@kernel
 def march(
     x_ptr,
     w_ptr,
@@ -105,14 +106,14 @@ def march(
     count = tl.sum(mean, axis=0)
     if BIAS:
         bias = tl.load(b_ptr + c, mask=c < C, other=0.0).to(ACC)
-    acc = _zeros(K, BW, BC, ACC)
+    acc = zeros(K, BW, BC, ACC)
     for q in range(first - P, last + P):
         for u in range(K):
             line = h + (u - P)
             ok = (q >= 0) & (q < D) & (line >= 0) & (line < H)
             row = (n * D + q) * H + line
             for v in tl.static_range(K):
-                x = _row(x_ptr, row, w + (v - P), W, c, C, ok, ACC)
+                x = row_of(x_ptr, row, w + (v - P), W, c, C, ok, ACC)
                 new = ()
                 for s in tl.static_range(K):
                     # Slot s holds output plane q - P + s, which sees this plane by tap K - 1 - s.
@@ -138,7 +139,7 @@ def march(
         _store_moments(m_ptr, index, mean, m2, count, c, C)
 
 
-@_kernel
+@kernel
 def gather(
     x_ptr,
     w_ptr,
@@ -189,7 +190,7 @@ def gather(
                 ok = (plane >= 0) & (plane < D) & (line >= 0) & (line < H)
                 row = (n * D + plane) * H + line
                 for v in tl.static_range(K):
-                    x = _row(x_ptr, row, 2 * w + (v - P), W, c, C, ok, ACC)
+                    x = row_of(x_ptr, row, 2 * w + (v - P), W, c, C, ok, ACC)
                     y += x * _tap(w_ptr, (t * K + u) * K + v, c, C)
         if BIAS:
             y += tl.load(b_ptr + c, mask=c < C, other=0.0).to(ACC)[None, :]
@@ -203,7 +204,7 @@ def gather(
         _store_moments(m_ptr, index, mean, m2, count, c, C)
 
 
-@_kernel
+@kernel
 def scatter(
     x_ptr,
     w_ptr,
@@ -259,7 +260,7 @@ def scatter(
                 tap = tl.where(ok, (t * K + u) * K, 0)
                 for i in tl.static_range(P + 1):
                     # Input voxel m + i - P // 2 is seen through these taps.
-                    x = _row(x_ptr, row, m + (i - P // 2), W, c, C, ok, ACC)
+                    x = row_of(x_ptr, row, m + (i - P // 2), W, c, C, ok, ACC)
                     if P - 2 * (i - P // 2) >= 0 and P - 2 * (i - P // 2) < K:
                         even += x * _tap(w_ptr, tap + (P - 2 * (i - P // 2)), c, C)
                     if P + 1 - 2 * (i - P // 2) >= 0 and P + 1 - 2 * (i - P // 2) < K:
@@ -279,127 +280,3 @@ def scatter(
     if MOMENTS:
         index = pid.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
         _store_moments(m_ptr, index, mean, m2, count, c, C)
-
-
-@triton.jit
-def _store_taps(p_ptr, split, u, acc, total, c, C, K: tl.constexpr):
-    base = p_ptr + split.to(tl.int64) * (K * K * K + 1) * C + c
-    for t in tl.static_range(K):
-        for v in tl.static_range(K):
-            tap = (t * K + u) * K + v
-            tl.store(base + tap * C, tl.sum(acc[t * K + v], axis=0), mask=c < C)
-    # Every u sums the gradient; the first one stores it, for the bias, behind the taps.
-    tl.store(base + K * K * K * C, tl.sum(total, axis=0), mask=(c < C) & (u == 0))
-
-
-@_kernel
-def weight_gradient(
-    x_ptr,
-    g_ptr,
-    p_ptr,
-    D,
-    H,
-    W,
-    groups,
-    columns,
-    splits,
-    K: tl.constexpr,
-    BW: tl.constexpr,
-    BC: tl.constexpr,
-    VEC: tl.constexpr,
-    ACC: tl.constexpr,
-):
-    """Stride 1: partial sums (splits, K^3 + 1, C); the last row is the bias's.
-
-    A program has one row u of the kernel's H axis and all K x K taps along D and W in registers. It
-    walks along D with the gradients of K planes in registers, for every `splits`-th column
-    (sample, row, block of W) of the volume. Grid: (splits x K, blocks of C); the K programs that
-    read the same column are neighbours, so that the second level cache serves them.
-    """
-    P: tl.constexpr = K // 2
-    C = groups * VEC
-    u = tl.program_id(0) % K
-    split = tl.program_id(0) // K
-    c = tl.program_id(1) * BC + tl.arange(0, BC)
-    blocks = (W + BW - 1) // BW
-    acc = _zeros(K * K, BW, BC, ACC)
-    total = tl.zeros([BW, BC], ACC)
-    for column in range(split, columns, splits):
-        w = (column % blocks) * BW + tl.arange(0, BW)
-        h = (column // blocks) % H
-        n = (split * 0 + column // (blocks * H)).to(tl.int64)
-        line = h + u - P
-        near = _zeros(K, BW, BC, ACC)
-        for q in range(-P, D):
-            o = q + P
-            g = _row(g_ptr, (n * D + o) * H + h, w, W, c, C, o < D, ACC)
-            total += g
-            rolled = ()
-            for s in tl.static_range(1, K):
-                rolled = rolled + (near[s],)
-            near = rolled + (g,)
-            ok = (q >= 0) & (line >= 0) & (line < H)
-            row = (n * D + q) * H + line
-            xs = ()
-            for v in tl.static_range(K):
-                xs = xs + (_row(x_ptr, row, w + (v - P), W, c, C, ok, ACC),)
-            new = ()
-            for t in tl.static_range(K):
-                for v in tl.static_range(K):
-                    # Slot s holds the gradient of output plane q - P + s, seen by tap K - 1 - s.
-                    new = new + (acc[t * K + v] + xs[v] * near[K - 1 - t],)
-            acc = new
-    _store_taps(p_ptr, split, u, acc, total, c, C, K)
-
-
-@_kernel
-def strided_weight_gradient(
-    x_ptr,
-    g_ptr,
-    p_ptr,
-    D,
-    H,
-    W,
-    OD,
-    OH,
-    OW,
-    groups,
-    columns,
-    splits,
-    K: tl.constexpr,
-    BW: tl.constexpr,
-    BC: tl.constexpr,
-    VEC: tl.constexpr,
-    ACC: tl.constexpr,
-):
-    """Stride 2: the same, from the large grid (D, H, W) at x and the small one at g.
-
-    For the transposed convolution x is the output's gradient and g the input.
-    """
-    P: tl.constexpr = K // 2
-    C = groups * VEC
-    u = tl.program_id(0) % K
-    split = tl.program_id(0) // K
-    c = tl.program_id(1) * BC + tl.arange(0, BC)
-    blocks = (OW + BW - 1) // BW
-    acc = _zeros(K * K, BW, BC, ACC)
-    total = tl.zeros([BW, BC], ACC)
-    for column in range(split, columns, splits):
-        w = (column % blocks) * BW + tl.arange(0, BW)
-        h = (column // blocks) % OH
-        n = (split * 0 + column // (blocks * OH)).to(tl.int64)
-        line = 2 * h + u - P
-        for o in range(OD):
-            g = _row(g_ptr, (n * OD + o) * OH + h, w, OW, c, C, o < OD, ACC)
-            total += g
-            new = ()
-            for t in tl.static_range(K):
-                plane = 2 * o + (t - P)
-                ok = (plane >= 0) & (plane < D) & (line >= 0) & (line < H)
-                row = (n * D + plane) * H + line
-                for v in tl.static_range(K):
-                    # A gradient outside the grid is zero, whatever voxel of x it meets.
-                    x = _row(x_ptr, row, 2 * w + (v - P), W, c, C, ok, ACC)
-                    new = new + (acc[t * K + v] + x * g,)
-            acc = new
-    _store_taps(p_ptr, split, u, acc, total, c, C, K)
