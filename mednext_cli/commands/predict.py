@@ -39,6 +39,7 @@ def predict(
     force: Annotated[bool, typer.Option(help="Predict done cases anew.")] = False,
     workers: Workers = None,
     device: Device = "auto",
+    kernels: Annotated[str, typer.Option(help="auto, fused or stock operators.")] = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -49,6 +50,7 @@ def predict(
     from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
     from mednext_cli.inference.sources import read_ids
+    from mednext_cli.networks.kernels.availability import as_choice
 
     spec = PredictSpec(
         images=images,
@@ -63,6 +65,7 @@ def predict(
         workers=workers,
         device=device,
         force=force,
+        kernels=as_choice(kernels),
     )
     result = run(spec)
     typer.echo(f"{result.folder}: {len(result.made)} made, {len(result.kept)} kept")

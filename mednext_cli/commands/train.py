@@ -24,6 +24,9 @@ def train(
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     restart: Annotated[bool, typer.Option(help="Begin anew, whatever is there.")] = False,
     device: Device = "auto",
+    kernels: Annotated[
+        str | None, typer.Option(help="auto, fused or stock operators; default: the recipe's.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; repeatable."),
@@ -46,6 +49,7 @@ def train(
     changes = list(settings or [])
     changes += [f"model.size={model}"] if model is not None else []
     changes += [f"model.kernel={kernel}"] if kernel is not None else []
+    changes += [f"model.kernel_pair={kernels}"] if kernels is not None else []
     result = run(
         TrainSpec(
             cache=cache / name,

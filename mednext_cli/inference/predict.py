@@ -6,18 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import FailedCases
 from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
 from mednext_cli.foundation.progress import track
-from mednext_cli.inference.engine import build_engine, choose_engine
+from mednext_cli.inference.engine import Engine, build_engine, choose_engine
 from mednext_cli.inference.memory import estimate_bytes
 from mednext_cli.inference.models import Model, load_models
 from mednext_cli.inference.pipeline import Member, Pipeline
 from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.sources import find_cases, select_cases
+from mednext_cli.inference.torch_engine import TorchEngine
+from mednext_cli.networks.kernels import Kernels, availability
 
 _VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
 _MOST_TILES = 8
@@ -43,6 +46,7 @@ class PredictSpec:
             None chooses.
         device: auto, cpu, cuda, cuda:N or mps.
         force: predict cases anew that are done.
+        kernels: auto, fused or stock operators, of the engine torch.
     """
 
     images: Path
@@ -57,6 +61,7 @@ class PredictSpec:
     workers: int | None = None
     device: str = "auto"
     force: bool = False
+    kernels: Kernels = "auto"
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ def predict(spec: PredictSpec) -> PredictResult:
     """
     models = load_models(spec.models)
     device = str(pick_device(spec.device))
+    availability.check(spec.kernels, torch.device(device))
     engine = choose_engine(spec.engine, device)
     cases = find_cases(spec.images, models[0].plan, spec.layout)
     if spec.cases is not None:
@@ -132,7 +138,7 @@ def _build_pipeline(
 ) -> Pipeline:
     members = [
         Member(
-            engine=build_engine(engine, model.checkpoint, model.plan, device),
+            engine=_engine(engine, model, device, spec.kernels),
             patch_voxels=model.plan.patch_voxels,
             mirror_axes=_mirror_axes(spec, model),
             overlap=_overlap(spec, model),
@@ -144,6 +150,13 @@ def _build_pipeline(
     largest = max(estimate_bytes(case, plan, len(models)) for case in todo)
     workers = _count_workers(spec.workers, device, largest, len(todo))
     return Pipeline(members, plan, record, spec.probabilities, workers)
+
+
+def _engine(name: str, model: Model, device: str, kernels: Kernels) -> Engine:
+    engine = build_engine(name, model.checkpoint, model.plan, device)
+    if isinstance(engine, TorchEngine):
+        engine.choose_kernels(kernels)
+    return engine
 
 
 def _batch(patch_voxels: tuple[int, int, int], device: str) -> int:

@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
+from mednext_cli.networks.kernels import Kernels
+from mednext_cli.networks.mednext import MedNeXt
 from mednext_cli.preprocessing.plan import Plan
 
 Array = NDArray[np.float32]
@@ -28,6 +30,11 @@ class TorchEngine:
         )
         self._regions = plan.region_training
         self._precision = _half_precision(self._device)
+
+    def choose_kernels(self, kernels: Kernels) -> None:
+        """Which operators run the network, if it is a MedNeXt: see `MedNeXt.kernels`."""
+        if isinstance(self._network, MedNeXt):
+            self._network.kernels = kernels
 
     def __call__(self, images: Array) -> Array:
         """Images (B, C, D, H, W) to probabilities (B, K, D, H, W).

@@ -2,11 +2,12 @@
 
 Source: arXiv 2303.09975, section 2.1; arithmetic as in the published code. Tensors are
 (B, C, D, H, W), or (B, C, H, W) in two dimensions; nothing here leaves the channels-last memory
-format. How an operation is run (`cpu`) is the layers' own business and changes no result.
+format. How an operation is run (`cpu`, `kernels`) is the layers' own business.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from mednext_cli.networks import cpu
 from mednext_cli.networks.architecture import Architecture
+from mednext_cli.networks.kernels import Kernels
+from mednext_cli.networks.kernels.convolution import is_taken
 
 _EPSILON = 1e-5
 _GRN_EPSILON = 1e-6
@@ -111,7 +114,13 @@ class MedNeXtBlock(nn.Module):
         expansion: factor of the inverted bottleneck.
         kernel: of the depthwise convolution, voxels.
         grn: whether this block has global response normalisation.
+
+    Attributes:
+        kernels: which operators run it, see `kernels.depthwise_conv3d`. The fused ones have group
+            norm without GRN in three dimensions; other blocks are PyTorch's own whatever it says.
     """
+
+    kernels: Kernels = "auto"
 
     def __init__(
         self,
@@ -150,8 +159,43 @@ class MedNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, ...) to (B, out_channels, ...) at this block's resolution."""
+        if self._is_fused(x):
+            return self._fused(x)
         y: Tensor = self.compress(self._transform(x))
         return y if self.shortcut is None else y + self.shortcut(x)
+
+    def _is_fused(self, x: Tensor) -> bool:
+        return (
+            isinstance(self.depthwise, DepthwiseConvolution | TransposedDepthwiseConvolution)
+            and isinstance(self.norm, SpatialNorm)
+            and isinstance(self.grn, nn.Identity)
+            and is_taken(self.kernels, x, self.depthwise.weight)
+        )
+
+    def _fused(self, x: Tensor) -> Tensor:
+        from mednext_cli.networks.kernels.block import block
+
+        convolution = cast("nn.Conv3d", self.depthwise)
+        norm, expand, compress = (
+            cast("nn.Conv3d", layer) for layer in (self.norm, self.expand, self.compress)
+        )
+        return block(
+            x,
+            convolution.weight,
+            cast("Tensor", convolution.bias),
+            norm.weight,
+            cast("Tensor", norm.bias),
+            _EPSILON,
+            (
+                expand.weight,
+                cast("Tensor", expand.bias),
+                compress.weight,
+                cast("Tensor", compress.bias),
+            ),
+            None if self.shortcut is None else self.shortcut(x),
+            convolution.stride[0],
+            isinstance(convolution, TransposedDepthwiseConvolution),
+        )
 
 
 class DownBlock(MedNeXtBlock):

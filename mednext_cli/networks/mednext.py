@@ -11,6 +11,7 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks import cpu
 from mednext_cli.networks.architecture import DIVISOR, LEVELS, Architecture
 from mednext_cli.networks.blocks import POINTWISE, DownBlock, MedNeXtBlock, UpBlock
+from mednext_cli.networks.kernels import CHOICES, Kernels, availability
 
 
 class EncoderLevel(nn.Module):
@@ -42,6 +43,9 @@ class MedNeXt(nn.Module):
     Attributes:
         checkpointing: keep only the blocks' inputs in the forward pass and compute the rest again
             in the backward pass: less memory, about a third more time, the same numbers.
+        kernels: "auto" runs the blocks by fused operators on NVIDIA GPUs with Triton and by
+            PyTorch's own elsewhere; "fused" insists, and fails where they cannot run; "stock"
+            never takes them.
 
     Source: arXiv 2303.09975, Figure 1 and section 2.
     """
@@ -50,6 +54,7 @@ class MedNeXt(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.checkpointing = False
+        self._kernels: Kernels = "auto"
         widths = [architecture.base_channels * 2**level for level in range(LEVELS + 1)]
         pointwise = POINTWISE[architecture.dimensions]
         self.stem = pointwise(architecture.in_channels, widths[0])
@@ -91,6 +96,20 @@ class MedNeXt(nn.Module):
         return DecoderLevel(up, self._blocks(stage, widths[level]))
 
     @property
+    def kernels(self) -> Kernels:
+        """Which operators run the blocks."""
+        return self._kernels
+
+    @kernels.setter
+    def kernels(self, choice: Kernels) -> None:
+        if choice not in CHOICES:
+            raise SettingsError(f"unknown kernels {choice!r}", f"Give {', '.join(CHOICES)}.")
+        self._kernels = choice
+        for block in self.modules():
+            if isinstance(block, MedNeXtBlock):
+                block.kernels = choice
+
+    @property
     def divisor(self) -> int:
         """Every axis of the input must be a multiple of this, voxels."""
         return DIVISOR
@@ -123,7 +142,7 @@ class MedNeXt(nn.Module):
         self._check(x, deep_supervision)
         skips: list[Tensor] = []
         x = self.stem(x)
-        if cpu.is_arranged(x):
+        if cpu.is_arranged(x) or availability.is_wanted(self.kernels, x.device, x.dtype):
             x = cpu.channels_last(x)
         for encoder in cast("Iterable[EncoderLevel]", self.encoder):
             x = self._run(encoder.blocks, x)

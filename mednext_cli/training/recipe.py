@@ -28,7 +28,8 @@ class ModelSettings(_Section):
     """The network.
 
     `kernel` sets both sides (3 if nothing is said); `encoder_kernel` and `decoder_kernel` together
-    take its place. Sizes are those of Table 1 (right) of the paper.
+    take its place. Sizes are those of Table 1 (right) of the paper. `kernels` is not about the
+    network but how it runs: fused operators where they can (auto), always or never.
     """
 
     network: str = "mednext"
@@ -43,6 +44,7 @@ class ModelSettings(_Section):
     residual_resampling: bool = True
     deep_supervision: bool = True
     checkpointing: bool = False
+    kernels: Literal["auto", "fused", "stock"] = "auto"
 
     @model_validator(mode="after")
     def _one_way_to_say_kernel(self) -> "ModelSettings":
@@ -54,7 +56,7 @@ class ModelSettings(_Section):
         return self
 
     @property
-    def kernels(self) -> tuple[int, int]:
+    def kernel_pair(self) -> tuple[int, int]:
         """Kernel of the encoder and of the decoder, voxels."""
         kernel = self.kernel or 3
         return self.encoder_kernel or kernel, self.decoder_kernel or kernel
@@ -62,7 +64,7 @@ class ModelSettings(_Section):
     @property
     def label(self) -> str:
         """Folder name of its runs, ``S-k3``."""
-        encoder, decoder = self.kernels
+        encoder, decoder = self.kernel_pair
         return f"{self.size}-k{encoder}" + ("" if encoder == decoder else f"-{decoder}")
 
 

@@ -15,6 +15,8 @@ from mednext_cli.foundation.files import hash_file
 from mednext_cli.foundation.machine import free_memory_bytes, usable_cores
 from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import build_plain
+from mednext_cli.networks.kernels import availability
+from mednext_cli.networks.mednext import MedNeXt
 from mednext_cli.networks.variants import architecture as describe_variant
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.training.initialise import initialise
@@ -110,7 +112,7 @@ def describe_architecture(model: ModelSettings, channels: int, outputs: int) -> 
         channels: of the image.
         outputs: classes with the background, or regions.
     """
-    encoder, decoder = model.kernels
+    encoder, decoder = model.kernel_pair
     variant = describe_variant(
         model.size,
         kernel=None,
@@ -153,6 +155,9 @@ def _prepare_state(
     network = build_plain(architecture)
     if spec.recipe.model.checkpointing:
         network.checkpointing = True  # type: ignore[assignment]
+    availability.check(spec.recipe.model.kernels, device)
+    if isinstance(network, MedNeXt):
+        network.kernels = spec.recipe.model.kernels
     if spec.init is not None:
         initialise(network, architecture, spec.init)
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

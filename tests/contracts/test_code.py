@@ -8,8 +8,13 @@ from tests.contracts.conftest import ROOT, python_files
 
 _FILE_LINES, _FUNCTION_LINES = 400, 60
 _LONG_FILES: dict[str, str] = {}  # path: reason
+_KERNELS = "mednext_cli/networks/kernels/depthwise_kernels.py"
 _LONG_FUNCTIONS = {  # path:function: reason
     "mednext_cli/commands/evaluate.py:evaluate": "nine options; its body has 20 lines",
+    "mednext_cli/commands/predict.py:predict": "fifteen options; its body has 22 lines",
+    f"{_KERNELS}:march": "a GPU kernel: 17 to 20 arguments, one a line",
+    f"{_KERNELS}:gather": "a GPU kernel: 17 to 20 arguments, one a line",
+    f"{_KERNELS}:scatter": "a GPU kernel: 17 to 20 arguments, one a line",
 }
 
 

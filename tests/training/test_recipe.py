@@ -29,7 +29,7 @@ def test_the_default_recipe_is_the_published_one() -> None:
     assert (training.learning_rate, training.weight_decay) == (1e-3, 3e-5)
     assert (training.poly_exponent, training.gradient_clip) == (0.9, 12.0)
     assert recipe.augmentation.mirrored == (0, 1, 2)
-    assert recipe.model.kernels == (3, 3)
+    assert recipe.model.kernel_pair == (3, 3)
 
 
 def test_settings_are_applied_in_toml() -> None:
@@ -72,7 +72,7 @@ def test_wrong_settings_are_refused(settings: list[str], expected: str) -> None:
 
 def test_separate_kernels_replace_the_common_one() -> None:
     recipe = load_recipe("mednext", ["model.encoder_kernel=3", "model.decoder_kernel=5"])
-    assert recipe.model.kernels == (3, 5)
+    assert recipe.model.kernel_pair == (3, 5)
     assert recipe.model.label == "S-k3-5"
 
 

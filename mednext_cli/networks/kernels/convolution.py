@@ -1,0 +1,124 @@
+"""The depthwise 3D convolution as a function and as a drop-in module."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.networks.kernels import availability
+from mednext_cli.networks.kernels.availability import Kernels
+
+
+def autocast(x: Tensor) -> Tensor:
+    """The rule under `torch.autocast`: the image in autocast's type, as for any convolution.
+
+    A rule registered with the operator could name one type only; weights stay as they are, for the
+    sums are made in float32 anyway.
+    """
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind) and x.is_floating_point() and x.dtype != torch.float64:
+        return x.to(torch.get_autocast_dtype(kind))
+    return x
+
+
+def depthwise_conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int = 1,
+    transposed: bool = False,
+    kernels: Kernels = "auto",
+) -> Tensor:
+    """Depthwise 3D convolution, padded by half the kernel.
+
+    Args:
+        x: (N, C, D, H, W), float32, bfloat16 or float16; fastest in `torch.channels_last_3d`,
+            which the result has.
+        weight: (C, 1, K, K, K), K 3, 5 or 7 for the fused operator.
+        bias: (C,), or None.
+        stride: 1 or 2.
+        transposed: the transposed convolution with stride 2: n voxels to 2n - 1.
+        kernels: "auto" takes the fused operator on NVIDIA GPUs with Triton and PyTorch's own
+            elsewhere; "fused" and "stock" insist on one.
+
+    Returns:
+        (N, C, D, H, W) in the type of `x`, or of autocast; sums are made in float32.
+
+    Raises:
+        SettingsError: shapes that do not fit, or "fused" where it cannot run.
+    """
+    _check(x, weight, stride, transposed)
+    if not is_taken(kernels, x, weight):
+        return _stock(x, weight, bias, stride, transposed)
+    from mednext_cli.networks.kernels.depthwise import depthwise
+
+    result: Tensor = depthwise(autocast(x), weight, bias, stride, transposed, False)[0]
+    return result
+
+
+def is_taken(kernels: Kernels, x: Tensor, weight: Tensor) -> bool:
+    """Whether the fused operator takes this convolution; raises as `availability.is_wanted`."""
+    if not availability.is_wanted(kernels, x.device, autocast(x).dtype):
+        return False
+    if weight.shape[-1] in availability.SIZES:
+        return True
+    if kernels == "fused":
+        raise SettingsError(
+            f"kernels = fused with a kernel of {weight.shape[-1]} voxels", "It has 3, 5 and 7."
+        )
+    return False
+
+
+def _check(x: Tensor, weight: Tensor, stride: int, transposed: bool) -> None:
+    if x.ndim != 5 or weight.shape != (x.shape[1], 1, *weight.shape[-1:] * 3):
+        raise SettingsError(
+            f"an image of shape {tuple(x.shape)} and a weight of shape {tuple(weight.shape)}",
+            "Give (N, C, D, H, W) and (C, 1, K, K, K).",
+        )
+    if weight.shape[-1] % 2 == 0 or stride not in (1, 2) or (transposed and stride != 2):
+        raise SettingsError(
+            f"kernel {weight.shape[-1]}, stride {stride}, transposed {transposed}",
+            "Kernels are odd, strides 1 or 2; the transposed convolution has stride 2.",
+        )
+
+
+def _stock(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, transposed: bool) -> Tensor:
+    padding, groups = weight.shape[-1] // 2, x.shape[1]
+    if transposed:
+        return F.conv_transpose3d(x, weight, bias, stride, padding, groups=groups)
+    return F.conv3d(x, weight, bias, stride, padding, groups=groups)
+
+
+class DepthwiseConv3d(nn.Module):
+    """Drop-in for a depthwise `nn.Conv3d` or `nn.ConvTranspose3d`, with the same state dict.
+
+    Args:
+        channels: of the input and the output.
+        kernel: voxels, odd.
+        stride: 1 or 2.
+        bias: whether there is one.
+        transposed: the transposed convolution with stride 2.
+        kernels: see `depthwise_conv3d`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        bias: bool = True,
+        transposed: bool = False,
+        kernels: Kernels = "auto",
+    ) -> None:
+        super().__init__()
+        convolution = nn.ConvTranspose3d if transposed else nn.Conv3d
+        like = convolution(channels, channels, kernel, groups=channels, bias=bias)
+        self.weight, self.bias = like.weight, like.bias
+        self.stride, self.transposed = stride, transposed
+        self.kernels: Kernels = kernels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, D, H, W) to (N, C, ...): see `depthwise_conv3d`."""
+        return depthwise_conv3d(
+            x, self.weight, self.bias, self.stride, self.transposed, self.kernels
+        )

@@ -1,0 +1,147 @@
+"""Which tile each kernel takes: by arithmetic, not yet by measurement (see benchmarks/README.md).
+
+The aim is 8 to 16 values of a tile in each thread, so that the accumulators of a kernel fit the 255
+registers a thread may have without spilling, and about eight programs for each of an H200's 132
+multiprocessors. None of the depthwise kernels needs shared memory but for its last reductions.
+"""
+
+from dataclasses import dataclass
+from math import ceil, prod
+
+THREADS = 32  # of a warp
+MULTIPROCESSORS = 132  # of an H200
+PROGRAMS = 8 * MULTIPROCESSORS
+
+# Voxels along W of a tile of 32 channels, and warps, by kernel size.
+_CONVOLUTION = {3: (64, 4), 5: (32, 4), 7: (32, 4)}
+_WEIGHT_GRADIENT = {3: (32, 4), 5: (16, 4), 7: (16, 8)}
+_STRIDED = (32, 4)
+_CHANNELS = 32
+_MOST_PLANES = 32
+_FEWEST_PLANES = 8
+_ROWS = 8
+
+# Most channels (input or output) that the fused block takes, by bytes a value. With more, the
+# weights no longer stay in shared memory while a tile passes, and the library product, which then
+# has enough arithmetic for each byte, is better: an estimate, to be replaced by a measured table.
+# float32 products run on the plain arithmetic units, where nothing is gained beyond one tile.
+MOST_FUSED_CHANNELS = {2: 128, 4: 32, 8: 32}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile of the depthwise kernels.
+
+    Attributes:
+        width: voxels along W.
+        channels: channels.
+        vector: channels that a thread loads at once.
+        warps: of a program.
+    """
+
+    width: int
+    channels: int
+    vector: int
+    warps: int
+
+    @property
+    def values(self) -> int:
+        """Values in each thread."""
+        return ceil(self.width * self.channels / (self.warps * THREADS))
+
+
+@dataclass(frozen=True)
+class BlockTile:
+    """A tile of the fused block's kernels.
+
+    Attributes:
+        rows: voxels.
+        hidden: expanded channels at a time.
+        warps: of a program.
+    """
+
+    rows: int
+    hidden: int
+    warps: int
+
+
+def power_of_two(number: int) -> int:
+    """The smallest power of two that is not below a number."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def _tile(widest: int, warps: int, width: int, channels: int, itemsize: int) -> Tile:
+    vector = 2 if itemsize == 2 and channels % 2 == 0 else 1
+    tile_width = min(widest, power_of_two(width))
+    tile_channels = min(_CHANNELS, power_of_two(channels))
+    # A small tile needs fewer warps, or threads would compute the same values twice.
+    fitting = max(tile_width * tile_channels // (THREADS * vector), 1)
+    return Tile(tile_width, tile_channels, vector, min(warps, power_of_two(fitting)))
+
+
+def convolution_tile(kernel: int, width: int, channels: int, itemsize: int) -> Tile:
+    """Tile of the convolution with stride 1 and of the gradient of its input."""
+    return _tile(*_CONVOLUTION[kernel], width, channels, itemsize)
+
+
+def strided_tile(width: int, channels: int, itemsize: int) -> Tile:
+    """Tile of the strided and the transposed convolution."""
+    return _tile(*_STRIDED, width, channels, itemsize)
+
+
+def weight_gradient_tile(kernel: int, width: int, channels: int, itemsize: int) -> Tile:
+    """Tile of the gradient of the weights."""
+    return _tile(*_WEIGHT_GRADIENT[kernel], width, channels, itemsize)
+
+
+def planes(shape: tuple[int, int, int], batch: int, channels: int, tile: Tile) -> int:
+    """Planes along D that a program walks: many, unless too few programs would be left.
+
+    Each chunk computes K - 1 planes more than it stores.
+    """
+    depth, height, width = shape
+    columns = batch * height * ceil(width / tile.width) * ceil(channels / tile.channels)
+    count = _MOST_PLANES
+    while count > _FEWEST_PLANES and columns * ceil(depth / count) < PROGRAMS:
+        count //= 2
+    return min(count, depth)
+
+
+def rows(shape: tuple[int, int, int], batch: int, channels: int, tile: Tile) -> int:
+    """Rows along H that a program of the strided or transposed convolution makes."""
+    depth, height, width = shape
+    columns = batch * depth * ceil(width / tile.width) * ceil(channels / tile.channels)
+    count = _ROWS
+    while count > 1 and columns * ceil(height / count) < PROGRAMS:
+        count //= 2
+    return min(count, height)
+
+
+def splits(columns: int, kernel: int, channels: int, tile: Tile) -> int:
+    """Partial sums of the gradient of the weights."""
+    programs = kernel * ceil(channels / tile.channels)
+    return max(min(columns, ceil(PROGRAMS / programs)), 1)
+
+
+def block_tile(channels: int, hidden: int, out_channels: int, itemsize: int) -> BlockTile:
+    """Tile of the fused block, forward and gradient of its input."""
+    widest = max(channels, out_channels)
+    rows_ = 64 if itemsize > 2 or widest > 64 else 128
+    return BlockTile(rows_, min(32, power_of_two(max(hidden, 16))), 4)
+
+
+def block_weight_tile(channels: int, hidden: int, out_channels: int, itemsize: int) -> BlockTile:
+    """Tile of the gradients of the fused block's weights."""
+    widest = max(channels, out_channels)
+    chunk = 64 if widest <= 64 and itemsize <= 2 else 32
+    return BlockTile(64 if itemsize <= 2 else 32, min(chunk, power_of_two(max(hidden, 16))), 4)
+
+
+def is_fused(channels: int, out_channels: int, itemsize: int) -> bool:
+    """Whether the fused block takes these channels, or the library product does."""
+    return max(channels, out_channels) <= MOST_FUSED_CHANNELS.get(itemsize, 0)
+
+
+def voxels(shape: tuple[int, ...]) -> int:
+    """Voxels of a grid."""
+    return prod(shape)

@@ -1,0 +1,81 @@
+"""Who chooses the operators, and what the choice changes."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from mednext_cli.app import main
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.networks.mednext import build
+from mednext_cli.networks.variants import architecture
+
+
+def test_auto_on_the_cpu_is_stock():
+    network = build(architecture("S", 3, 1, 2, 2))
+    image = torch.randn(1, 1, 16, 16, 32)
+    auto = network(image)
+    network.kernels = "stock"
+    assert torch.equal(network(image), auto)
+
+
+def test_fused_without_a_gpu_is_an_error(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    network = build(architecture("S", 3, 1, 2, 2))
+    network.kernels = "fused"
+    with pytest.raises(SettingsError, match="needs an NVIDIA GPU"):
+        network(torch.randn(1, 1, 16, 16, 32))
+
+
+def test_unknown_choices_are_errors(tmp_path, capsys):
+    with pytest.raises(SettingsError, match="unknown kernels"):
+        build(architecture("S", 3, 1, 2, 2)).kernels = "fast"
+    common = ["--cache", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    assert main(["train", "nothing", *common, "--kernels", "fast"]) == 2
+    assert "kernels" in capsys.readouterr().err
+    common = [str(tmp_path), "--model", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(["predict", *common, "--kernels", "fast"]) == 2
+    assert "unknown kernels" in capsys.readouterr().err
+
+
+def _hippocampus(folder):
+    """Scans and labels, (32, 48, 32) voxels about their centres."""
+    import nibabel
+
+    for scan in sorted((folder / "Task04_Hippocampus" / "imagesTr").glob("hippo*.nii.gz"))[:16]:
+        label = scan.parents[1] / "labelsTr" / scan.name
+        pair = []
+        for file in (scan, label):
+            array = np.asarray(nibabel.load(file).dataobj, dtype=np.float32)
+            wide = np.pad(array, 24, mode="edge" if file is scan else "constant")
+            starts = [
+                (size - want) // 2 for size, want in zip(wide.shape, (32, 48, 32), strict=True)
+            ]
+            i, j, k = starts
+            pair.append(torch.from_numpy(wide[i : i + 32, j : j + 48, k : k + 32].copy()))
+        image = (pair[0] - pair[0].mean()) / pair[0].std()
+        yield image[None, None].cuda(), pair[1][None].long().cuda()
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="200 iterations need a CUDA device")
+def test_200_iterations_on_the_hippocampus_end_at_the_same_loss(data_folder):
+    cases = list(_hippocampus(data_folder))
+    torch.manual_seed(0)
+    stock = build(architecture("S", 3, 1, 3)).cuda()
+    ends = []
+    for network, kernels in ((copy.deepcopy(stock), "fused"), (stock, "stock")):
+        network.kernels = kernels
+        optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+        losses = []
+        for step in range(200):
+            image, label = cases[step % len(cases)]
+            optimiser.zero_grad()
+            loss = torch.nn.functional.cross_entropy(network(image), label)
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+        ends.append(np.mean(losses[-len(cases) :]))
+    assert abs(ends[0] - ends[1]) < 0.02 * ends[1]
