@@ -3,20 +3,22 @@
 Runs the `mednext` command as a user would, and writes one row a network with the Dice of the fold's
 cases and the minutes it took:
 
-- k3: trained with the `cpu` recipe, 10 minutes;
-- k5_upkern: kernel 5 from k3 by UpKern, trained on for 5 minutes;
-- with --controls: k3_long (kernel 3, one schedule of 25 minutes), k5_scratch (kernel 5 from
-  nothing, 15 minutes), k3_continued (k3 trained on for 5 minutes).
+- k3: trained with the `cpu` recipe, at most 10 minutes on two cores;
+- k5_upkern: kernel 5 from k3 by UpKern, trained on for about 5 minutes;
+- with --controls, each on one core: one_core_k3 (10 minutes), from it for 5 minutes more
+  one_core_k5_upkern and one_core_k3_continued, for the minutes of both together
+  one_core_k5_scratch (kernel 5 from nothing), and one_core_k3_long (25 minutes).
 
 A step with kernel 5 takes about 1.35 times as long as one with kernel 3, which is why the networks
-have different numbers of epochs. The minutes are those of one x86-64 core with OMP_NUM_THREADS=1;
-what each really took is in the table. A run that was interrupted carries on.
+have different numbers of epochs; the minutes that each really took are in the table. The same
+command carries on where an interrupted one stopped.
 
     python benchmarks/hippocampus.py .../Task04_Hippocampus --out hippocampus
 """
 
 import argparse
 import csv
+import os
 import platform
 import shlex
 import subprocess
@@ -24,8 +26,11 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 NAME = "Task04_Hippocampus"
 MEDNEXT = [sys.executable, "-m", "mednext_cli"]
+_TUNE = "cpu_fine_tuning"
 
 
 def main() -> None:
@@ -34,26 +39,33 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     job = _Job(options)
     job.run("preprocess", options.data, "--dataset", "msd", "--cache", job.cache, note="preprocess")
-    k3 = job.train("k3", "3", "cpu", epochs=70)
-    runs = {"k3": k3}
+    k3 = job.train("k3", "3", "cpu", epochs=80)
+    runs = {"k3": k3, "k5_upkern": job.train_enlarged("k5_upkern", k3)}
     if options.controls:
-        runs["k3_long"] = job.train("k3_long", "3", "cpu", epochs=175)
-    last = k3 / "checkpoint_last.pt"
-    job.run("upkern", "--from", last, "--to", "k5", "--out", job.upkern)
-    tune = "cpu_fine_tuning"
-    runs["k5_upkern"] = job.train("k5_upkern", "5", tune, epochs=27, init=job.upkern)
-    if options.controls:
-        runs["k5_scratch"] = job.train("k5_scratch", "5", "cpu", epochs=80)
-        runs["k3_continued"] = job.train("k3_continued", "3", tune, epochs=35, init=last)
+        runs |= _train_controls(job)
     job.predict_and_rank(runs)
     job.show_table()
+
+
+def _train_controls(job: "_Job") -> dict[str, Path]:
+    """Networks for the same minutes of one core each, which two of them can use side by side."""
+    k3 = job.train("one_core_k3", "3", "cpu", epochs=60, threads=1)
+    last = k3 / "checkpoint_last.pt"
+    continued = "one_core_k3_continued"
+    return {
+        "one_core_k3": k3,
+        "one_core_k5_upkern": job.train_enlarged("one_core_k5_upkern", k3, threads=1),
+        continued: job.train(continued, "3", _TUNE, epochs=29, init=last, threads=1),
+        "one_core_k5_scratch": job.train("one_core_k5_scratch", "5", "cpu", epochs=65, threads=1),
+        "one_core_k3_long": job.train("one_core_k3_long", "3", "cpu", epochs=145, threads=1),
+    }
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("data", type=Path, help="Task04_Hippocampus as downloaded")
     parser.add_argument("--out", type=Path, default=Path("hippocampus"))
-    parser.add_argument("--controls", action="store_true", help="also the three controls")
+    parser.add_argument("--controls", action="store_true", help="also the five controls")
     return parser.parse_args()
 
 
@@ -62,21 +74,33 @@ class _Job:
         self._options = options
         self._rows: list[dict[str, object]] = []
         self.cache = options.out / "cache"
-        self.upkern = options.out / "k3_upkern_k5.pt"
         self._table = options.out / "hippocampus.csv"
 
-    def run(self, *arguments: object, note: str = "") -> float:
+    def run(self, *arguments: object, note: str = "", threads: int | None = None) -> float:
         """Run one `mednext` command, show it, and return the minutes it took."""
         command = [str(argument) for argument in arguments]
         print(f"\n$ mednext {shlex.join(command)}", flush=True)
         started = time.monotonic()
-        subprocess.run([*MEDNEXT, *command], check=True)
+        limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+        subprocess.run([*MEDNEXT, *command], check=True, env={**os.environ, **limit})
         minutes = (time.monotonic() - started) / 60
         print(f"({note or command[0]}: {minutes:.1f} minutes)", flush=True)
         return minutes
 
+    def train_enlarged(self, name: str, k3: Path, threads: int | None = None) -> Path:
+        """Enlarge the kernels of `k3` by UpKern, train on, and note its Dice and minutes."""
+        enlarged = self._options.out / f"{name}.pt"
+        self.run("upkern", "--from", k3 / "checkpoint_last.pt", "--to", "k5", "--out", enlarged)
+        return self.train(name, "5", _TUNE, epochs=22, init=enlarged, threads=threads)
+
     def train(
-        self, name: str, kernel: str, recipe: str, epochs: int, init: Path | None = None
+        self,
+        name: str,
+        kernel: str,
+        recipe: str,
+        epochs: int,
+        init: Path | None = None,
+        threads: int | None = None,
     ) -> Path:
         """Train one network of fold 0 and note its Dice and minutes."""
         runs = self._options.out / "runs" / name
@@ -87,7 +111,7 @@ class _Job:
             *("--set", 'augmentation.mirror_axes=["left_right"]'),
             *("--runs", runs, *start),
         )
-        minutes = self.run(*arguments, note=name)
+        minutes = self.run(*arguments, note=name, threads=threads)
         folder = runs / NAME / f"S-k{kernel}" / "fold0"
         dice = _read_dice(folder / "validation" / "summary.csv")
         seconds = _read_last(folder / "log.csv")["seconds"]
@@ -95,6 +119,7 @@ class _Job:
             {
                 "network": name,
                 "kernel": kernel,
+                "threads": threads or torch.get_num_threads(),
                 "recipe": recipe,
                 "dice_anterior": dice["anterior"],
                 "dice_posterior": dice["posterior"],
@@ -138,10 +163,7 @@ class _Job:
 
     def _write_table(self) -> None:
         """Write hippocampus.csv, one row a network that is done."""
-        import torch
-
         machine = {
-            "threads": torch.get_num_threads(),
             "machine": platform.processor() or platform.machine(),
             "python": platform.python_version(),
             "torch": str(torch.__version__),

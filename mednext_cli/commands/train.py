@@ -49,7 +49,7 @@ def train(
     changes = list(settings or [])
     changes += [f"model.size={model}"] if model is not None else []
     changes += [f"model.kernel={kernel}"] if kernel is not None else []
-    changes += [f"model.kernel_pair={kernels}"] if kernels is not None else []
+    changes += [f"model.kernels={kernels}"] if kernels is not None else []
     result = run(
         TrainSpec(
             cache=cache / name,

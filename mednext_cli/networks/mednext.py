@@ -43,9 +43,9 @@ class MedNeXt(nn.Module):
     Attributes:
         checkpointing: keep only the blocks' inputs in the forward pass and compute the rest again
             in the backward pass: less memory, about a third more time, the same numbers.
-        kernels: "auto" runs the blocks by fused operators on NVIDIA GPUs with Triton and by
-            PyTorch's own elsewhere; "fused" insists, and fails where they cannot run; "stock"
-            never takes them.
+        kernels: "auto" runs the blocks by fused operators on the GPUs these were measured on and
+            by PyTorch's own elsewhere; "fused" insists, and fails where they cannot run (an NVIDIA
+            GPU and Triton are needed); "stock" never takes them.
 
     Source: arXiv 2303.09975, Figure 1 and section 2.
     """

@@ -29,7 +29,7 @@ class ModelSettings(_Section):
 
     `kernel` sets both sides (3 if nothing is said); `encoder_kernel` and `decoder_kernel` together
     take its place. Sizes are those of Table 1 (right) of the paper. `kernels` is not about the
-    network but how it runs: fused operators where they can (auto), always or never.
+    network but how it runs: fused operators where they were measured (auto), always or never.
     """
 
     network: str = "mednext"

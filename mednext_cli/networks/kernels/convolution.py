@@ -38,8 +38,8 @@ def depthwise_conv3d(
         bias: (C,), or None.
         stride: 1 or 2.
         transposed: the transposed convolution with stride 2: n voxels to 2n - 1.
-        kernels: "auto" takes the fused operator on NVIDIA GPUs with Triton and PyTorch's own
-            elsewhere; "fused" and "stock" insist on one.
+        kernels: "auto" takes the fused operator on the GPUs it was measured on
+            (`availability.MEASURED`) and PyTorch's own elsewhere; the others insist on one.
 
     Returns:
         (N, C, D, H, W) in the type of `x`, or of autocast; sums are made in float32.
