@@ -1,0 +1,39 @@
+"""The operators inside PyTorch's own machinery: export and DistributedDataParallel."""
+
+import copy
+
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+from mednext_cli.networks.kernels import DepthwiseConv3d
+
+
+def _module_and_image(device):
+    torch.manual_seed(0)
+    module = DepthwiseConv3d(2, 3, kernels="fused").to(device)
+    return module, torch.randn(1, 2, 3, 4, 5, device=device)
+
+
+def test_exports_as_one_operator(device):
+    module, image = _module_and_image(device)
+    program = torch.export.export(module, (image,))
+    called = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    assert any("mednext.depthwise" in name for name in called)
+    assert not any("convolution" in name or "conv3d" in name for name in called)
+    torch.testing.assert_close(program.module()(image), module(image))
+
+
+def test_distributed_gradients_are_those_of_one_process(device, tmp_path):
+    alone, image = _module_and_image(device)
+    store = distributed.FileStore(str(tmp_path / "store"), 1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        together = DistributedDataParallel(copy.deepcopy(alone))
+        for module in (alone, together):
+            module(image).square().sum().backward()
+        pairs = zip(alone.parameters(), together.module.parameters(), strict=True)
+        for mine, theirs in pairs:
+            torch.testing.assert_close(mine.grad, theirs.grad)
+    finally:
+        distributed.destroy_process_group()
