@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Dataset, LabelSet
-from mednext_cli.datasets.raw_folder import SCAN_ENDINGS, either_ending, list_names, scan_id
+from mednext_cli.datasets.raw_folder import either_ending, list_names, scan_id
 from mednext_cli.datasets.registry import fitting_layouts, load_layout, read_dataset
 from mednext_cli.evaluation.score_case import CasePair
 from mednext_cli.foundation.errors import DatasetError, MednextError
+from mednext_cli.volumes.scans import SCAN_ENDINGS
 
 _SEGMENTATION = "segmentation"  # KiTS19 calls every case's label map so, in a folder of its own
 _FEW = 3

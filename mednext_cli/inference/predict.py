@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mednext_cli.datasets.dataset import Case
+from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import FailedCases
 from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
@@ -43,6 +44,7 @@ class PredictSpec:
             None chooses.
         device: auto, cpu, cuda, cuda:N or mps.
         force: predict cases anew that are done.
+        options: of the raw dataset's layout; None for none.
     """
 
     images: Path
@@ -57,6 +59,7 @@ class PredictSpec:
     workers: int | None = None
     device: str = "auto"
     force: bool = False
+    options: LayoutOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def predict(spec: PredictSpec) -> PredictResult:
     models = load_models(spec.models)
     device = str(pick_device(spec.device))
     engine = choose_engine(spec.engine, device)
-    cases = find_cases(spec.images, models[0].plan, spec.layout)
+    cases = find_cases(spec.images, models[0].plan, spec.layout, spec.options)
     if spec.cases is not None:
         cases = select_cases(cases, spec.cases)
     record = _open_record(spec, models, engine, device)
