@@ -1,11 +1,14 @@
 """Layouts by name, ours and plugins', and a guess which of them a folder follows."""
 
+import logging
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Dataset, Layout
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.foundation.errors import DatasetError, PluginError, SettingsError
 from mednext_cli.foundation.plugins import find_plugins, load_plugin
+
+logger = logging.getLogger(__name__)
 
 
 def load_layout(name: str) -> Layout:
@@ -38,13 +41,24 @@ def read_dataset(raw: Path, layout: str, options: LayoutOptions | None = None) -
     given = options.given() if options else {}
     _check_options(reader, layout, given)
     try:
-        return reader.read(raw, **given)
+        dataset = reader.read(raw, **given)
     except DatasetError as error:
         fitting = fitting_layouts(raw)
         if not fitting or layout in fitting:
             raise
         others = " or --dataset ".join(fitting)
         raise DatasetError(error.message, f"{raw} looks like --dataset {others}.") from error
+    _note_unlabelled(dataset)
+    return dataset
+
+
+def _note_unlabelled(dataset: Dataset) -> None:
+    """Test cases are not dropped in silence: preprocessing and training pass them over."""
+    without = [case.id for case in dataset.cases if case.label is None]
+    if without and len(without) < len(dataset.cases):
+        named = without[0] if len(without) == 1 else f"{without[0]} to {without[-1]}"
+        note = "%s: %d of %d cases have no label map and count as test cases (%s)"
+        logger.info(note, dataset.name, len(without), len(dataset.cases), named)
 
 
 def _check_options(reader: Layout, layout: str, given: dict[str, object]) -> None:

@@ -145,9 +145,12 @@ def _read_header(library: Any, path: Path) -> _Slice | None:  # noqa: ANN401
     """The header of a slice; None for what is no image (DICOMDIR, reports, structures)."""
     try:
         header = library.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-        if "Rows" not in header or "Columns" not in header:
-            logger.debug("%s is no image and left out", path)
+        kind = header.file_meta.get("MediaStorageSOPClassUID")
+        if kind is not None and "Image Storage" not in kind.name:
+            logger.debug("%s (%s) is no image and left out", path, kind.name)
             return None
+        if "Rows" not in header or "Columns" not in header:  # cut off before them
+            raise _damaged(path)
         _check_kind(path, header)
         thickness = header.get("SpacingBetweenSlices") or header.get("SliceThickness")
         return _Slice(
