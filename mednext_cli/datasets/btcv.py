@@ -1,7 +1,8 @@
 """BTCV, "Beyond the Cranial Vault": abdominal CT with 13 organs, images and labels by number.
 
 Source: Synapse syn3193805, Abdomen/RawData.zip. Images and labels belong together by their
-four digits, not by equal names; mirrors call the test folder Test or Testing.
+four digits, not by equal names. Mirrors call the test folder Test, or arrange the same files in
+imagesTr, labelsTr and imagesTs (MONAI's tutorials).
 """
 
 import re
@@ -17,8 +18,8 @@ LABELS = labels_in_order(
     "left_adrenal_gland"
 )
 _ROOTS = (".", "RawData", "Abdomen/RawData")
-_TRAINING = (("Training/img", "Training/label"), ("averaged-training-images", "label"))
-_TEST = ("Testing/img", "Test/img", "averaged-testing-images")
+_TRAINING = (("Training/img", "Training/label"), ("imagesTr", "labelsTr"))
+_TEST = ("Testing/img", "Test/img", "imagesTs")
 _IMAGE = re.compile(r"(img(?P<number>\d{4}))\.nii(\.gz)?")
 _LABEL = re.compile(r"(label(?P<number>\d{4}))\.nii(\.gz)?")
 

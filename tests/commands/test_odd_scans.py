@@ -1,5 +1,6 @@
 """Odd but usable scans through the commands: checked, cached and, some, predicted."""
 
+import csv
 import os
 import stat
 from pathlib import Path
@@ -227,3 +228,19 @@ def test_nrrd_and_mha_through_the_commands(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert predict(twin / "images", out, save_model(tmp_path / "model.pt", 0)) == 0
     assert nibabel.load(out / "a.nii.gz").shape == LABEL.shape
+
+
+def test_predictions_for_a_series_score_against_labels_stored_flipped(
+    series: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    images, labels = series / "images", series / "labels"
+    assert predict(images, out, save_model(tmp_path / "model.pt", 0)) == 0
+    grid = nibabel.load(out / "a.nii.gz")
+    perfect = np.ascontiguousarray(np.asarray(nibabel.load(labels / "a.nii.gz").dataobj)[:, ::-1])
+    nibabel.save(nibabel.Nifti1Image(perfect, grid.affine), out / "a.nii.gz")
+    scores = tmp_path / "scores"
+    assert main(["evaluate", str(out), str(labels), "--out", str(scores), "--workers", "0"]) == 0
+    with (scores / "cases.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["dice"]) for row in rows] == [1.0]

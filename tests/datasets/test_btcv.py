@@ -41,6 +41,14 @@ def test_the_folder_above_and_mirrors_of_the_test_folder(btcv: Path, test_folder
     assert [case.id for case in read_dataset(btcv.parent, "btcv").cases][-1] == "img0061"
 
 
+def test_the_folders_of_monai_s_tutorials(btcv: Path) -> None:
+    (btcv / "Training" / "img").rename(btcv / "imagesTr")
+    (btcv / "Training" / "label").rename(btcv / "labelsTr")
+    (btcv / "Testing" / "img").rename(btcv / "imagesTs")
+    dataset = read_dataset(btcv, "btcv")
+    assert (len(dataset.cases), len(dataset.labelled)) == (4, 3)
+
+
 def test_a_label_without_its_image_is_that_case_s_fault(btcv: Path) -> None:
     (btcv / "Training" / "img" / "img0010.nii.gz").unlink()
     case = read_dataset(btcv, "btcv").cases[1]
