@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mednext_cli.commands.options import Quiet, Verbose, Workers
+from mednext_cli.commands.options import (
+    Modality,
+    Quiet,
+    RegionTraining,
+    Structures,
+    Verbose,
+    Workers,
+    layout_options,
+)
 from mednext_cli.commands.tables import print_table
 
 if TYPE_CHECKING:
@@ -22,6 +30,7 @@ VERIFY_COLUMNS = (
     "maximum",
     "label_values",
     "problems",
+    "notes",
 )
 
 
@@ -49,6 +58,9 @@ def verify(
         Path | None, typer.Option(help="Check a cache instead: its files against their checksums.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for verify.csv.")] = None,
+    modality: Modality = None,
+    structures: Structures = None,
+    region_training: RegionTraining = None,
     workers: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -72,7 +84,8 @@ def verify(
         raise SettingsError(
             "what is to be verified?", "Give RAW and --dataset, or --cache and neither of them."
         )
-    result = run(VerifySpec(raw, dataset, workers))
+    options = layout_options(modality, structures, region_training)
+    result = run(VerifySpec(raw, dataset, workers, options))
     rows = [_row(one) for one in result.checks]
     print_table(VERIFY_COLUMNS, rows)
     if out is not None:
@@ -112,4 +125,5 @@ def _row(check: "CaseCheck") -> tuple[object, ...]:
         check.maximum,
         " ".join(map(str, check.label_values)),
         "; ".join(check.problems),
+        "; ".join(check.notes),
     )

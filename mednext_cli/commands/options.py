@@ -2,11 +2,14 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mednext_cli.foundation.progress import set_verbosity
+
+if TYPE_CHECKING:
+    from mednext_cli.datasets.options import LayoutOptions
 
 
 def _be_quiet(wanted: bool) -> None:
@@ -38,5 +41,39 @@ Workers = Annotated[
         help="Worker processes; 0 works in this process.",
     ),
 ]
+Modality = Annotated[
+    Literal["ct", "mr", "all"] | None,
+    typer.Option(
+        show_default="all", help="amos22: which scans. folder: what they are (CT is clipped)."
+    ),
+]
+Structures = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES|FILE",
+        show_default="all that are found",
+        help="totalsegmentator: which, with commas between or one a line, as labels 1, 2, ...",
+    ),
+]
+RegionTraining = Annotated[
+    bool | None,
+    typer.Option(
+        "--region-training/--label-training",
+        show_default="label training",
+        help="brats21: networks predict the nested regions (sigmoid) or the labels (softmax).",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 OutputFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
+
+
+def layout_options(
+    modality: Literal["ct", "mr", "all"] | None = None,
+    structures: str | None = None,
+    region_training: bool | None = None,
+) -> "LayoutOptions":
+    """What a command's layout options say, as layouts take it."""
+    from mednext_cli.datasets.options import LayoutOptions, read_structures
+
+    names = None if structures is None else read_structures(structures)
+    return LayoutOptions(modality, names, region_training)

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from mednext_cli.commands.options import Device, OutputFolder, Quiet, Verbose, Workers
+from mednext_cli.commands.options import (
+    Device,
+    Modality,
+    OutputFolder,
+    Quiet,
+    Verbose,
+    Workers,
+    layout_options,
+)
 
 
 def predict(
@@ -20,6 +28,7 @@ def predict(
     dataset: Annotated[
         str | None, typer.Option(help="Layout of IMAGES, if it is a raw dataset.")
     ] = None,
+    modality: Modality = None,
     cases: Annotated[
         str | None,
         typer.Option(help="Only these: ids with commas between, or a file with an id a line."),
@@ -57,6 +66,7 @@ def predict(
         models=tuple(model),
         out=out,
         layout=dataset,
+        options=layout_options(modality),
         cases=None if cases is None else read_ids(cases),
         engine=engine,
         overlap=overlap,

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mednext_cli.commands.options import Cache, Quiet, Verbose, Workers
+from mednext_cli.commands.options import (
+    Cache,
+    Modality,
+    Quiet,
+    RegionTraining,
+    Structures,
+    Verbose,
+    Workers,
+    layout_options,
+)
 from mednext_cli.commands.tables import print_table
 
 if TYPE_CHECKING:
@@ -16,6 +25,9 @@ def preprocess(
     raw: Annotated[Path, typer.Argument(help="The raw dataset as downloaded.")],
     dataset: Annotated[str, typer.Option(help="Its layout; mednext datasets ls lists them.")],
     cache: Cache = Path("mednext_cache"),
+    modality: Modality = None,
+    structures: Structures = None,
+    region_training: RegionTraining = None,
     spacing: Annotated[
         str | None,
         typer.Option(
@@ -46,19 +58,16 @@ def preprocess(
 
     Example: mednext preprocess raw/ --dataset kits19
     """
-    from mednext_cli.foundation.errors import SettingsError
     from mednext_cli.preprocessing.plan_file import write_plan as write
     from mednext_cli.preprocessing.run import PreprocessSpec
     from mednext_cli.preprocessing.run import preprocess as run
-    from mednext_cli.preprocessing.spacing import parse_spacing
 
-    if plan is not None and spacing is not None:
-        raise SettingsError("--plan and --spacing both say the spacing", "Give one of them.")
     spec = PreprocessSpec(
         raw=raw,
         layout=dataset,
+        options=layout_options(modality, structures, region_training),
         cache=cache,
-        spacing_mm=parse_spacing(spacing or "1.0"),
+        spacing_mm=_spacing(spacing, plan),
         workers=workers,
         stored_type=dtype,
         force=force,
@@ -71,6 +80,15 @@ def preprocess(
         write(write_plan, result.plan)
     print_table(("what", "value"), _rows(result))
     result.raise_failed()
+
+
+def _spacing(text: str | None, plan: Path | None) -> tuple[float, float, float] | None:
+    from mednext_cli.foundation.errors import SettingsError
+    from mednext_cli.preprocessing.spacing import parse_spacing
+
+    if plan is not None and text is not None:
+        raise SettingsError("--plan and --spacing both say the spacing", "Give one of them.")
+    return parse_spacing(text or "1.0")
 
 
 def _rows(result: "PreprocessResult") -> list[tuple[str, str]]:

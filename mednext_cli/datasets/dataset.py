@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,7 @@ class Channel:
     """Where one channel of a case is stored.
 
     Attributes:
-        path: the scan file.
+        path: the scan file, or the folder of a DICOM series.
         index: position along the fourth axis of a 4D file; None for a 3D file.
     """
 
@@ -26,12 +26,15 @@ class Case:
     Attributes:
         id: unique in its dataset; names the cache file and the prediction.
         channels: one entry per channel, in the order of `Dataset.channels`.
-        label: the label map, None for an unlabelled case.
+        label: the label map, None for an unlabelled case; a folder where every structure has a
+            binary mask of its own.
+        masks: file name in that folder and label value of each mask; later ones go over earlier.
     """
 
     id: str
     channels: tuple[Channel, ...]
     label: Path | None = None
+    masks: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,9 @@ class Layout(Protocol):
 
     `registry.read_dataset` finds a layout by its name and reads a folder with it.
 
+    A layout that takes options of `options.LayoutOptions` names them in an attribute ``options``
+    and has keywords of these names, with defaults, in `read`.
+
     Attributes:
         description: one line for `mednext datasets ls`.
         label_set: the fixed labels and regions of a challenge, None where the folder brings them.
@@ -103,13 +109,19 @@ class Layout(Protocol):
         """Whether the folder looks like this layout; cheap, for hints in error messages."""
         ...
 
-    def read(self, raw: Path) -> Dataset:
+    def read(self, raw: Path, **options: Any) -> Dataset:  # noqa: ANN401 - each its own
         """List the cases below `raw` without reading voxels.
 
         Raises:
             DatasetError: the folder does not follow the layout; says what was expected where.
         """
         ...
+
+
+def labels_in_order(names: str) -> LabelSet:
+    """Labels 1, 2, ... of these names (commas between), each a region of its own."""
+    values = {name.strip(): value for value, name in enumerate(names.split(","), start=1)}
+    return LabelSet(names=values, regions={name: (value,) for name, value in values.items()})
 
 
 def region_name(text: str) -> str:

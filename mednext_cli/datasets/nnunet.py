@@ -14,7 +14,6 @@ from typing import Any
 from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet
 from mednext_cli.datasets.label_table import channel_names, named_labels, numbered_labels
 from mednext_cli.datasets.raw_folder import (
-    SCAN_ENDINGS,
     check_folder,
     folder_name,
     inside,
@@ -25,9 +24,10 @@ from mednext_cli.datasets.raw_folder import (
     sorted_unique,
 )
 from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.volumes.scans import SCAN_ENDINGS
 
 logger = logging.getLogger(__name__)
-_CHANNEL_FILE = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})(?P<ending>\.nii(\.gz)?)")
+_CHANNEL_FILE = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})(?P<ending>\.nii(\.gz)?|\.nrrd|\.mha)")
 
 
 class NnunetLayout:
@@ -94,7 +94,7 @@ def _version_2_cases(raw: Path, description: dict[str, Any], channels: int) -> l
     ending = require(description, "file_ending", str, where)
     if ending not in SCAN_ENDINGS:
         raise DatasetError(
-            f"{where}: files end in {ending!r}; only .nii.gz and .nii can be read",
+            f"{where}: files end in {ending!r}; only {', '.join(SCAN_ENDINGS)} can be read",
             "Convert the scans to .nii.gz and set file_ending.",
         )
     if "dataset" in description:

@@ -8,8 +8,8 @@ from typing import Any
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import read_json
+from mednext_cli.volumes.scans import SCAN_ENDINGS
 
-SCAN_ENDINGS = (".nii.gz", ".nii")
 _JSON_KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
 
 

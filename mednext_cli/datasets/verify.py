@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from mednext_cli.datasets.case_labels import read_case_label
 from mednext_cli.datasets.dataset import Case, Dataset, LabelSet
+from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import run_over
-from mednext_cli.volumes.nifti import read_grid, read_label_map, read_volume
+from mednext_cli.volumes.orientation import turned_onto
+from mednext_cli.volumes.scans import geometry_notes, read_grid, read_volume
 from mednext_cli.volumes.volume import Grid, Shape, Spacing
 
 _BYTES_OF_A_WORKER = 300 * 2**20
@@ -28,11 +31,13 @@ class VerifySpec:
         raw: the raw folder.
         layout: name of its layout.
         workers: processes; None for what fits, 0 for none.
+        options: of the layout; None for none.
     """
 
     raw: Path
     layout: str
     workers: int | None = None
+    options: LayoutOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class CaseCheck:
         label_values: all values of the label map.
         digest: hash of the voxels of all channels, "" where one cannot be read.
         problems: one line each; empty for a good case.
+        notes: what is odd though it can be used, one line each.
     """
 
     case: str
@@ -60,6 +66,7 @@ class CaseCheck:
     label_values: tuple[int, ...] = ()
     digest: str = ""
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def verify(spec: VerifySpec) -> VerifyResult:
     Raises:
         PluginError: the layout is unknown. DatasetError: the folder does not follow it.
     """
-    dataset = read_dataset(spec.raw, spec.layout)
+    dataset = read_dataset(spec.raw, spec.layout, spec.options)
     workers = count_workers(spec.workers, _worker_bytes(dataset.cases), len(dataset.cases))
     outcomes = run_over(
         partial(check_case, dataset.labels), dataset.cases, _case_id, workers, "checking"
@@ -123,6 +130,7 @@ class _Findings:
     high: float | None = None
     values: tuple[int, ...] = ()
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def check_case(labels: LabelSet, case: Case) -> CaseCheck:
@@ -131,7 +139,7 @@ def check_case(labels: LabelSet, case: Case) -> CaseCheck:
     digest = hashlib.sha256()
     readable = [_check_channel(case, index, found, digest) for index in range(len(case.channels))]
     if case.label is not None:
-        _check_label(case.label, labels, found)
+        _check_label(case, case.label, labels, found)
     return CaseCheck(
         case=case.id,
         labelled=case.label is not None,
@@ -142,6 +150,7 @@ def check_case(labels: LabelSet, case: Case) -> CaseCheck:
         label_values=found.values,
         digest=digest.hexdigest() if all(readable) else "",
         problems=tuple(found.problems),
+        notes=tuple(dict.fromkeys(found.notes)),
     )
 
 
@@ -150,6 +159,7 @@ def _check_channel(case: Case, index: int, found: _Findings, digest: "hashlib._H
     channel = case.channels[index]
     try:
         volume = read_volume(channel.path, channel.index)
+        found.notes += geometry_notes(channel.path)
     except ScanError as error:
         found.problems.append(str(error))
         return False
@@ -157,7 +167,7 @@ def _check_channel(case: Case, index: int, found: _Findings, digest: "hashlib._H
     name = channel.path.name if channel.index is None else f"{channel.path.name}[{channel.index}]"
     if found.grid is None:
         found.grid = volume.grid
-    elif not volume.grid.same_as(found.grid):
+    elif turned_onto(volume, found.grid) is None:
         found.problems.append(f"{name} lies on another grid than the first channel")
     finite = np.isfinite(volume.array)
     broken = int(finite.size - np.count_nonzero(finite))
@@ -174,13 +184,14 @@ def _check_channel(case: Case, index: int, found: _Findings, digest: "hashlib._H
     return True
 
 
-def _check_label(path: Path, labels: LabelSet, found: _Findings) -> None:
+def _check_label(case: Case, path: Path, labels: LabelSet, found: _Findings) -> None:
     try:
-        label = read_label_map(path)
+        label, notes = read_case_label(case, found.grid)
+        found.notes += [*notes, *(() if path.is_dir() else geometry_notes(path))]
     except ScanError as error:
         found.problems.append(str(error))
         return
-    if found.grid is not None and not label.grid.same_as(found.grid):
+    if found.grid is not None and turned_onto(label, found.grid) is None:
         found.problems.append(f"{path.name} {_difference(label.grid, found.grid)}")
     top = int(label.array.max(initial=0))
     # Slice by slice, since bincount needs eight bytes a voxel.

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Dataset, LabelSet
-from mednext_cli.datasets.raw_folder import SCAN_ENDINGS, either_ending, list_names, scan_id
+from mednext_cli.datasets.raw_folder import either_ending, list_names, scan_id
 from mednext_cli.datasets.registry import fitting_layouts, load_layout, read_dataset
 from mednext_cli.evaluation.score_case import CasePair
 from mednext_cli.foundation.errors import DatasetError, MednextError
+from mednext_cli.volumes.scans import SCAN_ENDINGS
 
 _SEGMENTATION = "segmentation"  # KiTS19 calls every case's label map so, in a folder of its own
 _FEW = 3
+_ENDINGS = f"Label maps end in {', '.join(SCAN_ENDINGS)}"
 logger = logging.getLogger(__name__)
 
 
@@ -81,7 +83,7 @@ def find_label_maps(place: Path) -> dict[str, Path]:
         raise DatasetError(f"{place} does not exist", "Check the path.")
     if place.is_file():
         if not place.name.endswith(SCAN_ENDINGS):
-            raise DatasetError(f"{place} is not a NIfTI file", "Label maps end in .nii.gz or .nii.")
+            raise DatasetError(f"{place} is no label map", f"{_ENDINGS}.")
         return {_case_id(place): place}
     names = list_names(place)
     maps: dict[str, Path] = {}
@@ -107,9 +109,7 @@ def pair_up(predictions: Path, references: Mapping[str, Path]) -> Pairs:
     """
     found = find_label_maps(predictions)
     if not found:
-        raise DatasetError(
-            f"{predictions} holds no label maps", "They end in .nii.gz or .nii; check the folder."
-        )
+        raise DatasetError(f"{predictions} holds no label maps", f"{_ENDINGS}; check the folder.")
     if not references:
         raise DatasetError("there are no reference label maps", "Check the folder of the labels.")
     if predictions.is_file() and len(references) == 1:
@@ -165,6 +165,6 @@ def _guess(labels: Path) -> References:
     if not found:
         raise DatasetError(
             f"{labels} holds no label maps",
-            "They end in .nii.gz or .nii; name the layout of a raw folder with --dataset.",
+            f"{_ENDINGS}; name the layout of a raw folder with --dataset.",
         )
     return References(found)

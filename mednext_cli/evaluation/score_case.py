@@ -19,7 +19,9 @@ from mednext_cli.evaluation.scores import (
     score_region,
 )
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.nifti import read_label_map
+from mednext_cli.volumes.masks import read_labels
+from mednext_cli.volumes.orientation import turned_onto
+from mednext_cli.volumes.scans import read_label_map
 from mednext_cli.volumes.volume import Grid, Volume
 
 _MOST_LISTED = 10
@@ -76,7 +78,8 @@ def score_case(pair: CasePair, settings: ScoreSettings) -> CaseScores:
     Raises:
         ScanError: a file cannot be read, the grids differ, or a label value is unknown.
     """
-    reference = read_label_map(pair.reference)
+    names = settings.label_set.names if settings.label_set else None
+    reference = read_labels(pair.reference, names)
     prediction, resampled = _read_prediction(pair, reference, settings)
     ignore = settings.label_set.ignore if settings.label_set else None
     # Files keep the first axis fastest; transposed, the arrays are contiguous as NumPy counts.
@@ -107,14 +110,15 @@ def _read_prediction(
         return np.zeros_like(reference.array), False
     prediction = read_label_map(pair.prediction)
     first, second = reference.grid, prediction.grid
-    elsewhere = not first.same_as(second)
+    turned = turned_onto(prediction, first)
+    elsewhere = turned is None
     if elsewhere and not settings.resample:
         raise ScanError(
             f"{pair.prediction} lies on another grid than {pair.reference}: "
             f"{_difference(first, second)}",
             "Write predictions on the grid of the reference, or give --resample.",
         )
-    array = regrid_labels(prediction, first).array if elsewhere else prediction.array
+    array = (turned or regrid_labels(prediction, first)).array
     if settings.mapping is not None:
         array = apply_mapping(array, settings.mapping, pair.prediction)
     return array, elsewhere

@@ -6,7 +6,7 @@ from pathlib import Path
 from mednext_cli.evaluation.score_case import CasePair
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.machine import count_workers
-from mednext_cli.volumes.nifti import read_grid
+from mednext_cli.volumes.scans import read_grid
 
 _BYTES_PER_VOXEL = 16  # two maps as read, as indices and, inside boxes, a distance map
 _BYTES_OF_A_PROCESS = 200 * 2**20

@@ -5,7 +5,7 @@ from math import prod
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.preprocessing.plan import Plan
-from mednext_cli.volumes.nifti import read_grid
+from mednext_cli.volumes.scans import read_grid
 
 _BYTES = 4  # of a float32
 _MAPS_TO_RESTORE = 3  # a class on the scan's grid, the largest so far, and their comparison

@@ -22,7 +22,7 @@ from mednext_cli.inference.sources import check_volumes
 from mednext_cli.preprocessing.apply import SourceGeometry, prepare_image
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
-from mednext_cli.volumes.nifti import write_label_map
+from mednext_cli.volumes.scans import write_label_map
 
 Array = NDArray[np.float32]
 Prepared = tuple[Array, SourceGeometry]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mednext_cli.datasets.dataset import Case
+from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import FailedCases
 from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
@@ -47,6 +48,7 @@ class PredictSpec:
         device: auto, cpu, cuda, cuda:N or mps.
         force: predict cases anew that are done.
         kernels: auto, fused or stock operators, of the engine torch.
+        options: of the raw dataset's layout; None for none.
     """
 
     images: Path
@@ -62,6 +64,7 @@ class PredictSpec:
     device: str = "auto"
     force: bool = False
     kernels: Kernels = "auto"
+    options: LayoutOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def predict(spec: PredictSpec) -> PredictResult:
     device = str(pick_device(spec.device))
     availability.check(spec.kernels, torch.device(device))
     engine = choose_engine(spec.engine, device)
-    cases = find_cases(spec.images, models[0].plan, spec.layout)
+    cases = find_cases(spec.images, models[0].plan, spec.layout, spec.options)
     if spec.cases is not None:
         cases = select_cases(cases, spec.cases)
     record = _open_record(spec, models, engine, device)

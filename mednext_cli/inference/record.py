@@ -11,6 +11,7 @@ from mednext_cli import __version__
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, write_json
+from mednext_cli.volumes.dicom import files_of
 
 Settings = dict[str, Any]
 
@@ -134,10 +135,12 @@ def _scans(case: Case) -> list[list[Any]]:
     found = []
     for channel in case.channels:
         try:
-            status = channel.path.stat()
+            files = files_of(channel.path) if channel.path.is_dir() else [channel.path]
+            for path in files:
+                status = path.stat()
+                found.append([str(path.absolute()), status.st_size, status.st_mtime_ns])
         except OSError:
             return []  # reported when the case is read
-        found.append([str(channel.path.absolute()), status.st_size, status.st_mtime_ns])
     return found
 
 

@@ -7,38 +7,46 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Case, Channel
-from mednext_cli.datasets.raw_folder import SCAN_ENDINGS, list_names, scan_id
+from mednext_cli.datasets.options import LayoutOptions
+from mednext_cli.datasets.raw_folder import list_names, scan_id
 from mednext_cli.datasets.registry import fitting_layouts, read_dataset
 from mednext_cli.foundation.errors import DatasetError, ScanError, SettingsError
 from mednext_cli.preprocessing.plan import Plan
-from mednext_cli.volumes.nifti import read_grid
+from mednext_cli.volumes.dicom import is_series
+from mednext_cli.volumes.scans import SCAN_ENDINGS, read_grid
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 Groups = dict[str, dict[int, Path]]  # files by number, by the name before the number
 logger = logging.getLogger(__name__)
 
 
-def find_cases(images: Path, plan: Plan, layout: str | None = None) -> list[Case]:
+def find_cases(
+    images: Path, plan: Plan, layout: str | None = None, options: LayoutOptions | None = None
+) -> list[Case]:
     """The cases to predict, sorted by id.
 
     Args:
-        images: a scan; a folder of scans, one file a case (4D where there are several channels) or
-            nnU-Net's ``CASE_0000.nii.gz``, one file a channel; or a raw dataset.
+        images: a scan (a file, or the folder of a DICOM series); a folder of scans, one a case
+            (4D where there are several channels) or nnU-Net's ``CASE_0000.nii.gz``, one file a
+            channel; or a raw dataset.
         plan: how many channels there are, and which layout to try first on a folder of folders.
         layout: name of the raw dataset's layout; None finds out.
+        options: of that layout.
 
     Raises:
         DatasetError: nothing there, or two files for the same case.
-        PluginError: no such layout.
+        PluginError: no such layout. SettingsError: options for what is no raw dataset.
     """
     if layout is not None:
-        return _read(images, layout, plan)
+        return _read(images, layout, plan, options)
+    if options is not None and options.given():
+        raise SettingsError("--modality is for raw datasets", "Give --dataset with it.")
     if not images.exists():
         raise DatasetError(f"{images} does not exist", "Give a scan or a folder of scans.")
-    if not images.is_dir():
+    if not images.is_dir() or is_series(images):
         return _cases([_checked(images)], len(plan.channels))
-    files = [images / name for name in list_names(images) if name.endswith(SCAN_ENDINGS)]
-    files = [path for path in files if path.is_file()]
+    files = [images / name for name in list_names(images)]
+    files = [path for path in files if _is_scan(path)]
     if files:
         return _cases(files, len(plan.channels))
     return _as_dataset(images, plan)
@@ -102,9 +110,16 @@ def _is_grid(path: Path, index: int | None) -> bool:
 
 
 def _checked(path: Path) -> Path:
-    if not path.name.endswith(SCAN_ENDINGS):
-        raise DatasetError(f"{path} is not a NIfTI file", "Give .nii or .nii.gz.")
-    return path
+    if not _is_scan(path):
+        raise DatasetError(
+            f"{path} is not a scan",
+            f"Give {', '.join(SCAN_ENDINGS)}, or the folder of a DICOM series.",
+        )
+    return path.absolute() if path.is_dir() else path  # its name is the case's, even of "."
+
+
+def _is_scan(path: Path) -> bool:
+    return (path.is_file() and path.name.endswith(SCAN_ENDINGS)) or is_series(path)
 
 
 def _cases(files: list[Path], channels: int) -> list[Case]:
@@ -165,13 +180,16 @@ def _as_dataset(images: Path, plan: Plan) -> list[Case]:
     fitting = fitting_layouts(images)
     if not fitting:
         raise DatasetError(
-            f"{images} holds no .nii.gz or .nii file", "Give a folder of scans, or --dataset NAME."
+            f"{images} holds no scans ({', '.join(SCAN_ENDINGS)}, DICOM series)",
+            "Give a folder of scans, or --dataset NAME.",
         )
     return _read(images, plan.layout if plan.layout in fitting else fitting[0], plan)
 
 
-def _read(images: Path, layout: str, plan: Plan) -> list[Case]:
-    dataset = read_dataset(images, layout)
+def _read(
+    images: Path, layout: str, plan: Plan, options: LayoutOptions | None = None
+) -> list[Case]:
+    dataset = read_dataset(images, layout, options)
     if dataset.channels != plan.channels:
         logger.warning(
             "%s has the channels %s, the network was trained on %s, in this order",

@@ -1,5 +1,6 @@
 """A plan applied to a case: crop, resample, normalise, in the published order (nnU-Net v1)."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from mednext_cli.volumes.crop import Box, box_of, fill_holes, nonzero_mask, slic
 from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score, rescale
 from mednext_cli.volumes.resample import resample_image, resample_labels, resampled_shape
 from mednext_cli.volumes.volume import Grid, Shape, Spacing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,10 @@ def prepare_image(
             f"network was trained on {len(plan.channels)} ({', '.join(plan.channels)})",
             "Give one file a channel.",
         )
-    prepared = _prepare(read_channels(channels), plan)
+    source = read_channels(channels)
+    for note in source.notes:
+        logger.warning("%s", note)
+    prepared = _prepare(source, plan)
     return prepared.image, prepared.geometry
 
 

@@ -1,5 +1,6 @@
 """What the raw data look like: shapes, spacings, foreground intensities; a case at a time."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from mednext_cli.preprocessing.intensities import (
 )
 from mednext_cli.preprocessing.source import SourceCase, read_case
 from mednext_cli.volumes.crop import box_of, nonzero_mask
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,8 @@ def fingerprint_case(case: Case, labels: LabelSet) -> CaseFingerprint:
         ScanError: the case cannot be used; names the file.
     """
     source = read_case(case, labels)
+    for note in source.notes:
+        logger.warning("%s: %s", case.id, note)
     foreground = _foreground(source, labels)
     return CaseFingerprint(
         shape=_three(source.image.shape[1:]),

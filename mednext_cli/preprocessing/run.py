@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 
 from mednext_cli.cache import schema
 from mednext_cli.datasets.dataset import Case, Dataset
+from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError, FailedCases, StorageError
 from mednext_cli.foundation.locks import locked, remove_leftovers
@@ -50,6 +51,7 @@ class PreprocessSpec:
         dry_run: plan only, write nothing.
         plan: a plan (JSON) to follow instead of the one decided here.
         scheduler: address of a Dask scheduler whose workers do the cases.
+        options: of the layout; None for none.
     """
 
     raw: Path
@@ -62,6 +64,7 @@ class PreprocessSpec:
     dry_run: bool = False
     plan: Path | None = None
     scheduler: str | None = None
+    options: LayoutOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def preprocess(spec: PreprocessSpec) -> PreprocessResult:
     """
     if spec.scheduler is not None:  # its workers have working folders of their own
         spec = replace(spec, raw=spec.raw.absolute(), cache=spec.cache.absolute())
-    dataset = read_dataset(spec.raw, spec.layout)
+    dataset = read_dataset(spec.raw, spec.layout, spec.options)
     folder = spec.cache / dataset.name
     _check(dataset, folder, spec)
     if spec.dry_run:

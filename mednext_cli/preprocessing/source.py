@@ -2,18 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mednext_cli.datasets.case_labels import read_case_label
 from mednext_cli.datasets.dataset import Case, Channel, LabelSet
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.nifti import read_label_map, read_volume
-from mednext_cli.volumes.orientation import to_canonical
+from mednext_cli.volumes.orientation import to_canonical, turned_onto
+from mednext_cli.volumes.scans import geometry_notes, read_volume
 from mednext_cli.volumes.volume import Affine, Grid, Spacing, Volume
-
-_TOLERANCE = 1e-3  # of each entry of an affine
 
 
 @dataclass(eq=False)
@@ -25,12 +24,14 @@ class SourceCase:
         label: (D, H, W) original label values, or None.
         affine: of the canonical grid.
         file_grid: of the file, in its own axis order.
+        notes: what is odd about the case, though it can be used; a line each.
     """
 
     image: NDArray[np.float32]
     label: NDArray[Any] | None
     affine: Affine
     file_grid: Grid
+    notes: tuple[str, ...] = ()
 
     @property
     def spacing_mm(self) -> Spacing:
@@ -43,29 +44,28 @@ class SourceCase:
 
 
 def read_channels(channels: tuple[Channel, ...]) -> SourceCase:
-    """Read the channels of a case, which must share one grid.
+    """Read the channels of a case, which must share one grid, be they stored this way or that.
 
     Raises:
         ScanError: a file cannot be read, grids differ, or intensities are NaN, infinite or all
             the same; names the file.
     """
-    file_grid, first = _read_channel(channels[0])
-    image = first.array[np.newaxis]
+    first = _read_channel(channels[0])
+    file_grid, turned = first.grid, to_canonical(first)
+    image = turned.array[np.newaxis]
     if len(channels) > 1:
-        image = np.empty((len(channels), *first.array.shape), dtype=np.float32)
-        image[0] = first.array
+        image = np.empty((len(channels), *turned.array.shape), dtype=np.float32)
+        image[0] = turned.array
     for index, channel in enumerate(channels[1:], start=1):
-        grid, volume = _read_channel(channel)
-        _check_grid(channel.path, grid, channels[0].path, file_grid)
-        image[index] = volume.array
-    return SourceCase(image, None, first.affine, file_grid)
+        volume = _on_grid(channel.path, _read_channel(channel), channels[0].path, file_grid)
+        image[index] = to_canonical(volume).array
+    return SourceCase(image, None, turned.affine, file_grid, geometry_notes(channels[0].path))
 
 
-def _read_channel(channel: Channel) -> tuple[Grid, Volume]:
-    """The file's grid, and the volume in canonical orientation."""
+def _read_channel(channel: Channel) -> Volume:
     volume = read_volume(channel.path, channel.index)
     _check_intensities(channel, volume.array)
-    return volume.grid, to_canonical(volume)
+    return volume
 
 
 def read_case(case: Case, labels: LabelSet) -> SourceCase:
@@ -77,24 +77,35 @@ def read_case(case: Case, labels: LabelSet) -> SourceCase:
     source = read_channels(case.channels)
     if case.label is None:
         return source
-    label = read_label_map(case.label)
-    _check_grid(case.label, label.grid, case.channels[0].path, source.file_grid)
+    found, notes = read_case_label(case, source.file_grid)
+    label = _on_grid(case.label, found, case.channels[0].path, source.file_grid)
     _check_values(case.label, label.array, labels)
-    return SourceCase(source.image, to_canonical(label).array, source.affine, source.file_grid)
+    notes = (*source.notes, *notes)
+    if not case.label.is_dir():
+        notes = (*notes, *geometry_notes(case.label))
+    turned = to_canonical(label).array
+    return SourceCase(source.image, turned, source.affine, source.file_grid, notes)
 
 
-def _check_grid(path: Path, grid: Grid, other: Path, expected: Grid) -> None:
+def _on_grid(path: Path, volume: Volume, other: Path, expected: Grid) -> Volume:
+    """The volume in the array order of another file, whose grid it must share."""
+    turned = turned_onto(volume, expected)
+    if turned is None:
+        _refuse_grid(path, volume.grid, other, expected)
+    return turned
+
+
+def _refuse_grid(path: Path, grid: Grid, other: Path, expected: Grid) -> NoReturn:
     if grid.shape != expected.shape:
         raise ScanError(
             f"{path} has the shape {_times(grid.shape)}, {other} {_times(expected.shape)}",
             "Resample one to the other's grid.",
         )
-    if not grid.same_as(expected, _TOLERANCE):
-        worst = float(np.abs(grid.affine - expected.affine).max())
-        raise ScanError(
-            f"{path} has another affine than {other} (entries differ by up to {worst:.3g})",
-            "Correct the header of the wrong one, or resample it.",
-        )
+    worst = float(np.abs(grid.affine - expected.affine).max())
+    raise ScanError(
+        f"{path} has another affine than {other} (entries differ by up to {worst:.3g})",
+        "Correct the header of the wrong one, or resample it.",
+    )
 
 
 def _times(shape: tuple[int, ...]) -> str:

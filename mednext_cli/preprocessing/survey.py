@@ -21,8 +21,8 @@ from mednext_cli.preprocessing.stamps import (
     read_stamps,
     take_stamps,
 )
-from mednext_cli.volumes.nifti import read_grid
 from mednext_cli.volumes.resample import resampled_shape
+from mednext_cli.volumes.scans import read_grid
 
 _FOLDER = "fingerprints"
 _VERSION = 1
@@ -49,8 +49,11 @@ def recall_case(case: Case, labels: LabelSet, folder: Path) -> SurveyedCase | No
     if known is None:
         return None
     stamps, found = known
-    same = all(is_unchanged(path, stamps) for path in files_of(case))
-    return found if same and content_of(case, stamps) == found.content else None
+    try:
+        same = all(is_unchanged(path, stamps) for path in files_of(case))
+        return found if same and content_of(case, stamps) == found.content else None
+    except ScanError:  # a folder that cannot be listed any more: the survey says so
+        return None
 
 
 def survey_case(

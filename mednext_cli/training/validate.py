@@ -19,7 +19,7 @@ from mednext_cli.preprocessing.apply import SourceGeometry
 from mednext_cli.preprocessing.restore import restore_label_map
 from mednext_cli.training.loop import LoopSpec
 from mednext_cli.training.state import TrainingState
-from mednext_cli.volumes.nifti import write_label_map
+from mednext_cli.volumes.scans import write_label_map
 
 _VOXELS_AT_ONCE = 2**21  # of a batch of tiles on a GPU; on the CPU one tile is fastest
 logger = logging.getLogger(__name__)

@@ -3,7 +3,8 @@
 import gzip
 import logging
 import zlib
-from collections.abc import Iterable
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.files import replacing
+from mednext_cli.volumes.checks import check_affine, check_spacing, whole_numbers
 from mednext_cli.volumes.volume import Affine, Grid, Volume
 
 _nib: Any = nibabel  # untyped
@@ -29,8 +31,9 @@ _UNREADABLE = (
     zlib.error,
     HeaderDataError,
 )
-_SMALLEST_SPACING_MM = 1e-6
-_FLATTEST = 1e-3  # volume that the three unit axes span; 1 where they are at right angles
+_GZIP_MOST = 1032  # deflate packs no more bytes into one
+_MOVED = 0.1  # of a voxel: where sform and qform are said to disagree
+_SKEW = 1e-3  # cosine between axes that are not at right angles
 
 
 def read_grid(path: Path, index: int | None = None) -> Grid:
@@ -68,27 +71,7 @@ def read_label_map(path: Path) -> Volume:
     """
     image = _open(path)
     grid = _grid(path, image, None)
-    return Volume(_whole_numbers(path, _voxels(path, image, None, None)), grid.affine)
-
-
-def _whole_numbers(path: Path, values: NDArray[Any]) -> NDArray[Any]:
-    if not np.issubdtype(values.dtype, np.integer):
-        rounded = np.rint(values)
-        wrong = ~(np.isfinite(values) & (rounded == values))
-        if wrong.any():
-            raise ScanError(
-                f"{path}: a label map with the value {values[wrong].flat[0]}, which is not a whole "
-                f"number ({np.count_nonzero(wrong)} voxels)",
-                "Save it with nearest-neighbour interpolation, as integers.",
-            )
-        values = rounded
-    low, high = values.min(initial=0), values.max(initial=0)
-    if low < 0 or high > np.iinfo(np.uint16).max:
-        raise ScanError(
-            f"{path}: a label map with the value {int(low if low < 0 else high)}",
-            "Labels are whole numbers from 0 to 65535.",
-        )
-    return values.astype(np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16)
+    return Volume(whole_numbers(path, _voxels(path, image, None, None)), grid.affine)
 
 
 def _open(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
@@ -101,7 +84,7 @@ def _open(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
         declared = _declared_spacing(path, image)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    _check_spacing(path, declared)
+    check_spacing(path, declared)
     return image
 
 
@@ -119,15 +102,6 @@ def _declared_spacing(path: Path, image: Any) -> list[float]:  # noqa: ANN401
     with _nib.openers.ImageOpener(path) as stream:
         header = type(image.header).from_fileobj(stream, check=False)
     return [float(zoom) for zoom in header["pixdim"][1:4]]
-
-
-def _check_spacing(path: Path, spacing_mm: Iterable[float]) -> None:
-    lengths = list(spacing_mm)
-    if not all(np.isfinite(length) and length >= _SMALLEST_SPACING_MM for length in lengths):
-        raise ScanError(
-            f"{path} has a spacing of {' x '.join(f'{length:g}' for length in lengths)} mm",
-            "Correct the header: every spacing must be above 0.",
-        )
 
 
 def _unreadable(path: Path, error: Exception) -> ScanError:
@@ -154,14 +128,29 @@ def _grid(path: Path, image: Any, index: int | None) -> Grid:  # noqa: ANN401
             "Check the channels that dataset.json lists.",
         )
     spatial = shape[:3] if index is not None else shape
-    if len(spatial) != 3 or (index is not None and len(shape) != 4) or 0 in shape:
+    if len(spatial) != 3 or (index is not None and len(shape) != 4) or min(shape) < 1:
         text = " x ".join(map(str, shape))
         wanted = "3D" if index is None else "4D"
         raise ScanError(
             f"{path} is not {wanted}: its shape is {text}",
             "Split it into one 3D file a channel." if len(shape) > 3 else "Check the file.",
         )
-    return Grid((spatial[0], spatial[1], spatial[2]), _affine(path, image))
+    _check_size(path, prod(shape) * dtype.itemsize)
+    affine = check_affine(path, np.asarray(image.affine, dtype=np.float64))
+    return Grid((spatial[0], spatial[1], spatial[2]), affine)
+
+
+def _check_size(path: Path, claimed: int) -> None:
+    """Refuse a header that claims more than its file can hold, before memory is asked for it."""
+    if not path.name.endswith((".nii", ".nii.gz")):  # voxels elsewhere, or packed without limit
+        return
+    size = path.stat().st_size
+    if claimed > size * (_GZIP_MOST if path.suffix == ".gz" else 1):
+        raise ScanError(
+            f"{path} is damaged: its header claims {claimed / 2**30:.3g} GiB of voxels, the file "
+            f"has {size} bytes",
+            "Download or copy it again.",
+        )
 
 
 def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -169,18 +158,6 @@ def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     return shape
-
-
-def _affine(path: Path, image: Any) -> Affine:  # noqa: ANN401
-    affine = np.asarray(image.affine, dtype=np.float64)
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    _check_spacing(path, lengths.tolist())
-    flat = abs(np.linalg.det(affine[:3, :3] / lengths)) < _FLATTEST
-    if flat or not np.isfinite(affine).all():
-        raise ScanError(
-            f"{path} has an affine that describes no grid", "Correct the sform or the qform."
-        )
-    return affine
 
 
 def _voxels(
@@ -193,7 +170,10 @@ def _voxels(
     try:
         # nibabel stops at the last voxel and never sees a gzip's checksum; decompressing does.
         if path.suffix == ".gz" and isinstance(image, _nib.Nifti1Image):
-            image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
+            content = gzip.decompress(path.read_bytes())
+            if len(content) < prod(image.shape) * image.get_data_dtype().itemsize:
+                raise EOFError
+            image = type(image).from_bytes(content)
         proxy = image.dataobj
         if index is not None:
             values = np.asarray(proxy[..., index])
@@ -232,6 +212,52 @@ def write_label_map(path: Path, array: NDArray[Any], like: Path) -> None:
     if hasattr(scan.header, "get_xyzt_units"):
         image.header.set_xyzt_units(*scan.header.get_xyzt_units())
     _save(path, image)
+
+
+def write_labels_on(path: Path, array: NDArray[Any], grid: Grid) -> None:
+    """Write labels on a grid, which a scan of another format has.
+
+    Raises:
+        ScanError: `array` has another shape than the grid. StorageError: the disk refuses.
+    """
+    if array.shape != grid.shape:
+        raise ScanError(f"{path}: labels of shape {array.shape} for a scan of {grid.shape}")
+    dtype = np.uint8 if array.max(initial=0) <= np.iinfo(np.uint8).max else np.uint16
+    write_volume(path, array.astype(dtype), grid.affine)
+
+
+def geometry_notes(path: Path) -> tuple[str, ...]:
+    """What is odd about where a scan lies, though it can be used; a line each.
+
+    Raises:
+        ScanError: as `read_grid`.
+    """
+    image = _open(path)
+    grid = _grid(path, image, 0 if len(_without_trailing_ones(image.shape)) == 4 else None)
+    notes = []
+    if _forms_differ(image, grid):
+        notes.append(f"{path.name}: sform and qform disagree; the sform is used")
+    units = grid.affine[:3, :3] / np.array(grid.spacing_mm)
+    skew = np.abs(units.T @ units - np.eye(3)).max()
+    if skew > _SKEW:
+        angle = np.degrees(np.arcsin(min(float(skew), 1.0)))
+        notes.append(
+            f"{path.name}: the axes are sheared by {angle:.1f} degrees; it is resampled as if they "
+            "were at right angles"
+        )
+    return tuple(notes)
+
+
+def _forms_differ(image: Any, grid: Grid) -> bool:  # noqa: ANN401
+    """Whether both forms are set and put a corner of the scan in two places."""
+    if not isinstance(image, _nib.Nifti1Image):
+        return False
+    (sform, scode), (qform, qcode) = (image.get_sform(coded=True), image.get_qform(coded=True))
+    if not (scode and qcode) or qform is None:
+        return False
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in grid.shape))])
+    moved = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
+    return bool(moved > _MOVED * min(grid.spacing_mm))
 
 
 def write_volume(path: Path, array: NDArray[Any], affine: Affine) -> None:

@@ -42,6 +42,22 @@ def from_canonical(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
     )
 
 
+def turned_onto(volume: Volume, grid: Grid) -> Volume | None:
+    """The volume with its axes in the order and direction of `grid`, and its affine.
+
+    No voxel is interpolated: None where the voxels lie elsewhere, whichever way they are counted.
+    Tools that convert one scan store it in different orders.
+    """
+    if volume.grid.same_as(grid):
+        return Volume(volume.array, grid.affine)
+    change, turned = _change(grid.affine), to_canonical(volume)
+    shape = tuple(grid.shape[int(axis)] for axis in np.argsort(change[:, 0]))
+    expected = grid.affine @ _orientations.inv_ornt_aff(change, grid.shape)
+    if not turned.grid.same_as(Grid((shape[0], shape[1], shape[2]), expected)):
+        return None
+    return Volume(from_canonical(turned.array, grid), grid.affine)
+
+
 def _change(affine: Affine) -> NDArray[Any]:
     found = _orientations.io_orientation(affine)
     change: NDArray[Any] = _orientations.ornt_transform(found, _CANONICAL)

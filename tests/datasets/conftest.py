@@ -60,3 +60,49 @@ def describe_msd(raw: Path, **changes: Any) -> None:
         **changes,
     }
     write_description(raw, **{key: value for key, value in keys.items() if value is not None})
+
+
+def write_series(
+    folder: Path,
+    array: np.ndarray,
+    spacing: tuple[float, float, float] = (0.8, 0.8, 2.5),
+    **changes: Any,
+) -> Path:
+    """A DICOM series of an array (row, column, slice); slices are named against their order.
+
+    Args:
+        folder: to be made.
+        array: stored values, int16.
+        spacing: of columns, rows and slices, mm.
+        changes: elements of every slice; a function is given the number of the slice.
+    """
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    folder.mkdir(parents=True, exist_ok=True)
+    series = generate_uid()
+    for number in range(array.shape[2]):
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        one = Dataset()
+        one.file_meta = meta
+        one.SOPClassUID = CTImageStorage
+        one.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+        one.SeriesInstanceUID = series
+        one.Modality = "CT"
+        one.Rows, one.Columns = array.shape[:2]
+        one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+        one.BitsAllocated = one.BitsStored = 16
+        one.HighBit, one.PixelRepresentation = 15, 1
+        one.PixelSpacing = [spacing[1], spacing[0]]
+        one.SliceThickness = spacing[2]
+        one.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        one.ImagePositionPatient = [-10, -20, 30 + number * spacing[2]]
+        one.RescaleSlope, one.RescaleIntercept = 2, -1024
+        one.PixelData = np.ascontiguousarray(array[:, :, number], dtype="<i2").tobytes()
+        for key, value in changes.items():
+            setattr(one, key, value(number) if callable(value) else value)
+        one.save_as(folder / f"slice{900 - number}", enforce_file_format=True)
+    return folder

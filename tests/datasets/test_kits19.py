@@ -1,7 +1,11 @@
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
+from mednext_cli.app import main
+from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError, PluginError
 from tests.datasets.conftest import write_label, write_scan
@@ -61,7 +65,9 @@ def test_case_folders_as_msd(kits19: Path) -> None:
 
 
 def test_unknown_layout_names_the_nearest(kits19: Path) -> None:
-    with pytest.raises(PluginError, match=r"Did you mean kits19\? Known: kits19, msd, nnunet"):
+    with pytest.raises(
+        PluginError, match=r"Did you mean kits19\? Known: amos22, .*kits19, msd, nnunet"
+    ):
         read_dataset(kits19, "kits")
 
 
@@ -72,3 +78,38 @@ def test_no_folder(tmp_path: Path, layout: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="is not a folder"):
         read_dataset(tmp_path / "file", layout)
+
+
+def test_test_cases_are_mentioned_once(kits19: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["datasets", "verify", str(kits19), "--dataset", "kits19", "--workers", "0"]
+    main(call)
+    noted = [line for line in capsys.readouterr().err.splitlines() if "test cases" in line]
+    assert noted == [
+        "kits19: 1 of 3 cases have no label map and count as test cases (case_00210)",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [15, 23])
+def test_real_labels_with_a_qform_only(data_folder: Path, tmp_path: Path, number: int) -> None:
+    """Slices come first; the image says where it lies in its sform, the label in its qform."""
+    source = data_folder / "kits19_labels" / f"case_{number:05d}" / "segmentation.nii.gz"
+    label = nibabel.load(source)
+    assert (int(label.header["sform_code"]), int(label.header["qform_code"])) == (0, 1)
+    case = tmp_path / "raw" / f"case_{number:05d}"
+    case.mkdir(parents=True)
+    (case / "segmentation.nii.gz").symlink_to(source)
+    values = np.asarray(label.dataobj).astype(np.int16)
+    image = nibabel.Nifti1Image(
+        values * 100 + 10 + np.arange(values.shape[2], dtype=np.int16), None
+    )
+    image.set_sform(label.affine, 2)
+    nibabel.save(image, case / "imaging.nii.gz")
+    call = [str(tmp_path / "raw"), "--dataset", "kits19", "--workers", "0"]
+    assert main(["datasets", "verify", *call]) == 0
+    cache = tmp_path / "cache"
+    assert main(["preprocess", *call, "--spacing", "median", "--cache", str(cache)]) == 0
+    made = open_cache(cache / "kits19").case(case.name).read_label()
+    assert made.shape == values.shape
+    assert np.array_equal(np.bincount(made.ravel()), np.bincount(values.ravel()))
+    assert np.array_equal(made, values[::-1, ::-1, ::-1])

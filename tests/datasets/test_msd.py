@@ -1,11 +1,13 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mednext_cli.app import main
 from mednext_cli.datasets.dataset import Channel
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError
-from tests.datasets.conftest import describe_msd, write_scan
+from tests.datasets.conftest import describe_msd, write_label, write_scan
 
 
 def test_real_hippocampus(data_folder: Path) -> None:
@@ -105,3 +107,56 @@ def test_broken_dataset_json(msd: Path, content: str | None, says: str) -> None:
         (msd / "dataset.json").write_text(content)
     with pytest.raises(DatasetError, match=says):
         read_dataset(msd, "msd")
+
+
+# Channels and labels as the ten dataset.json spell them (quoted; only Task04's was at hand).
+TEN_TASKS = {
+    "Task01_BrainTumour": (
+        ["FLAIR", "T1w", "t1gd", "T2w"],
+        ["edema", "non-enhancing tumor", "enhancing tumour"],
+    ),
+    "Task02_Heart": (["MRI"], ["left atrium"]),
+    "Task03_Liver": (["CT"], ["liver", "cancer"]),
+    "Task04_Hippocampus": (["MRI"], ["Anterior", "Posterior"]),
+    "Task05_Prostate": (["T2", "ADC"], ["PZ", "TZ"]),
+    "Task06_Lung": (["CT"], ["cancer"]),
+    "Task07_Pancreas": (["CT"], ["pancreas", "cancer"]),
+    "Task08_HepaticVessel": (["CT"], ["Vessel", "Tumour"]),
+    "Task09_Spleen": (["CT"], ["spleen"]),
+    "Task10_Colon": (["CT"], ["colon cancer primaries"]),
+}
+
+
+@pytest.mark.parametrize("task", TEN_TASKS)
+def test_the_ten_tasks(msd: Path, task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Channels, labels and tolerances; images are 4D where there are several channels."""
+    channels, labels = TEN_TASKS[task]
+    describe_msd(
+        msd,
+        modality={str(index): name for index, name in enumerate(channels)},
+        labels={"0": "background", **{str(i): name for i, name in enumerate(labels, start=1)}},
+        relase="1.0",  # as Task04 spells it
+        tensorImageSize="4D" if len(channels) > 1 else "3D",
+    )
+    raw = msd.rename(msd.parent / task)
+    for path in [*raw.glob("imagesTr/*.gz"), *raw.glob("imagesTs/*.gz")]:
+        if len(channels) > 1:
+            seed = sum(path.name.encode())
+            write_scan(path, np.random.default_rng(seed).normal(size=(4, 5, 6, len(channels))))
+    for path in raw.glob("labelsTr/*.gz"):
+        write_label(path, tuple(range(1, len(labels) + 1)))
+    (raw / "imagesTr" / "._a.nii.gz").write_bytes(b"junk of macOS")
+    dataset = read_dataset(raw, "msd")
+    assert list(dataset.channels) == channels
+    assert list(dataset.labels.names.values()) == list(range(1, len(labels) + 1))
+    assert set(dataset.labels.tolerance_mm) == set(dataset.labels.names)
+    assert len(dataset.cases[0].channels) == len(channels)
+    assert main(["datasets", "verify", str(raw), "--dataset", "msd", "--workers", "0"]) == 0
+
+
+def test_a_3d_file_where_several_channels_are_named(
+    msd: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe_msd(msd, modality={"0": "T2", "1": "ADC"})
+    assert main(["datasets", "verify", str(msd), "--dataset", "msd", "--workers", "0"]) == 2
+    assert "a.nii.gz is not 4D: its shape is 4 x 5 x 6" in capsys.readouterr().out

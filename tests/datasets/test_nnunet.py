@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mednext_cli.app import main
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError
 from tests.datasets.conftest import write_description, write_label, write_scan
@@ -153,3 +154,32 @@ def test_duplicates(version_2: Path) -> None:
         write_scan(version_2 / "imagesTs" / f"p_1_{channel}.nii.gz")
     with pytest.raises(DatasetError, match="duplicate case p_1"):
         read_dataset(version_2, "nnunet")
+
+
+def test_nrrd(version_2: Path) -> None:
+    itk = pytest.importorskip("SimpleITK")
+    for path in list(version_2.rglob("*.nii.gz")):
+        image = itk.ReadImage(str(path))
+        itk.WriteImage(image, str(path).replace(".nii.gz", ".nrrd"))
+        path.unlink()
+    describe(version_2, file_ending=".nrrd", overwrite_image_reader_writer="SimpleITKIO")
+    assert [case.id for case in read_dataset(version_2, "nnunet").cases] == ["p_1", "p_2", "q"]
+    assert main(["datasets", "verify", str(version_2), "--dataset", "nnunet", "-q"]) == 0
+
+
+def test_aliases_of_old_and_new_spellings(tmp_path: Path) -> None:
+    """Version 2 may call its channels modality; version 1 may pad its label numbers."""
+    raw = tmp_path / "Task017_AbdominalOrganSegmentation"
+    write_scan(raw / "imagesTr" / "ABD_001_0000.nii.gz")
+    write_label(raw / "labelsTr" / "ABD_001.nii.gz", (1, 13))
+    labels = {f"{number:02d}": f"organ {number}" for number in range(1, 14)}
+    write_description(
+        raw,
+        modality={"0": "CT"},
+        labels={"00": "background", **labels},
+        training=[{"image": "./imagesTr/ABD_001.nii.gz", "label": "./labelsTr/ABD_001.nii.gz"}],
+        test=[],
+    )
+    assert read_dataset(raw, "nnunet").labels.values == tuple(range(14))
+    describe(raw, channel_names=None, modality={"0": "CT"})
+    assert read_dataset(raw, "nnunet").channels == ("CT",)

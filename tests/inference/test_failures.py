@@ -141,7 +141,7 @@ def test_wrong_inputs_end_in_one_line(
     empty = tmp_path / "empty"
     empty.mkdir()
     assert predict(empty, out, model) == 2
-    assert f"{empty} holds no .nii.gz" in capsys.readouterr().err
+    assert f"{empty} holds no scans (.nii.gz" in capsys.readouterr().err
     assert predict(scans, out, tmp_path / "none.pt") == 2
     assert "none.pt does not exist" in capsys.readouterr().err
     assert predict(scans, out, empty) == 2

@@ -45,7 +45,7 @@ def test_a_worker_that_is_killed_is_named_and_the_others_are_done(
     raw = make_raw(tmp_path, 4)
     real = run_module.read_dataset
 
-    def with_a_deadly_case(folder: Path, layout: str) -> Dataset:
+    def with_a_deadly_case(folder: Path, layout: str, _: object = None) -> Dataset:
         dataset = real(folder, layout)
         first, deadly, *others = dataset.cases
         channel = Channel(DeadlyPath(deadly.channels[0].path))

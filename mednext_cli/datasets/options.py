@@ -1,0 +1,49 @@
+"""What the user may say beside a layout's name, for the layouts that take it."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from mednext_cli.foundation.errors import SettingsError
+
+Modality = Literal["ct", "mr", "all"]
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """Options of layouts; None where the user said nothing and the layout decides.
+
+    A layout names those it takes in its attribute ``options`` and has a keyword of the same name
+    in ``read``.
+
+    Attributes:
+        modality: which scans to take, or what they are.
+        structures: names of the structures to take, in the order of their label values.
+        region_training: whether networks are to predict regions rather than labels.
+    """
+
+    modality: Modality | None = None
+    structures: tuple[str, ...] | None = None
+    region_training: bool | None = None
+
+    def given(self) -> dict[str, object]:
+        """The options that were set, by name."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def read_structures(text: str) -> tuple[str, ...]:
+    """Names as ``--structures`` gives them: with commas between, or a file with one a line.
+
+    Raises:
+        SettingsError: there are none, or one is there twice.
+    """
+    try:
+        listed = Path(text).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):  # no such file, a name too long for one, or no text
+        listed = text.split(",")
+    names = tuple(name.strip() for name in listed if name.strip())
+    if not names or len(set(names)) < len(names):
+        what = "names one twice" if names else "names none"
+        raise SettingsError(f"--structures {text!r} {what}", "Give names with commas between.")
+    return names

@@ -1,0 +1,122 @@
+"""NRRD and MetaImage files through SimpleITK (extra ``simpleitk``).
+
+Arrays have ITK's axes (x, y, z), the order in which the file stores them; affines are turned from
+ITK's LPS world to RAS.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mednext_cli.foundation.errors import ScanError
+from mednext_cli.volumes.checks import check_affine, check_spacing
+from mednext_cli.volumes.volume import Affine, Grid, Volume
+
+ENDINGS = (".nrrd", ".mha")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_grid(path: Path, index: int | None = None) -> Grid:
+    """Shape and affine, from the header alone.
+
+    Raises:
+        ScanError: as `read_volume`, as far as the header tells.
+    """
+    return _grid(path, _information(path), index)
+
+
+def read_volume(path: Path, index: int | None = None) -> Volume:
+    """An image as float32.
+
+    Args:
+        path: an .nrrd or .mha file.
+        index: which component of a vector image to take; None for one intensity a voxel.
+
+    Raises:
+        ScanError: missing, damaged, not 3D, vectors without an index or without that component, or
+            SimpleITK is not installed.
+    """
+    grid, values = read_values(path, index)
+    return Volume(np.asarray(values, dtype=np.float32), grid.affine)
+
+
+def read_values(path: Path, index: int | None = None) -> tuple[Grid, NDArray[Any]]:
+    """The grid and the voxels as they are stored, (x, y, z).
+
+    Raises:
+        ScanError: as `read_volume`.
+    """
+    itk = _library(path)
+    grid = read_grid(path, index)
+    try:
+        values = itk.GetArrayFromImage(itk.ReadImage(str(path)))
+    except (RuntimeError, MemoryError) as error:
+        raise _damaged(path) from error
+    if index is not None:
+        values = values[..., index]
+    return grid, np.asarray(values.transpose(2, 1, 0))
+
+
+def components(path: Path) -> int:
+    """How many values a voxel has.
+
+    Raises:
+        ScanError: missing, damaged, or SimpleITK is not installed.
+    """
+    return int(_information(path).GetNumberOfComponents())
+
+
+def _library(path: Path) -> Any:  # noqa: ANN401 - SimpleITK is untyped
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise ScanError(
+            f"{path} needs SimpleITK, which is not installed",
+            "pip install 'mednext[simpleitk]', or convert it to .nii.gz.",
+        ) from error
+    return SimpleITK
+
+
+def _information(path: Path) -> Any:  # noqa: ANN401
+    itk = _library(path)
+    if not path.is_file():
+        raise ScanError(f"{path} does not exist", "Check the path, or download the file again.")
+    reader = itk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _damaged(path) from error
+    return reader
+
+
+def _damaged(path: Path) -> ScanError:
+    kind = " or ".join(ENDINGS)
+    return ScanError(f"{path} is damaged, cut off or no {kind} file", "Copy it again.")
+
+
+def _grid(path: Path, reader: Any, index: int | None) -> Grid:  # noqa: ANN401
+    shape = tuple(int(length) for length in reader.GetSize())
+    count = int(reader.GetNumberOfComponents())
+    if len(shape) != 3 or 0 in shape:
+        raise ScanError(
+            f"{path} is not 3D: its shape is {' x '.join(map(str, shape))}",
+            "Split it into one 3D file a channel.",
+        )
+    if (index is None and count != 1) or (index is not None and not 0 <= index < count):
+        wanted = "one" if index is None else f"{index + 1} or more"
+        raise ScanError(
+            f"{path} has {count} values a voxel, not {wanted}", "Save one 3D file a channel."
+        )
+    return Grid((shape[0], shape[1], shape[2]), _affine(path, reader))
+
+
+def _affine(path: Path, reader: Any) -> Affine:  # noqa: ANN401
+    spacing = np.array(reader.GetSpacing(), dtype=np.float64)
+    check_spacing(path, spacing.tolist())
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * spacing
+    affine[:3, 3] = reader.GetOrigin()
+    return check_affine(path, LPS_TO_RAS @ affine)
