@@ -71,7 +71,8 @@ def compare_signed_ranks(values: Values, *, larger_is_better: bool) -> Values:
 def _signed_rank_p(difference: Values) -> tuple[Values, Values]:
     """The p that differences lie above 0, and below, along the last axis."""
     # Differences that are equal but for rounding must tie, or their order would be chance.
-    difference = np.round(np.where(np.isfinite(difference), difference, 0.0), _DECIMALS)
+    difference = np.asarray(np.where(np.isfinite(difference), difference, 0.0), np.float64)
+    difference = difference.round(_DECIMALS)
     used = difference != 0
     count = used.sum(axis=-1)
     zeros = difference.shape[-1] - count
@@ -87,7 +88,8 @@ def _signed_rank_p(difference: Values) -> tuple[Values, Values]:
 
 
 def _divide(values: Values, by: Values) -> Values:
-    return np.divide(values, by, out=np.full(np.shape(values), np.nan), where=by > 0)
+    undefined = np.full(np.shape(values), np.nan)
+    return np.asarray(np.divide(values, by, out=undefined, where=by > 0))
 
 
 def correct_holm(p_values: Values) -> Values:
