@@ -40,7 +40,8 @@ def leaderboard(
     """Rank methods by mean, by ranks within cases and by significance, as challengeR does.
 
     Writes leaderboard.csv (ranks with bootstrap intervals and stability), pairwise.csv (Wilcoxon
-    signed-rank tests with Holm's correction) and consensus.csv (regions and datasets joined).
+    signed-rank tests with Holm's correction), consensus.csv (regions and datasets joined) and
+    leaderboard.html.
 
     Example: mednext leaderboard k3=scores/k3/cases.csv k5=scores/k5/cases.csv --out leaderboard
     """
@@ -66,7 +67,7 @@ def leaderboard(
     ]  # fmt: skip
     header = (*header, *(("dataset",) if several else ()))
     print_table(header, rows, title=f"{len(result.cases)} cases")
-    typer.echo(f"{result.folder}: leaderboard.csv, pairwise.csv, consensus.csv")
+    typer.echo(f"{result.folder}: leaderboard.csv, pairwise.csv, consensus.csv, leaderboard.html")
 
 
 def _by_name(methods: list[str]) -> dict[str, Path]:

@@ -1,11 +1,8 @@
 """Rank methods by their cases.csv: means, ranks within cases, tests, and how stable it all is."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import permutations
 from pathlib import Path
-
-import numpy as np
 
 from mednext_cli.evaluation.bootstrap import draw_samples
 from mednext_cli.evaluation.columns import (
@@ -15,27 +12,31 @@ from mednext_cli.evaluation.columns import (
     PAIRWISE_COLUMNS,
     find_metric,
 )
+from mednext_cli.evaluation.leaderboard_report import write_leaderboard_report
+from mednext_cli.evaluation.leaderboard_rows import (
+    ConsensusRow,
+    LeaderboardRow,
+    PairwiseRow,
+    RankedTask,
+    consensus_rows,
+    pair_rows,
+    rank_rows,
+)
 from mednext_cli.evaluation.methods import Comparison, read_methods
-from mednext_cli.evaluation.ranking import Ranks, consensus, correct_pairs
-from mednext_cli.evaluation.summary import OVERALL
 from mednext_cli.evaluation.tables_csv import write_table
 from mednext_cli.evaluation.task_ranking import (
     AGGREGATES,
     CORRECTIONS,
-    RANKINGS,
     UNDEFINED_CHOICES,
     Rules,
     Task,
-    TaskRanking,
     rank_task,
 )
 from mednext_cli.foundation.errors import SettingsError, nearest
 from mednext_cli.foundation.files import make_folder
 
 MISSING_CHOICES = ("drop", "worst")
-ALL_METRICS = "all"
 _SAMPLES, _SEED = 1000, 0
-_BY_MEAN, _BY_RANKS, _BY_TESTS = RANKINGS
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class LeaderboardSpec:
     Attributes:
         tables: cases.csv, or the folder that holds it, by name of the method; METHOD@DATASET
             where methods are compared on several datasets.
-        out: folder for the tables.
+        out: folder for the tables and the report.
         metrics: columns of cases.csv to rank by.
         missing: a case that a method lacks: "drop" leaves it out for all, "worst" scores it so.
         aggregate: "mean" or "median", over cases.
@@ -67,99 +68,12 @@ class LeaderboardSpec:
         return Rules(self.aggregate, self.correction, self.undefined)
 
 
-@dataclass(frozen=True)
-class LeaderboardRow:
-    """One row of leaderboard.csv; `columns.LEADERBOARD_COLUMNS` says what each field means."""
-
-    metric: str
-    region: str
-    method: str
-    cases: int
-    mean: float
-    rank: int
-    mean_of_ranks: float
-    rank_then_aggregate: int
-    wins: int
-    significance_rank: int
-    rank_low: float
-    rank_high: float
-    undefined: int
-    as_worst: int
-    rank_then_aggregate_low: float
-    rank_then_aggregate_high: float
-    significance_rank_low: float
-    significance_rank_high: float
-    rank_tau: float
-    rank_then_aggregate_tau: float
-    significance_rank_tau: float
-    dataset: str
-
-
-@dataclass(frozen=True)
-class PairwiseRow:
-    """One row of pairwise.csv; `columns.PAIRWISE_COLUMNS` says what each field means."""
-
-    metric: str
-    region: str
-    method: str
-    other: str
-    cases: int
-    mean_difference: float
-    better_cases: int
-    worse_cases: int
-    p: float
-    p_holm: float
-    significant: int
-    dataset: str
-
-
-@dataclass(frozen=True)
-class ConsensusRow:
-    """One row of consensus.csv; `columns.CONSENSUS_COLUMNS` says what each field means."""
-
-    ranking: str
-    metric: str
-    method: str
-    tasks: int
-    mean_rank: float
-    consensus_rank: float
-
-
-@dataclass(frozen=True, eq=False)
-class RankedTask:
-    """One metric in one region of one dataset, or in all its regions.
-
-    Attributes:
-        dataset: its name, "" where there is only one.
-        comparison: the methods' scores.
-        metric: place among the metrics.
-        region: place among the regions; None for all together.
-        ranking: what came of it.
-    """
-
-    dataset: str
-    comparison: Comparison
-    metric: int
-    region: int | None
-    ranking: TaskRanking
-
-    @property
-    def metric_name(self) -> str:
-        """The column ranked by."""
-        return self.comparison.metrics[self.metric].name
-
-    @property
-    def region_name(self) -> str:
-        """The region, or overall."""
-        return OVERALL if self.region is None else self.comparison.regions[self.region]
-
-
 @dataclass(frozen=True, eq=False)
 class LeaderboardResult:
     """What was found and where it stands.
 
     Attributes:
-        folder: holds the tables.
+        folder: holds the tables and the report.
         rows: of leaderboard.csv; by dataset, metric and region, the best method first.
         pairs: of pairwise.csv.
         consensus: of consensus.csv.
@@ -201,9 +115,9 @@ def rank_methods(spec: LeaderboardSpec) -> LeaderboardResult:
     )
     result = LeaderboardResult(
         folder=make_folder(spec.out),
-        rows=tuple(row for task in tasks for row in _rows(task)),
-        pairs=tuple(row for task in tasks for row in _pairs(task, spec.rules)),
-        consensus=tuple(_join(tasks)),
+        rows=tuple(row for task in tasks for row in rank_rows(task)),
+        pairs=tuple(row for task in tasks for row in pair_rows(task, spec.rules)),
+        consensus=tuple(consensus_rows(tasks)),
         tasks=tasks,
     )
     _write(result, spec)
@@ -215,6 +129,14 @@ def _write(result: LeaderboardResult, spec: LeaderboardSpec) -> None:
     write_table(folder / "leaderboard.csv", LEADERBOARD_COLUMNS, map(asdict, result.rows))
     write_table(folder / "pairwise.csv", PAIRWISE_COLUMNS, map(asdict, result.pairs))
     write_table(folder / "consensus.csv", CONSENSUS_COLUMNS, map(asdict, result.consensus))
+    write_leaderboard_report(
+        folder / "leaderboard.html",
+        result.tasks,
+        result.rows,
+        result.pairs,
+        result.consensus,
+        spec.rules,
+    )
 
 
 def _check_settings(spec: LeaderboardSpec) -> None:
@@ -261,91 +183,3 @@ def _rank_tasks(dataset: str, comparison: Comparison, rules: Rules) -> Iterator[
             task = Task(comparison.of_regions(metric, region), column.better == LARGER)
             ranking = rank_task(task, samples, rules)
             yield RankedTask(dataset, comparison, metric, region, ranking)
-
-
-def _rows(task: RankedTask) -> list[LeaderboardRow]:
-    """All ranks of one task, the best first."""
-    comparison, found = task.comparison, task.ranking
-    chosen = slice(None) if task.region is None else slice(task.region, task.region + 1)
-    undefined = comparison.undefined[:, chosen, task.metric].sum(axis=(0, 1))
-    intervals = {name: found.interval(name) for name in RANKINGS}
-    taus = {name: found.stability(name) for name in RANKINGS}
-    rows = [
-        LeaderboardRow(
-            metric=task.metric_name,
-            region=task.region_name,
-            method=name,
-            cases=len(comparison.cases),
-            mean=float(found.aggregated[m]),
-            mean_of_ranks=float(found.aggregated_ranks[m]),
-            wins=int(found.wins[m]),
-            undefined=int(undefined[m]),
-            as_worst=comparison.as_worst[name],
-            rank=int(found.ranks[_BY_MEAN][m]),
-            rank_then_aggregate=int(found.ranks[_BY_RANKS][m]),
-            significance_rank=int(found.ranks[_BY_TESTS][m]),
-            rank_low=float(intervals[_BY_MEAN][0][m]),
-            rank_high=float(intervals[_BY_MEAN][1][m]),
-            rank_then_aggregate_low=float(intervals[_BY_RANKS][0][m]),
-            rank_then_aggregate_high=float(intervals[_BY_RANKS][1][m]),
-            significance_rank_low=float(intervals[_BY_TESTS][0][m]),
-            significance_rank_high=float(intervals[_BY_TESTS][1][m]),
-            rank_tau=taus[_BY_MEAN],
-            rank_then_aggregate_tau=taus[_BY_RANKS],
-            significance_rank_tau=taus[_BY_TESTS],
-            dataset=task.dataset,
-        )
-        for m, name in enumerate(comparison.methods)
-    ]
-    return sorted(rows, key=lambda row: row.rank)
-
-
-def _pairs(task: RankedTask, rules: Rules) -> list[PairwiseRow]:
-    """The test of every ordered pair of methods."""
-    holm = correct_pairs(task.ranking.p, "holm")
-    methods = range(len(task.comparison.methods))
-    return [_pair(task, pair, holm[pair], rules) for pair in permutations(methods, 2)]
-
-
-def _pair(task: RankedTask, pair: tuple[int, int], p_holm: float, rules: Rules) -> PairwiseRow:
-    comparison = task.comparison
-    values = comparison.per_case(task.metric, task.region)
-    difference = values[:, pair[0]] - values[:, pair[1]]
-    difference = difference[np.isfinite(difference)]
-    gain = difference if comparison.metrics[task.metric].better == LARGER else -difference
-    return PairwiseRow(
-        metric=task.metric_name,
-        region=task.region_name,
-        method=comparison.methods[pair[0]],
-        other=comparison.methods[pair[1]],
-        cases=len(difference),
-        mean_difference=float(difference.mean()) if len(difference) else float("nan"),
-        better_cases=int((gain > 0).sum()),
-        worse_cases=int((gain < 0).sum()),
-        p=float(task.ranking.p[pair]),
-        p_holm=float(p_holm),
-        significant=int(task.ranking.p_corrected[pair] <= rules.alpha),
-        dataset=task.dataset,
-    )
-
-
-def _join(tasks: Sequence[RankedTask]) -> Iterator[ConsensusRow]:
-    """The consensus of the regions of all datasets, by ranking and metric, the best first."""
-    single = [task for task in tasks if task.region is not None]
-    metrics = list(dict.fromkeys(task.metric_name for task in single))
-    for ranking in RANKINGS:
-        for metric in (*metrics, *((ALL_METRICS,) if len(metrics) > 1 else ())):
-            ranks = [one.ranking.ranks[ranking] for one in single
-                     if metric in (one.metric_name, ALL_METRICS)]  # fmt: skip
-            yield from _consensus_rows(ranking, metric, np.stack(ranks), tasks[0].comparison)
-
-
-def _consensus_rows(
-    ranking: str, metric: str, ranks: Ranks, comparison: Comparison
-) -> Iterable[ConsensusRow]:
-    means, joined = consensus(ranks)
-    rows = [
-        ConsensusRow(ranking, metric, name, len(ranks), float(means[m]), float(joined[m]))
-        for m, name in enumerate(comparison.methods)
-    ]
-    return sorted(rows, key=lambda row: row.consensus_rank)

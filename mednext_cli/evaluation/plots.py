@@ -102,7 +102,7 @@ def plot_boxes(column: Column, scores: Sequence[RegionScore]) -> BoxPlot | None:
 
 
 def plot_groups(
-    column: Column, groups: Mapping[str, Sequence[tuple[str, float]]]
+    column: Column, groups: Mapping[str, Sequence[tuple[str, float]]], title: str = ""
 ) -> BoxPlot | None:
     """Boxes and dots of named values, a row a group; None where nothing is finite.
 
@@ -121,7 +121,7 @@ def plot_groups(
         _box_row(label, index, pairs, scale) for index, (label, pairs) in enumerate(finite.items())
     ]
     return BoxPlot(
-        title=spell_with_unit(column),
+        title=title or spell_with_unit(column),
         width=WIDTH,
         height=ROW_HEIGHT * len(rows) + AXIS_HEIGHT,
         left=scale.left,

@@ -13,7 +13,7 @@ from mednext_cli.evaluation.columns import (
     find_metric,
 )
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
-from mednext_cli.evaluation.leaderboard import ConsensusRow, LeaderboardRow, PairwiseRow
+from mednext_cli.evaluation.leaderboard_rows import ConsensusRow, LeaderboardRow, PairwiseRow
 from mednext_cli.foundation.errors import SettingsError
 
 LEADING = (

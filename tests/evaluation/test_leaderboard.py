@@ -1,3 +1,4 @@
+import re
 from itertools import product
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 from scipy import stats
 
 from mednext_cli.evaluation.leaderboard import LeaderboardSpec, rank_methods
+from mednext_cli.evaluation.rank_plot import plot_ranks
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 
 GOOD = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.85, "e": 0.75, "f": 0.95}
@@ -124,6 +126,30 @@ def test_files_hold_the_rows(three, tmp_path):
     assert len(lines) == 1 + len(result.rows) == 1 + 3 * 3
     assert lines[1].startswith("dice,big,best,6,")
     assert len((tmp_path / "out" / "pairwise.csv").read_text().splitlines()) == 1 + 3 * 6
+
+
+def test_report_is_escaped_and_shows_every_ranking(three, tmp_path):
+    three["<b>odd & one"] = three.pop("third")
+    result = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice", "hd95")))
+    text = (result.folder / "leaderboard.html").read_text(encoding="utf-8")
+    assert "<b>odd" not in text
+    assert text.count('<svg class="ranks"') == 2 * 3
+    assert text.count("<tr>") == 3 + len(result.rows) + len(result.pairs) + len(result.consensus)
+    assert "default-src &#39;none&#39;" in text
+    assert not re.search(r"https?://|url\(", text)
+
+
+def test_rank_plot_shows_shares_of_the_samples():
+    sampled = np.array([[1.0, 2], [1, 2], [2, 1], [1, 2]])
+    plot = plot_ranks("dice", ("a", "b"), np.array([1.0, 2]), sampled)
+    first, second = plot.rows
+    assert [row.label for row in plot.rows] == ["a", "b"]
+    assert [blob.title for blob in first.blobs] == [
+        "rank 1 in 75.0% of the samples", "rank 2 in 25.0% of the samples"
+    ]  # fmt: skip
+    areas = [blob.radius**2 for blob in first.blobs]
+    assert areas[0] / areas[1] == pytest.approx(3, rel=0.05)
+    assert first.mark == plot.ticks[0][0] < second.mark == plot.ticks[1][0] < plot.width
 
 
 @pytest.mark.parametrize(
