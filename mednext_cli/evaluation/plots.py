@@ -10,7 +10,7 @@ from mednext_cli.evaluation.columns import Column
 from mednext_cli.evaluation.pages import spell_with_unit
 from mednext_cli.evaluation.scores import OK, RegionScore
 
-WIDTH, ROW_HEIGHT, AXIS_HEIGHT = 720.0, 44.0, 34.0
+WIDTH, ROW_HEIGHT, AXIS_HEIGHT = 600.0, 44.0, 34.0
 _RIGHT_MARGIN, _LETTER_WIDTH, _LONGEST_LABEL = 16.0, 7.2, 26
 _MOST_DOTS = 400  # per region; beyond it only those outside the whiskers are drawn
 _AGREEMENT_WIDTH, _AGREEMENT_LEFT, _AGREEMENT_BOTTOM = 380.0, 58.0, 220.0

@@ -7,7 +7,7 @@ import numpy as np
 
 from mednext_cli.evaluation.ranking import Ranks
 
-_ROW_HEIGHT, _COLUMN_WIDTH, _LARGEST_RADIUS = 34.0, 44.0, 14.0
+_ROW_HEIGHT, _COLUMN_WIDTH, _LARGEST_RADIUS = 32.0, 36.0, 13.0
 _LETTER_WIDTH, _LONGEST_LABEL = 7.2, 26
 
 
@@ -75,7 +75,7 @@ def plot_ranks(title: str, methods: Sequence[str], ranks: Ranks, sampled: Ranks)
         ranks: (methods,), by all cases.
         sampled: (samples, methods), by the bootstrap samples.
     """
-    left = min(max(map(len, methods)), _LONGEST_LABEL) * _LETTER_WIDTH + 34
+    left = min(max(map(len, methods)), _LONGEST_LABEL) * _LETTER_WIDTH + 22
     count = int(max(ranks.max(), sampled.max()))
     rows = []
     for place, m in enumerate(np.argsort(ranks, kind="stable")):

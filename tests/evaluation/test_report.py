@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -10,11 +11,13 @@ from PIL import Image
 from mednext_cli.app import main
 from mednext_cli.evaluation.columns import find_metric
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
-from mednext_cli.evaluation.overlays import draw_overlays
+from mednext_cli.evaluation.overlays import MOST_BYTES, draw_overlays
 from mednext_cli.evaluation.plots import plot_agreements, plot_boxes
+from mednext_cli.evaluation.report import ReportTitle, write_report
 from mednext_cli.evaluation.score_case import CasePair
 from mednext_cli.evaluation.scores import RegionScore, ScoreSettings
 from mednext_cli.evaluation.slices import LabelledScan, draw_planes, outline
+from mednext_cli.evaluation.summary import summarise
 from tests.evaluation.conftest import boxes
 
 
@@ -199,3 +202,16 @@ def test_images_without_any_case_end_with_one_line(folders, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "holds no scan of case_0" in line
     assert not (predictions / "cases.csv").exists()
+
+
+def test_a_hundred_cases_of_many_organs_stay_under_10_mib(tmp_path, report):
+    result, _ = report
+    row = next(one for one in result.scores if one.status == "ok")
+    scores = [
+        replace(row, case=f"patient_{case:04d}", region=f"organ_number_{region}")
+        for case in range(100)
+        for region in range(15)
+    ]
+    path = tmp_path / "report.html"
+    write_report(path, ReportTitle("a", "b", ""), scores, summarise(scores), {})
+    assert path.stat().st_size + MOST_BYTES < 10 * 2**20
