@@ -76,6 +76,14 @@ def evaluate(
     summary_json: Annotated[
         bool, typer.Option("--summary-json", help="Also write nnU-Net's summary.json.")
     ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Scans that the report draws its worst cases over.",
+            show_default="over the labels",
+        ),
+    ] = None,
     missing: Annotated[
         str,
         typer.Option(help="A case without a prediction: worst scores it so, drop leaves it out."),
@@ -116,6 +124,7 @@ def evaluate(
             mapping=mapping,
             resample=resample,
             summary_json=summary_json,
+            images=images,
         )
     )
     regions = (*result.regions, "overall")

@@ -11,7 +11,11 @@ from mednext_cli.commands.tables import print_table
 
 def leaderboard(
     methods: Annotated[
-        list[str], typer.Argument(metavar="NAME=cases.csv...", help="One per method.")
+        list[str],
+        typer.Argument(
+            metavar="NAME=cases.csv...",
+            help="One per method; NAME@DATASET=cases.csv joins several datasets.",
+        ),
     ],
     metric: Annotated[
         str,
@@ -21,29 +25,49 @@ def leaderboard(
         str,
         typer.Option(help="A case a method lacks: drop leaves it out for all, worst scores it so."),
     ] = "drop",
+    aggregate: Annotated[str, typer.Option(help="Over cases: mean or median.")] = "mean",
+    p_adjust: Annotated[
+        str, typer.Option(help="Correction of the tests that rank by significance: holm or none.")
+    ] = "holm",
+    undefined: Annotated[
+        str,
+        typer.Option(help="An undefined score: last in its case, or drop the case's ranks."),
+    ] = "last",
     out: OutputFolder = Path("leaderboard"),
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Rank methods by mean, by ranks within cases and by significance.
+    """Rank methods by mean, by ranks within cases and by significance, as challengeR does.
 
-    Writes leaderboard.csv (ranks with bootstrap intervals) and pairwise.csv (Wilcoxon signed-rank
-    tests with Holm's correction), by metric, by region and overall.
+    Writes leaderboard.csv (ranks with bootstrap intervals and stability), pairwise.csv (Wilcoxon
+    signed-rank tests with Holm's correction), consensus.csv (regions and datasets joined) and
+    leaderboard.html.
 
     Example: mednext leaderboard k3=scores/k3/cases.csv k5=scores/k5/cases.csv --out leaderboard
     """
     from mednext_cli.evaluation.leaderboard import LeaderboardSpec, rank_methods
 
     metrics = tuple(name for name in (part.strip() for part in metric.split(",")) if name)
-    result = rank_methods(LeaderboardSpec(_by_name(methods), out, metrics, missing))
-    header = ("metric", "region", "rank", "method", "mean", "rank interval", "wins")
+    spec = LeaderboardSpec(
+        _by_name(methods),
+        out,
+        metrics,
+        missing=missing,
+        aggregate=aggregate,
+        correction=p_adjust,
+        undefined=undefined,
+    )
+    result = rank_methods(spec)
+    several = any(row.dataset for row in result.rows)
+    header = ("metric", "region", "rank", "method", aggregate, "rank interval", "wins")
     rows = [
         (one.metric, one.region, one.rank, one.method, one.mean,
-         f"{one.rank_low:g} to {one.rank_high:g}", one.wins)
+         f"{one.rank_low:g} to {one.rank_high:g}", one.wins, *((one.dataset,) if several else ()))
         for one in result.rows
     ]  # fmt: skip
+    header = (*header, *(("dataset",) if several else ()))
     print_table(header, rows, title=f"{len(result.cases)} cases")
-    typer.echo(f"{result.folder}: leaderboard.csv, pairwise.csv")
+    typer.echo(f"{result.folder}: leaderboard.csv, pairwise.csv, consensus.csv, leaderboard.html")
 
 
 def _by_name(methods: list[str]) -> dict[str, Path]:

@@ -40,3 +40,21 @@ def mean_where_defined(values: Values, axis: int) -> Values:
     return np.asarray(
         np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
     )
+
+
+def median_where_defined(values: Values, axis: int) -> Values:
+    """Median over the finite values along an axis; nan where there are none."""
+    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=axis)
+    count = np.isfinite(ordered).sum(axis=axis, keepdims=True)
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=axis)
+    high = np.take_along_axis(ordered, np.minimum(count // 2, values.shape[axis] - 1), axis=axis)
+    return np.asarray(((low + high) / 2).squeeze(axis))
+
+
+def draw_samples(cases: int, samples: int, seed: int) -> NDArray[np.intp]:
+    """Cases drawn with replacement.
+
+    Returns:
+        (samples, cases), indices from 0.
+    """
+    return np.random.default_rng(seed).integers(0, cases, (samples, cases))

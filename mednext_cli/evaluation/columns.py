@@ -205,9 +205,18 @@ LEADERBOARD_COLUMNS: tuple[Column, ...] = (
     Column("region", "Region, or overall: the mean over the regions."),
     Column("method", "NAME of NAME=cases.csv."),
     Column("cases", "Cases that count, the same for all methods."),
-    Column("mean", "Mean over cases, without undefined and infinite values.", "the metric's"),
-    Column("rank", "Aggregate then rank: by the mean; ties share the better rank."),
-    Column("mean_of_ranks", "Mean over cases of the rank among the methods in that case."),
+    Column(
+        "mean",
+        "Mean over cases, without undefined values; with `--aggregate median` the median. An "
+        "infinite distance counts as the largest finite one of any method.",
+        "the metric's",
+    ),
+    Column("rank", "Aggregate then rank: by `mean`; ties share the better rank."),
+    Column(
+        "mean_of_ranks",
+        "Mean over cases (or median) of the rank among the methods in that case. An undefined "
+        "value comes last in its case; with `--undefined drop` the case ranks nobody.",
+    ),
     Column("rank_then_aggregate", "Rank by mean_of_ranks."),
     Column("wins", "How many other methods it beats significantly (see pairwise.csv)."),
     Column("significance_rank", "Test then rank: by wins."),
@@ -215,6 +224,18 @@ LEADERBOARD_COLUMNS: tuple[Column, ...] = (
     Column("rank_high", "97.5 % percentile of the same."),
     Column("undefined", "How many of its values are undefined or infinite."),
     Column("as_worst", "How many missing cases were scored as the worst (--missing worst)."),
+    Column("rank_then_aggregate_low", "2.5 % percentile of that rank over the same samples."),
+    Column("rank_then_aggregate_high", "97.5 % percentile of the same."),
+    Column("significance_rank_low", "2.5 % percentile of that rank over the same samples."),
+    Column("significance_rank_high", "97.5 % percentile of the same."),
+    Column(
+        "rank_tau",
+        "Stability of `rank`: mean Kendall's tau-b of the ranking of all methods with those of "
+        "the bootstrap samples; 1 when resampling moves nothing, nan when all methods tie.",
+    ),
+    Column("rank_then_aggregate_tau", "The same of that ranking."),
+    Column("significance_rank_tau", "The same of that ranking."),
+    Column("dataset", "DATASET of NAME@DATASET=cases.csv, or nothing."),
 )
 PAIRWISE_COLUMNS: tuple[Column, ...] = (
     Column("metric", "The metric compared."),
@@ -231,7 +252,16 @@ PAIRWISE_COLUMNS: tuple[Column, ...] = (
         "with continuity correction, zero differences dropped).",
     ),
     Column("p_holm", "The same after Holm's correction over all ordered pairs of methods."),
-    Column("significant", "1 where p_holm does not exceed 0.05."),
+    Column("significant", "1 where p_holm (with `--p-adjust none`: p) does not exceed 0.05."),
+    Column("dataset", "DATASET of NAME@DATASET=cases.csv, or nothing."),
+)
+CONSENSUS_COLUMNS: tuple[Column, ...] = (
+    Column("ranking", "rank, rank_then_aggregate or significance_rank of leaderboard.csv."),
+    Column("metric", "The metric, or all of them together."),
+    Column("method", "NAME of NAME=cases.csv."),
+    Column("tasks", "How many rankings are joined: one per dataset, region and metric."),
+    Column("mean_rank", "Mean over the tasks of the rank."),
+    Column("consensus_rank", "Rank by mean_rank; ties share their average rank."),
 )
 
 
@@ -268,10 +298,14 @@ def columns_page() -> str:
         _policy_table(),
         "## summary.csv\nOne row per region and metric, by `mednext evaluate`.",
         _table(SUMMARY_COLUMNS),
-        "## leaderboard.csv\nOne row per metric, region and method, by `mednext leaderboard`.",
+        "## leaderboard.csv\nOne row per dataset, metric, region and method, by "
+        "`mednext leaderboard`.",
         _table(LEADERBOARD_COLUMNS),
-        "## pairwise.csv\nOne row per metric, region and ordered pair of methods.",
+        "## pairwise.csv\nOne row per dataset, metric, region and ordered pair of methods.",
         _table(PAIRWISE_COLUMNS),
+        "## consensus.csv\nOne row per ranking, metric and method: the regions of all datasets "
+        "together.",
+        _table(CONSENSUS_COLUMNS),
     ]
     return "\n\n".join(parts) + "\n"
 

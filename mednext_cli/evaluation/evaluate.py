@@ -12,8 +12,9 @@ from mednext_cli.evaluation.empty_masks import find_policy, policy_of_dataset
 from mednext_cli.evaluation.label_mapping import read_mapping, restrict
 from mednext_cli.evaluation.lesions import LESION_MATCHING
 from mednext_cli.evaluation.nnunet_summary import write_nnunet_summary
+from mednext_cli.evaluation.overlays import CaseOverlay, draw_overlays, find_images
 from mednext_cli.evaluation.pairing import Pairs, References, find_references, pair_up
-from mednext_cli.evaluation.report import ReportTitle, write_report
+from mednext_cli.evaluation.report import ReportTitle, worst_cases, write_report
 from mednext_cli.evaluation.score_case import CasePair, CaseScores, label_region, score_case
 from mednext_cli.evaluation.scores import (
     HD95_DEFINITIONS,
@@ -38,6 +39,7 @@ from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.workers import run_over
 
 MISSING_CHOICES = ("worst", "drop")
+_DRAWN = 6  # of the worst cases
 _CHECK_FILES = "Correct what is said about each and run the same command again."
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class EvaluateSpec:
         mapping: LAYOUT:LAYOUT or a TOML file, see `label_mapping.read_mapping`.
         resample: bring predictions on another grid onto the reference's.
         summary_json: whether nnU-Net's summary.json is written too.
+        images: folder of the scans, which the report draws its worst cases over.
     """
 
     predictions: Path
@@ -81,6 +84,7 @@ class EvaluateSpec:
     mapping: str | None = None
     resample: bool = False
     summary_json: bool = False
+    images: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -152,6 +156,8 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     references = _find_references(spec)
     matched = pair_up(spec.predictions, references.paths)
     _note_unmatched(matched, spec.missing)
+    cases = [pair.case for pair in matched.pairs]
+    images = find_images(spec.images, cases) if spec.images else {}
     folder = make_folder(spec.folder)
     settings = _settings(spec, references.label_set, mapping)
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]
@@ -173,7 +179,13 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
         missing=matched.missing,
         extra=matched.extra,
     )
-    _write(spec, result)
+    write_cases(result.folder / "cases.csv", result.scores)
+    write_summary(result.folder / "summary.csv", result.summary)
+    if spec.report:
+        worst = [case for _, case in worst_cases(scores)[:_DRAWN]]
+        drawn = sorted((pair for pair in pairs if pair.case in worst and pair.case not in failed),
+                       key=lambda pair: worst.index(pair.case))  # fmt: skip
+        _report(spec, result, draw_overlays(drawn, images, settings, spec.workers))
     if spec.summary_json:
         path = result.folder / "summary.json"
         write_nnunet_summary(path, matched.pairs, scored, settings.label_set)
@@ -303,11 +315,13 @@ def _regions(scored: Sequence[CaseScores], settings: ScoreSettings) -> list[str]
     return [label_region(value) for value in sorted(found)]
 
 
-def _write(spec: EvaluateSpec, result: EvaluateResult) -> None:
-    write_cases(result.folder / "cases.csv", result.scores)
-    write_summary(result.folder / "summary.csv", result.summary)
-    if spec.report:
-        labels = str(spec.labels) if isinstance(spec.labels, Path) else "the given label maps"
-        title = ReportTitle(str(spec.predictions), labels, result.label_source)
-        write_report(result.folder / "report.html", title, result.scores, result.summary,
-                     result.failed)  # fmt: skip
+def _report(spec: EvaluateSpec, result: EvaluateResult, overlays: Sequence[CaseOverlay]) -> None:
+    labels = str(spec.labels) if isinstance(spec.labels, Path) else "the given label maps"
+    write_report(
+        result.folder / "report.html",
+        ReportTitle(str(spec.predictions), labels, result.label_source),
+        result.scores,
+        result.summary,
+        result.failed,
+        overlays,
+    )

@@ -77,6 +77,8 @@ def read_methods(
                                       for region in regions]  # fmt: skip
     absent = np.array([[case in lacking[name] for name in read] for case in cases])
     undefined = ~np.isfinite(values) & ~absent[:, None, None, :]
+    if undefined.any():
+        logger.info("%d scores are undefined or infinite", int(undefined.sum()))
     for k, column in enumerate(metrics):
         _fill_worst(values[:, :, k], absent, column)
     return Comparison(

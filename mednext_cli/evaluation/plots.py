@@ -1,17 +1,19 @@
 """Box and dot plots of scores, as positions on paper; the report's template draws them as SVG."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
 import numpy as np
 
 from mednext_cli.evaluation.columns import Column
-from mednext_cli.evaluation.scores import RegionScore
+from mednext_cli.evaluation.pages import spell_with_unit
+from mednext_cli.evaluation.scores import OK, RegionScore
 
-WIDTH, ROW_HEIGHT, AXIS_HEIGHT = 720.0, 44.0, 34.0
+WIDTH, ROW_HEIGHT, AXIS_HEIGHT = 600.0, 44.0, 34.0
 _RIGHT_MARGIN, _LETTER_WIDTH, _LONGEST_LABEL = 16.0, 7.2, 26
 _MOST_DOTS = 400  # per region; beyond it only those outside the whiskers are drawn
+_AGREEMENT_WIDTH, _AGREEMENT_LEFT, _AGREEMENT_BOTTOM = 380.0, 58.0, 220.0
 _JITTER = 0.5  # of the height of a row
 
 
@@ -58,32 +60,115 @@ class BoxPlot:
     rows: tuple[BoxRow, ...]
 
 
+@dataclass(frozen=True)
+class AgreementPlot:
+    """Bland-Altman plot of one region: volume difference against mean volume, ml.
+
+    Attributes:
+        title: the region.
+        text: bias and limits of agreement, for people.
+        width: of the drawing.
+        height: of the drawing.
+        left: where the vertical axis stands.
+        bottom: where the horizontal axis stands.
+        x_ticks: on the horizontal axis.
+        y_ticks: on the vertical axis; `Tick.x` is their height.
+        zero: height of a difference of 0.
+        bias: height of the mean difference.
+        limits: heights of the 95 % limits of agreement, bias -+ 1.96 standard deviations.
+        dots: one per case.
+    """
+
+    title: str
+    text: str
+    width: float
+    height: float
+    left: float
+    bottom: float
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    zero: float
+    bias: float
+    limits: tuple[float, ...]
+    dots: tuple[Dot, ...]
+
+
 def plot_boxes(column: Column, scores: Sequence[RegionScore]) -> BoxPlot | None:
-    """The plot of one metric over all regions; None where nothing is finite.
+    """The plot of one metric over all regions; None where nothing is finite."""
+    by_region: dict[str, list[tuple[str, float]]] = {}
+    for score in scores:
+        by_region.setdefault(score.region, []).append((score.case, score.values[column.name]))
+    return plot_groups(column, by_region)
+
+
+def plot_groups(
+    column: Column, groups: Mapping[str, Sequence[tuple[str, float]]], title: str = ""
+) -> BoxPlot | None:
+    """Boxes and dots of named values, a row a group; None where nothing is finite.
 
     Boxes span the quartiles, whiskers reach the farthest case within 1.5 box lengths (Tukey).
     """
-    by_region: dict[str, list[tuple[str, float]]] = {}
-    for score in scores:
-        value = score.values[column.name]
-        if isfinite(value):
-            by_region.setdefault(score.region, []).append((score.case, value))
-    if not by_region:
+    finite = {
+        label: kept
+        for label, pairs in groups.items()
+        if (kept := [(name, value) for name, value in pairs if isfinite(value)])
+    }
+    if not finite:
         return None
-    scale = _Scale.over(column, [value for pairs in by_region.values() for _, value in pairs],
-                        list(by_region))  # fmt: skip
+    values = [value for pairs in finite.values() for _, value in pairs]
+    scale = _Scale.over(column, values, list(finite))
     rows = [
-        _box_row(label, index, pairs, scale)
-        for index, (label, pairs) in enumerate(by_region.items())
+        _box_row(label, index, pairs, scale) for index, (label, pairs) in enumerate(finite.items())
     ]
-    unit = f" ({column.unit})" if column.unit and column.unit != "0 to 1" else ""
     return BoxPlot(
-        title=column.name.removesuffix("_mm").replace("_", " ") + unit,
+        title=title or spell_with_unit(column),
         width=WIDTH,
         height=ROW_HEIGHT * len(rows) + AXIS_HEIGHT,
         left=scale.left,
         ticks=scale.ticks(),
         rows=tuple(rows),
+    )
+
+
+def plot_agreements(scores: Sequence[RegionScore], most: int) -> list[AgreementPlot]:
+    """Bland-Altman plots of the first regions' volumes, of cases that have a prediction."""
+    by_region: dict[str, list[tuple[str, float, float]]] = {}
+    for score in scores:
+        volumes = (score.values["volume_reference_ml"], score.values["volume_prediction_ml"])
+        if score.status == OK and all(map(isfinite, volumes)) and any(volumes):
+            by_region.setdefault(score.region, []).append((score.case, *volumes))
+    return [_agreement(name, cases) for name, cases in list(by_region.items())[:most]]
+
+
+def _agreement(region: str, cases: Sequence[tuple[str, float, float]]) -> AgreementPlot:
+    volumes = np.array([case[1:] for case in cases])
+    means, differences = volumes.mean(axis=1), volumes[:, 1] - volumes[:, 0]
+    bias = float(differences.mean())
+    reach = 1.96 * float(differences.std(ddof=1)) if len(cases) > 1 else 0.0
+    limits = (bias - reach, bias + reach) if reach else ()
+    across = _Scale.spanning(0.0, float(means.max()), _AGREEMENT_LEFT, _AGREEMENT_WIDTH - 12)
+    ends = [0.0, *limits, *differences.tolist()]
+    up = _Scale.spanning(min(ends), max(ends), _AGREEMENT_BOTTOM, 10.0)
+    text = f"bias {bias:.3g} ml"
+    if limits:
+        text += f", 95 % limits of agreement {limits[0]:.3g} to {limits[1]:.3g} ml"
+    dots = (
+        Dot(across.x(float(mean)), up.x(float(difference)), f"{case[0]}: {difference:+.3g} ml")
+        for case, mean, difference in zip(cases, means, differences, strict=True)
+    )
+    return AgreementPlot(
+        title=region,
+        text=text,
+        width=_AGREEMENT_WIDTH,
+        height=_AGREEMENT_BOTTOM + AXIS_HEIGHT,
+        left=_AGREEMENT_LEFT,
+        bottom=_AGREEMENT_BOTTOM,
+        x_ticks=across.ticks(),
+        y_ticks=up.ticks(),
+        zero=up.x(0.0),
+        bias=up.x(bias),
+        limits=tuple(map(up.x, limits)),
+        dots=tuple(dots),
     )
 
 
@@ -93,28 +178,35 @@ class _Scale:
     high: float
     step: float
     left: float
+    right: float = WIDTH - _RIGHT_MARGIN
 
     @classmethod
     def over(cls, column: Column, values: Sequence[float], labels: Sequence[str]) -> "_Scale":
         """Round ends that hold all values; distances start at 0, shares end at 1."""
         is_share = column.unit == "0 to 1"
-        low = min(values) if is_share else 0.0
-        high = 1.0 if is_share else max(values)
+        longest = min(max(map(len, labels)), _LONGEST_LABEL)
+        return cls.spanning(
+            min(values) if is_share else min(0.0, *values),
+            1.0 if is_share else max(values),
+            longest * _LETTER_WIDTH + 18,
+            WIDTH - _RIGHT_MARGIN,
+        )
+
+    @classmethod
+    def spanning(cls, low: float, high: float, left: float, right: float) -> "_Scale":
+        """Round ends that hold both numbers, drawn from `left` to `right`."""
         step = _round_step((high - low) / 5 or 0.2)
         first, last = floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step
-        longest = min(max(map(len, labels)), _LONGEST_LABEL)
-        return cls(
-            first, last if last > first else first + step, step, longest * _LETTER_WIDTH + 18
-        )
+        return cls(first, last if last > first else first + step, step, left, right)
 
     def x(self, value: float) -> float:
         share = (value - self.low) / (self.high - self.low)
-        return round(self.left + share * (WIDTH - _RIGHT_MARGIN - self.left), 1)
+        return round(self.left + share * (self.right - self.left), 1)
 
     def ticks(self) -> tuple[Tick, ...]:
         count = round((self.high - self.low) / self.step)
         values = (self.low + index * self.step for index in range(count + 1))
-        return tuple(Tick(self.x(value), f"{value:.6g}") for value in values)
+        return tuple(Tick(self.x(value), f"{round(value, 9):.6g}") for value in values)
 
 
 def _round_step(rough: float) -> float:

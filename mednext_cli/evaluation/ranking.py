@@ -1,7 +1,7 @@
 """Ranks of methods and tests between them, as challengeR (Wiesenfarth et al. 2021) defines them.
 
-Everywhere: rank 1 is the best, ties share the better rank ("min"), and arrays are
-(cases, methods) with undefined values as nan.
+Everywhere: rank 1 is the best, ties share the better rank ("min"), methods are the last axis, cases
+the one before, and undefined values are nan. Leading axes (bootstrap samples) stay.
 """
 
 import numpy as np
@@ -15,7 +15,10 @@ _DECIMALS = 12
 
 
 def rank(values: Values, *, larger_is_better: bool) -> Ranks:
-    """Rank along the last axis; undefined values come last, one rank behind the worst."""
+    """Rank along the last axis; undefined values come last, one rank behind the worst.
+
+    challengeR's ``rankNA2`` with ``ties.method="min"``.
+    """
     ascending = -values if larger_is_better else values
     undefined = np.isnan(ascending)
     sortable = np.where(undefined, np.inf, ascending)
@@ -25,44 +28,121 @@ def rank(values: Values, *, larger_is_better: bool) -> Ranks:
     return ranks
 
 
-def rank_within_cases(values: Values, *, larger_is_better: bool) -> Ranks:
-    """Mean over cases of each method's rank in that case (the first step of rank-then-aggregate).
+def rank_cases(values: Values, *, larger_is_better: bool, drop_undefined: bool = False) -> Ranks:
+    """Each method's rank in every case: the first step of rank-then-aggregate.
 
-    Cases in which a method is undefined compare nothing and are left out; nan where none is left.
+    Args:
+        values: (cases, methods).
+        larger_is_better: whether a larger value ranks before a smaller one.
+        drop_undefined: a case in which a method is undefined ranks nobody (nan); else that method
+            comes last in it, as challengeR has it.
     """
-    comparable = values[~np.isnan(values).any(axis=1)]
-    if len(comparable) == 0:
-        return np.full(values.shape[1], np.nan)
-    return np.asarray(rank(comparable, larger_is_better=larger_is_better).mean(axis=0))
+    ranks = rank(values, larger_is_better=larger_is_better)
+    if drop_undefined:
+        ranks[np.isnan(values).any(axis=-1)] = np.nan
+    return ranks
 
 
-def compare_signed_ranks(first: Values, second: Values, *, larger_is_better: bool) -> float:
-    """The p of the one-sided Wilcoxon signed-rank test that the first method is better.
+def compare_signed_ranks(values: Values, *, larger_is_better: bool) -> Values:
+    """One-sided Wilcoxon signed-rank tests of all ordered pairs of methods.
 
-    Normal approximation with continuity correction, zero differences dropped, as R's
-    ``wilcox.test(exact=FALSE)``. nan where no case differs.
+    Normal approximation with continuity correction and correction for ties, zero differences and
+    cases in which one of both is undefined dropped: R's ``wilcox.test(paired=TRUE, exact=FALSE)``.
+
+    Args:
+        values: (..., cases, methods).
+        larger_is_better: whether a larger value is better.
+
+    Returns:
+        (..., methods, methods): p that the first method is better than the second; nan where no
+        case differs.
     """
-    difference = first - second if larger_is_better else second - first
+    methods = values.shape[-1]
+    p_values = np.full((*values.shape[:-2], methods, methods), np.nan)
+    for first in range(methods):
+        for second in range(first):
+            gain = values[..., first] - values[..., second]
+            better = _signed_rank_p(gain if larger_is_better else -gain)
+            p_values[..., first, second] = better[0]
+            p_values[..., second, first] = better[1]
+    return p_values
+
+
+def _signed_rank_p(difference: Values) -> tuple[Values, Values]:
+    """The p that differences lie above 0, and below, along the last axis."""
     # Differences that are equal but for rounding must tie, or their order would be chance.
-    difference = np.round(difference[np.isfinite(difference)], _DECIMALS)
-    if not np.any(difference):
-        return float("nan")
-    return float(
-        stats.wilcoxon(
-            difference,
-            zero_method="wilcox",
-            correction=True,
-            alternative="greater",
-            method="approx",
-        ).pvalue
-    )
+    difference = np.asarray(np.where(np.isfinite(difference), difference, 0.0), np.float64)
+    difference = difference.round(_DECIMALS)
+    used = difference != 0
+    count = used.sum(axis=-1)
+    zeros = difference.shape[-1] - count
+    # Zeros hold the lowest ranks; without them every other one moves down by their number.
+    ranks = (stats.rankdata(np.abs(difference), axis=-1) - zeros[..., None]) * used
+    above = (ranks * (difference > 0)).sum(axis=-1)
+    excess = above - count * (count + 1) / 4
+    deviation = np.sqrt((ranks**2).sum(axis=-1) / 4)
+    half = 0.5
+    z_above = _divide(excess - half, deviation)
+    z_below = _divide(-excess - half, deviation)
+    return np.asarray(stats.norm.sf(z_above)), np.asarray(stats.norm.sf(z_below))
+
+
+def _divide(values: Values, by: Values) -> Values:
+    undefined = np.full(np.shape(values), np.nan)
+    return np.asarray(np.divide(values, by, out=undefined, where=by > 0))
 
 
 def correct_holm(p_values: Values) -> Values:
-    """The p values after Holm's step-down correction; undefined ones stay so and do not count."""
-    corrected = np.full(p_values.shape, np.nan)
-    defined = np.flatnonzero(~np.isnan(p_values))
-    order = defined[np.argsort(p_values[defined], kind="stable")]
-    factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factors))
+    """The p values after Holm's step-down correction along the last axis.
+
+    Undefined ones stay so and do not count, as in R's ``p.adjust``.
+    """
+    order = np.argsort(p_values, axis=-1, kind="stable")  # nan last
+    ordered = np.take_along_axis(p_values, order, axis=-1)
+    defined = ~np.isnan(ordered)
+    factors = defined.sum(axis=-1, keepdims=True) - np.arange(p_values.shape[-1])
+    stepped = np.maximum.accumulate(np.where(defined, ordered * factors, 0.0), axis=-1)
+    corrected = np.empty_like(p_values)
+    np.put_along_axis(
+        corrected, order, np.where(defined, np.minimum(1.0, stepped), np.nan), axis=-1
+    )
     return corrected
+
+
+def correct_pairs(p_values: Values, method: str) -> Values:
+    """Correct the p values of all ordered pairs: "holm" or "none".
+
+    Args:
+        p_values: (..., methods, methods), nan on the diagonal.
+        method: the correction.
+    """
+    if method == "none":
+        return p_values
+    flat = p_values.reshape(*p_values.shape[:-2], -1)
+    return correct_holm(flat).reshape(p_values.shape)
+
+
+def kendall_tau(ranks: Ranks, others: Ranks) -> Values:
+    """Kendall's tau-b of one ranking with each of others; nan where one ties all methods.
+
+    Args:
+        ranks: (methods,).
+        others: (..., methods).
+    """
+    first, second = np.triu_indices(len(ranks), 1)
+    signs = np.sign(ranks[first] - ranks[second])
+    other_signs = np.sign(others[..., first] - others[..., second])
+    pairs = np.sqrt((signs**2).sum() * (other_signs**2).sum(axis=-1))
+    return _divide((signs * other_signs).sum(axis=-1), pairs)
+
+
+def consensus(ranks: Ranks) -> tuple[Ranks, Ranks]:
+    """Mean rank of each method over tasks, and the rank of that with ties sharing their average.
+
+    challengeR's ``consensus(method="euclidean")``.
+
+    Args:
+        ranks: (tasks, methods).
+    """
+    means = ranks.mean(axis=0)
+    return means, np.asarray(stats.rankdata(means, method="average"), dtype=np.float64)

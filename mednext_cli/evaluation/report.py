@@ -6,13 +6,13 @@ from math import isfinite, isinf, isnan
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mednext_cli import __version__
 from mednext_cli.evaluation.bootstrap import mean_where_defined
-from mednext_cli.evaluation.columns import METRIC_COLUMNS, Column, find_metric
+from mednext_cli.evaluation.columns import METRIC_COLUMNS, find_metric
 from mednext_cli.evaluation.empty_masks import EMPTY_POLICIES
-from mednext_cli.evaluation.plots import plot_boxes
+from mednext_cli.evaluation.overlays import CaseOverlay
+from mednext_cli.evaluation.pages import render_page, show_number, spell, spell_with_unit
+from mednext_cli.evaluation.plots import plot_agreements, plot_boxes
 from mednext_cli.evaluation.scores import FAILED, MISSING, RegionScore
 from mednext_cli.evaluation.summary import OVERALL, SummaryRow
 from mednext_cli.foundation.files import write_text
@@ -20,6 +20,7 @@ from mednext_cli.foundation.files import write_text
 _HEADLINES = ("dice", "surface_dice", "mean_surface_distance_mm", "hd95_mm")
 _PLOTTED = ("dice", "surface_dice", "hd95_mm")
 _WORST = 10
+_MOST_AGREEMENTS = 12  # regions whose volumes are plotted
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def write_report(
     scores: Sequence[RegionScore],
     summary: Sequence[SummaryRow],
     failed: Mapping[str, str],
+    overlays: Sequence[CaseOverlay] = (),
 ) -> None:
     """Write report.html: head figures, plots per region, worst cases, and all cases in a table.
 
@@ -83,50 +85,47 @@ def write_report(
         scores: the rows of cases.csv.
         summary: the rows of summary.csv.
         failed: why cases could not be compared, by case id.
+        overlays: the worst cases, drawn.
     """
-    environment = Environment(
-        loader=PackageLoader("mednext_cli.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     plots = [plot_boxes(find_metric(name), scores) for name in _PLOTTED]
-    page = environment.get_template("report.html.jinja").render(
+    regions = list(dict.fromkeys(score.region for score in scores))
+    page = render_page(
+        "evaluation.html.jinja",
         title=title,
-        version=__version__,
         headlines=[_headline(name, summary) for name in _HEADLINES],
         facts=_facts(scores),
         failed=failed,
         plots=[plot for plot in plots if plot is not None],
+        agreements=plot_agreements(scores, _MOST_AGREEMENTS),
+        agreements_left_out=max(0, len(regions) - _MOST_AGREEMENTS),
         worst=_worst(scores),
+        overlays=overlays,
         regions=_region_means(summary),
-        region_names=list(dict.fromkeys(score.region for score in scores)),
-        columns=METRIC_COLUMNS,
+        region_names=regions,
+        columns=[(spell_with_unit(column), column.meaning) for column in METRIC_COLUMNS],
         rows=[_table_row(score) for score in scores],
     )
     write_text(path, page)
 
 
-def spell(column: Column) -> str:
-    """A column's name as people read it: ``hd95 (mm)``."""
-    return column.name.removesuffix("_mm").removesuffix("_ml").replace("_", " ")
-
-
-def _number(value: float) -> str:
-    if isnan(value):
-        return "–"
-    if isinf(value):
-        return "∞"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+def worst_cases(scores: Sequence[RegionScore]) -> list[tuple[float, str]]:
+    """Mean Dice over the regions and case id of all cases that have one, the lowest first."""
+    by_case: dict[str, list[float]] = {}
+    for score in scores:
+        by_case.setdefault(score.case, []).append(score.values["dice"])
+    means = {
+        case: float(mean_where_defined(np.array(values), axis=0))
+        for case, values in by_case.items()
+    }
+    return sorted((mean, case) for case, mean in means.items() if not isnan(mean))
 
 
 def _headline(name: str, summary: Sequence[SummaryRow]) -> _Headline:
     column = find_metric(name)
     row = next(row for row in summary if (row.region, row.metric) == (OVERALL, name))
     unit = " mm" if column.unit == "mm" and isfinite(row.mean) else ""
-    interval = f"{_number(row.ci95_low)} to {_number(row.ci95_high)}{unit}"
-    return _Headline(spell(column), _number(row.mean) + unit, interval)
+    interval = f"{show_number(row.ci95_low)} to {show_number(row.ci95_high)}{unit}"
+    return _Headline(spell(column), show_number(row.mean) + unit, interval)
 
 
 def _facts(scores: Sequence[RegionScore]) -> dict[str, str]:
@@ -155,27 +154,23 @@ def _region_means(summary: Sequence[SummaryRow]) -> list[tuple[str, list[str]]]:
     names = list(dict.fromkeys(row.region for row in summary))
     by_key = {(row.region, row.metric): row.mean for row in summary}
     return [
-        (name, [_number(by_key[name, column.name]) for column in METRIC_COLUMNS]) for name in names
+        (name, [show_number(by_key[name, column.name]) for column in METRIC_COLUMNS])
+        for name in names
     ]
 
 
 def _worst(scores: Sequence[RegionScore]) -> list[_WorstCase]:
     """The cases with the lowest mean Dice over their regions."""
-    by_case: dict[str, list[RegionScore]] = {}
-    for score in scores:
-        by_case.setdefault(score.case, []).append(score)
-    means = {
-        case: float(mean_where_defined(np.array([one.values["dice"] for one in rows]), axis=0))
-        for case, rows in by_case.items()
-    }
-    ranked = sorted((mean, case) for case, mean in means.items() if not isnan(mean))
-    return [_worst_case(case, mean, by_case[case]) for mean, case in ranked[:_WORST]]
+    return [
+        _worst_case(case, mean, [one for one in scores if one.case == case])
+        for mean, case in worst_cases(scores)[:_WORST]
+    ]
 
 
 def _worst_case(case: str, mean: float, rows: Sequence[RegionScore]) -> _WorstCase:
-    regions = ", ".join(f"{one.region} {_number(one.values['dice'])}" for one in rows)
+    regions = ", ".join(f"{one.region} {show_number(one.values['dice'])}" for one in rows)
     notes = dict.fromkeys(_note(one) for one in rows)
-    return _WorstCase(case, _number(mean), regions, ", ".join(note for note in notes if note))
+    return _WorstCase(case, show_number(mean), regions, ", ".join(note for note in notes if note))
 
 
 def _note(score: RegionScore) -> str:
@@ -192,4 +187,4 @@ def _table_row(score: RegionScore) -> _TableRow:
 
 
 def _cell(value: float) -> _Cell:
-    return _Cell(_number(value), "" if isnan(value) else f"{value:.6g}".replace("inf", "1e99"))
+    return _Cell(show_number(value), "" if isnan(value) else f"{value:.6g}".replace("inf", "1e99"))

@@ -80,7 +80,7 @@ def score_case(pair: CasePair, settings: ScoreSettings) -> CaseScores:
     """
     names = settings.label_set.names if settings.label_set else None
     reference = read_labels(pair.reference, names)
-    prediction, resampled = _read_prediction(pair, reference, settings)
+    prediction, resampled = read_prediction(pair, reference, settings)
     ignore = settings.label_set.ignore if settings.label_set else None
     # Files keep the first axis fastest; transposed, the arrays are contiguous as NumPy counts.
     maps = map_classes(reference.array.T, prediction.T, ignore)
@@ -102,10 +102,14 @@ def score_case(pair: CasePair, settings: ScoreSettings) -> CaseScores:
     return CaseScores(pair.case, status, tuple(rows), *found, counts, voxels, resampled)
 
 
-def _read_prediction(
+def read_prediction(
     pair: CasePair, reference: Volume, settings: ScoreSettings
 ) -> tuple[LabelArray, bool]:
-    """The prediction's labels on the reference's grid, and whether they were resampled."""
+    """The prediction's labels on the reference's grid, and whether they were resampled.
+
+    Raises:
+        ScanError: the file cannot be read, lies on another grid, or holds labels without mapping.
+    """
     if pair.prediction is None:
         return np.zeros_like(reference.array), False
     prediction = read_label_map(pair.prediction)

@@ -6,13 +6,14 @@ import pytest
 
 from mednext_cli.evaluation.columns import (
     CASE_COLUMNS,
+    CONSENSUS_COLUMNS,
     LEADERBOARD_COLUMNS,
     PAIRWISE_COLUMNS,
     columns_page,
     find_metric,
 )
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
-from mednext_cli.evaluation.leaderboard import LeaderboardRow, PairwiseRow
+from mednext_cli.evaluation.leaderboard_rows import ConsensusRow, LeaderboardRow, PairwiseRow
 from mednext_cli.foundation.errors import SettingsError
 
 LEADING = (
@@ -36,7 +37,12 @@ def test_cases_csv_has_the_columns_of_the_table(folders):
 
 
 def test_rows_of_the_leaderboard_have_the_columns_of_the_table():
-    for row, columns in ((LeaderboardRow, LEADERBOARD_COLUMNS), (PairwiseRow, PAIRWISE_COLUMNS)):
+    tables = {
+        LeaderboardRow: LEADERBOARD_COLUMNS,
+        PairwiseRow: PAIRWISE_COLUMNS,
+        ConsensusRow: CONSENSUS_COLUMNS,
+    }
+    for row, columns in tables.items():
         assert [field.name for field in fields(row)] == [column.name for column in columns]
 
 
