@@ -13,8 +13,9 @@ from mednext_cli.evaluation.slices import MOST_SLICES, LabelledScan, Plane, draw
 from mednext_cli.evaluation.work_load import choose_workers
 from mednext_cli.foundation.errors import DatasetError, MednextError
 from mednext_cli.foundation.workers import run_over
-from mednext_cli.volumes.nifti import read_label_map, read_volume
+from mednext_cli.volumes.masks import read_labels
 from mednext_cli.volumes.orientation import to_canonical
+from mednext_cli.volumes.scans import read_volume
 from mednext_cli.volumes.volume import Volume
 
 MOST_BYTES = 5 * 2**20  # of all overlays in a report
@@ -105,7 +106,8 @@ def draw_case(
     Raises:
         ScanError: a label map cannot be read.
     """
-    reference = read_label_map(pair.reference)
+    names = settings.label_set.names if settings.label_set else None
+    reference = read_labels(pair.reference, names)
     prediction = Volume(read_prediction(pair, reference, settings)[0], reference.affine)
     image, note = _read_image(images.get(pair.case), reference)
     turned = to_canonical(reference)
