@@ -1,9 +1,11 @@
-"""Where the real data and the peers' reference values are found."""
+"""Where the real data and the peers' reference values are found, and how Triton runs."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 _DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 
@@ -24,3 +26,22 @@ def reference_folder(data_folder: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference values at {folder}")
     return folder
+
+
+def _interpret_triton() -> None:
+    """Run Triton's kernels on the CPU; here, because the first import of Triton decides it."""
+    os.environ["TRITON_INTERPRET"] = "1"
+    import triton.runtime.interpreter as interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patch_for_numpy(tensor, scope):  # type: ignore[no-untyped-def]
+        # Triton 3.6 takes int() of an array of one element, which NumPy 2.4 no longer allows.
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = patch_for_numpy
+
+
+if find_spec("triton") is not None and not torch.cuda.is_available():
+    _interpret_triton()

@@ -27,6 +27,16 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert done.stderr.splitlines() == ["0"]
 
 
+def test_a_network_is_built_without_the_compiler() -> None:
+    """torch.compile and Triton cost more than a second, which only those who use them pay."""
+    code = (
+        "import sys, mednext_cli.inference.predict, mednext_cli.training.train; "
+        "print(*(name for name in ('torch._dynamo', 'triton') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_imports_run_downwards_only(root: Path) -> None:
     """The contract of pyproject.toml, as `make lint` checks it."""
     tool = Path(sys.executable).with_name("lint-imports")
@@ -71,7 +81,8 @@ def test_every_module_imports_alone() -> None:
         if path.name not in ("__init__.py", "__main__.py")
     ]
     assert len(modules) > 50
-    preloaded = ",".join((*_HEAVY, "pydantic", "typer", "rich", "skimage", "safetensors.torch"))
+    others = ("pydantic", "typer", "rich", "skimage", "safetensors.torch", "scipy.stats")
+    preloaded = ",".join((*_HEAVY, *others, "scipy.ndimage", "torch._dynamo", "matplotlib.pyplot"))
     command = [sys.executable, "-W", "ignore", "-c", _IMPORT_ALONE, preloaded, ",".join(modules)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr

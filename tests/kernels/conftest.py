@@ -1,11 +1,5 @@
-"""Without a CUDA device the kernels run in Triton's interpreter, on the CPU.
+"""The operators on a GPU, or in Triton's interpreter, which the first conftest chooses."""
 
-The interpreter is chosen when Triton is first imported, so the choice is made when the tests are
-collected; nothing else in the suite imports Triton, and PyTorch does not by itself.
-"""
-
-import os
-import sys
 from importlib.util import find_spec
 
 import pytest
@@ -13,18 +7,6 @@ import torch
 
 if find_spec("triton") is None:
     collect_ignore_glob = ["test_*"]
-elif not torch.cuda.is_available() and "triton" not in sys.modules:
-    os.environ["TRITON_INTERPRET"] = "1"
-    import triton.runtime.interpreter as interpreter
-
-    _patch = interpreter._patch_lang_tensor
-
-    def _patch_for_numpy(tensor, scope):
-        # Triton 3.6 takes int() of an array of one element, which NumPy 2.4 no longer allows.
-        _patch(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    interpreter._patch_lang_tensor = _patch_for_numpy
 
 
 @pytest.fixture

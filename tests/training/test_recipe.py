@@ -38,7 +38,7 @@ def test_settings_are_applied_in_toml() -> None:
         ["training.epochs=7", 'augmentation.mirror_axes=["left_right"]', "model.size=B"],
     )
     assert recipe.training.epochs == 7
-    assert recipe.training.learning_rate == 2e-3  # what the recipe says stays
+    assert recipe.training.learning_rate == 3e-3  # what the recipe says stays
     assert recipe.augmentation.mirrored == (2,)
     assert recipe.model.label == "B-k3"
 

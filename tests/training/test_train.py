@@ -104,7 +104,7 @@ def test_another_recipe_in_the_same_folder_is_refused(
     capsys.readouterr()
     assert train(settings=("training.learning_rate=0.5",)) == 2
     error = capsys.readouterr().err
-    assert "training.learning_rate: 0.002 -> 0.5" in error
+    assert "training.learning_rate: 0.003 -> 0.5" in error
     assert "--restart" in error
     assert train("--restart", settings=("training.learning_rate=0.001",)) == 0
 
