@@ -18,9 +18,11 @@ command carries on where an interrupted one stopped.
 
 import argparse
 import csv
+import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -134,32 +136,35 @@ class _Job:
         return folder
 
     def predict_and_rank(self, runs: dict[str, Path]) -> None:
-        """Predict the unlabelled case with both kernels, and rank the validations."""
-        models = [str(runs[name]) for name in ("k3", "k5_upkern")]
+        """Predict the fold's scans with each kernel and with both, score and rank them."""
         out = self._options.out
-        images = self._options.data / "imagesTs"
-        self.run(
-            "predict",
-            images,
-            "--model",
-            models[0],
-            "--model",
-            models[1],
-            "--out",
-            out / "predictions",
-        )
-        labels = self._options.data / "labelsTr"
-        self.run(
-            "evaluate",
-            runs["k3"] / "validation",
-            labels,
-            "--dataset",
-            "msd",
-            "--out",
-            out / "scores",
-        )
-        scores = [f"{name}={folder / 'validation' / 'cases.csv'}" for name, folder in runs.items()]
-        self.run("leaderboard", *scores, "--out", out / "leaderboard")
+        images, labels = self._copy_fold(runs["k3"])
+        models = {name: ("--model", runs[name]) for name in ("k3", "k5_upkern")}
+        models["both"] = (*models["k3"], *models["k5_upkern"])
+        for name, chosen in models.items():
+            self.run("predict", images, *chosen, "--out", out / "predictions" / name)
+            scored = out / "scores" / name
+            self.run(
+                "evaluate", out / "predictions" / name, labels, "--dataset", "msd", "--out", scored
+            )
+        ranked = [f"{name}={out / 'scores' / name / 'cases.csv'}" for name in models]
+        self.run("leaderboard", *ranked, "--out", out / "leaderboard")
+
+    def _copy_fold(self, run: Path) -> tuple[Path, Path]:
+        """Images and labels of the fold's cases, as a dataset of their own."""
+        fold = self._options.out / "fold0" / NAME
+        cases = sorted(path.name for path in (run / "validation").glob("*.nii.gz"))
+        for part in ("imagesTr", "labelsTr"):
+            (fold / part).mkdir(parents=True, exist_ok=True)
+            for name in cases:
+                shutil.copy(self._options.data / part / name, fold / part / name)
+        description = json.loads((self._options.data / "dataset.json").read_text())
+        description["training"] = [
+            {"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in cases
+        ]
+        description |= {"test": [], "numTraining": len(cases), "numTest": 0}
+        (fold / "dataset.json").write_text(json.dumps(description))
+        return fold / "imagesTr", fold / "labelsTr"
 
     def _write_table(self) -> None:
         """Write hippocampus.csv, one row a network that is done."""

@@ -82,7 +82,8 @@ def _resample_channel(
     made = _resample(array, _in_plane(array.shape, place.shape, separate), CUBIC)
     low, high = (limit(array, axis=plane, keepdims=True) for limit in (np.min, np.max))
     np.clip(made, low, high, out=made)
-    np.take(made, _nearest(array.shape[separate], place.shape[separate]), separate, out=place)
+    where = _nearest(array.shape[separate], place.shape[separate])
+    np.take(made, where, separate, out=place, mode="clip")  # other modes write to a copy of `out`
 
 
 def resample_labels(
