@@ -13,7 +13,7 @@ from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
 from mednext_cli.preprocessing.source import SourceCase, read_case, read_channels
 from mednext_cli.volumes.crop import Box, box_of, fill_holes, nonzero_mask, slices_of
 from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score, rescale
-from mednext_cli.volumes.resample import resample_image, resample_labels, resampled_shape
+from mednext_cli.volumes.resample import resample_channels, resample_labels, resampled_shape
 from mednext_cli.volumes.volume import Grid, Shape, Spacing
 
 logger = logging.getLogger(__name__)
@@ -125,13 +125,15 @@ def _prepare(source: SourceCase, plan: Plan) -> PreparedCase:
     shape = resampled_shape(cropped.shape[1:], spacing, plan.spacing_mm)
     depth, height, width = source.image.shape[1:]
     indices = None if source.label is None else class_indices(source.label[place], plan)
-    image = resample_image(cropped, shape, spacing, plan.spacing_mm)
-    del cropped
-    source.release()  # half of the memory there is
     inside = None
     if any(channel.use_nonzero_mask for channel in plan.normalisation):
-        filled = fill_holes(mask)[place].astype(np.uint8)
-        inside = resample_labels(filled, shape, spacing, plan.spacing_mm) > 0
+        inside = fill_holes(mask)[place]
+    channels = list(cropped)
+    del cropped, mask
+    source.release()  # so that resampling can free the voxels, which only `channels` holds now
+    image = resample_channels(channels, shape, spacing, plan.spacing_mm)
+    if inside is not None:
+        inside = resample_labels(inside.astype(np.uint8), shape, spacing, plan.spacing_mm) > 0
     for channel, settings in zip(image, plan.normalisation, strict=True):
         normalise(channel, settings, inside)
     label = None

@@ -17,6 +17,7 @@ from mednext_cli.preprocessing.foreground import sample_foreground
 from mednext_cli.preprocessing.plan import Plan
 
 StoredType = Literal["float16", "float32"]
+_BATCH = 2**20  # voxels
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,18 @@ def store_case(task: StoreTask, plan: Plan, folder: Path, stored_type: StoredTyp
 def _stored_as(
     image: NDArray[np.float32], stored_type: StoredType, case: Case
 ) -> NDArray[np.floating]:
+    """The voxels in another type; uses up `image`, which is contiguous."""
     limit = float(np.finfo(stored_type).max)
     if float(image.max()) > limit or float(image.min()) < -limit:
         raise ScanError(
             f"{case.channels[0].path} has intensities above {limit:g}, too large for {stored_type}",
             "Add --dtype float32.",
         )
-    return image.astype(stored_type, copy=False)
+    if stored_type == "float32":
+        return image
+    # In the image's own memory: a half is written where a float, already read, was.
+    halves = image.reshape(-1).view(np.float16)[: image.size]
+    flat = image.reshape(-1)
+    for start in range(0, image.size, _BATCH):
+        halves[start : start + _BATCH] = flat[start : start + _BATCH].astype(np.float16)
+    return halves.reshape(image.shape)

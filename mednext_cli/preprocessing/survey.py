@@ -27,7 +27,7 @@ from mednext_cli.volumes.scans import read_grid
 _FOLDER = "fingerprints"
 _VERSION = 1
 _INTERPRETER_BYTES = 200 * 2**20  # Python with its libraries
-_SURVEY_BYTES, _PREPARE_BYTES = 14, 22  # a voxel and channel, at the peak
+_SURVEY_BYTES, _PREPARE_BYTES = 14, 16  # a voxel and channel, at the peak
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,13 +60,32 @@ def resample_image(
         new_spacing_mm: of the result.
     """
     array = np.asarray(image, dtype=np.float32)
-    if array.shape[-3:] == tuple(new_shape):
-        return array.copy()
+    channels = [array] if array.ndim == 3 else list(array)
+    made = resample_channels(channels, new_shape, spacing_mm, new_spacing_mm)
+    return made[0] if array.ndim == 3 else made
+
+
+def resample_channels(
+    channels: list[NDArray[np.float32]],
+    new_shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    new_spacing_mm: Sequence[float],
+) -> NDArray[np.float32]:
+    """As `resample_image`, emptying the list: a caller without other references frees their memory.
+
+    Args:
+        channels: (D, H, W) each, of one shape.
+        new_shape: (D, H, W) of the result.
+        spacing_mm: of the channels.
+        new_spacing_mm: of the result.
+
+    Returns:
+        (C, D, H, W).
+    """
+    made = np.empty((len(channels), *new_shape), dtype=np.float32)
     separate = separate_axis(spacing_mm, new_spacing_mm)
-    made = np.empty((*array.shape[:-3], *new_shape), dtype=np.float32)
-    pairs = [(array, made)] if array.ndim == 3 else zip(array, made, strict=True)
-    for one, place in pairs:
-        _resample_channel(one, place, separate)
+    for place in made:
+        _resample_channel(channels.pop(0), place, separate)
     return made
 
 
@@ -74,15 +93,19 @@ def _resample_channel(
     array: NDArray[np.float32], place: NDArray[np.float32], separate: int | None
 ) -> None:
     """Cubic, clipped to the range of what was interpolated at once: the scan, or each slice."""
+    if array.shape == place.shape:
+        place[...] = array
+        return
     if separate is None:
         _resample(array, place.shape, CUBIC, place)
         np.clip(place, array.min(), array.max(), out=place)
         return
     plane = tuple(axis for axis in range(3) if axis != separate)
-    made = _resample(array, _in_plane(array.shape, place.shape, separate), CUBIC)
     low, high = (limit(array, axis=plane, keepdims=True) for limit in (np.min, np.max))
-    np.clip(made, low, high, out=made)
     where = _nearest(array.shape[separate], place.shape[separate])
+    made = _resample(array, _in_plane(array.shape, place.shape, separate), CUBIC)
+    del array  # nobody else may hold it
+    np.clip(made, low, high, out=made)
     np.take(made, where, separate, out=place, mode="clip")  # other modes write to a copy of `out`
 
 
