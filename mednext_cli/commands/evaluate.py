@@ -29,9 +29,11 @@ def evaluate(
         ),
     ] = None,
     tolerance: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
-            metavar="MM", help="Of the surface Dice.", show_default="the dataset's, else 1 mm"
+            metavar="MM|REGION=MM",
+            help="Of the surface Dice, for all regions or for one; can be given again.",
+            show_default="the dataset's, else 1 mm",
         ),
     ] = None,
     empty_policy: Annotated[
@@ -107,14 +109,17 @@ def evaluate(
     """
     from mednext_cli.evaluation.evaluate import EvaluateSpec
     from mednext_cli.evaluation.evaluate import evaluate as run
+    from mednext_cli.evaluation.tolerances import read_tolerances
 
+    tolerance_mm, region_tolerances_mm = read_tolerances(tolerance or ())
     result = run(
         EvaluateSpec(
             predictions=predictions,
             labels=labels,
             out=out,
             dataset=dataset,
-            tolerance_mm=tolerance,
+            tolerance_mm=tolerance_mm,
+            region_tolerances_mm=region_tolerances_mm,
             empty_policy=empty_policy,
             missing=missing,
             workers=workers,

@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from math import isfinite
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import LabelSet
@@ -28,6 +27,7 @@ from mednext_cli.evaluation.scores import (
 )
 from mednext_cli.evaluation.summary import OVERALL, SummaryRow, summarise, write_summary
 from mednext_cli.evaluation.tables_csv import write_cases
+from mednext_cli.evaluation.tolerances import check_regions, check_tolerances
 from mednext_cli.evaluation.work_load import choose_workers
 from mednext_cli.foundation.errors import (
     DatasetError,
@@ -55,6 +55,7 @@ class EvaluateSpec:
         dataset: layout that says what the labels mean; None looks for a dataset.json.
         label_set: the labels and regions themselves; goes before `dataset`.
         tolerance_mm: of the surface Dice; None takes the dataset's, else 1 mm.
+        region_tolerances_mm: of some regions, before any other.
         empty_policy: name of the convention for empty masks; None takes the dataset's.
         missing: what a case without prediction counts as: "worst", or "drop" leaves it out.
         workers: processes; 0 works in this one, None decides by cores, memory and work.
@@ -74,6 +75,7 @@ class EvaluateSpec:
     dataset: str | None = None
     label_set: LabelSet | None = None
     tolerance_mm: float | None = None
+    region_tolerances_mm: Mapping[str, float] = field(default_factory=dict)
     empty_policy: str | None = None
     missing: str = "worst"
     workers: int | None = None
@@ -158,8 +160,8 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     _note_unmatched(matched, spec.missing)
     cases = [pair.case for pair in matched.pairs]
     images = find_images(spec.images, cases) if spec.images else {}
-    folder = make_folder(spec.folder)
     settings = _settings(spec, references.label_set, mapping)
+    folder = make_folder(spec.folder)
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]
     scored, failed = _score_all(pairs, settings, spec.workers)
     if settings.label_set is None:
@@ -203,13 +205,14 @@ def _check_settings(spec: EvaluateSpec) -> None:
     for option, given, known in choices:
         if given is not None and given not in known:
             raise SettingsError(f"{option} {given}", nearest(given, dict.fromkeys(known)))
-    if spec.protocol and spec.tolerance_mm is not None:
+    tolerances = list(spec.region_tolerances_mm.values())
+    if spec.tolerance_mm is not None:
+        tolerances.append(spec.tolerance_mm)
+    if spec.protocol and tolerances:
         raise SettingsError(
             "--tolerance with --protocol mednext, whose tolerance is one voxel", "Drop one of them."
         )
-    tolerance_mm = spec.tolerance_mm
-    if tolerance_mm is not None and not (isfinite(tolerance_mm) and tolerance_mm >= 0):
-        raise SettingsError(f"a tolerance of {tolerance_mm} mm", "Give a number from 0.")
+    check_tolerances(tolerances)
 
 
 def _settings(
@@ -220,9 +223,12 @@ def _settings(
         label_set = replace(label_set, regions={k: (v,) for k, v in label_set.names.items()})
     if mapping is not None and label_set is not None:
         label_set = restrict(label_set, mapping)
+    if label_set is not None:
+        check_regions(spec.region_tolerances_mm, label_set.regions)
     return ScoreSettings(
         label_set=label_set,
         tolerance_mm=spec.tolerance_mm,
+        region_tolerances_mm=spec.region_tolerances_mm,
         empty_policy=spec.empty_policy
         or policy_of_dataset(None if spec.protocol else spec.dataset),
         hd95=spec.hd95,

@@ -1,7 +1,7 @@
 """The scores of one region of one case, whether or not its masks hold anything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 
 import numpy as np
@@ -42,6 +42,7 @@ class ScoreSettings:
     Attributes:
         label_set: the regions to score; None scores each label value that a case holds.
         tolerance_mm: of the surface Dice; None takes the label set's, else 1 mm.
+        region_tolerances_mm: of some regions, before any other.
         empty_policy: a name out of `empty_masks.EMPTY_POLICIES`.
         hd95: a name out of `HD95_DEFINITIONS`.
         protocol: `MEDNEXT` takes the surface Dice at one voxel with spacing ignored, as the
@@ -54,6 +55,7 @@ class ScoreSettings:
 
     label_set: LabelSet | None = None
     tolerance_mm: float | None = None
+    region_tolerances_mm: Mapping[str, float] = field(default_factory=dict)
     empty_policy: str = DEFAULT_POLICY
     hd95: str = HD95_DEFINITIONS[0]
     protocol: str = ""
@@ -70,6 +72,8 @@ class ScoreSettings:
         """Surface Dice tolerance of a region, mm; voxels under the protocol of the paper."""
         if self.protocol == MEDNEXT:
             return 1.0
+        if region in self.region_tolerances_mm:
+            return self.region_tolerances_mm[region]
         if self.tolerance_mm is not None:
             return self.tolerance_mm
         known = self.label_set.tolerance_mm if self.label_set else {}

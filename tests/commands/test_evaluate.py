@@ -60,6 +60,9 @@ def test_failed_case_exits_2_and_the_others_are_scored(folders, tmp_path, capsys
         (["--empty-policy", "brats"], "Did you mean brats21"),
         (["--missing", "skip"], "Known: drop, worst"),
         (["--tolerance", "-1"], "tolerance of -1.0 mm"),
+        (["--tolerance", "two"], "--tolerance two"),
+        (["--tolerance", "1", "--tolerance", "2"], "twice for all regions"),
+        (["--dataset", "kits19", "--tolerance", "tumor=2"], "Did you mean tumour"),
     ],
 )
 def test_wrong_options_end_with_one_line(folders, capsys, options, text):
@@ -93,6 +96,16 @@ def test_one_file_each_works(folders, tmp_path):
     with (out / "cases.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["case"], row["tolerance_mm"]) for row in rows] == [("case_00000", "0.5")] * 2
+
+
+def test_regions_have_tolerances_of_their_own(folders, tmp_path):
+    predictions, raw = folders
+    pair = [predictions / "case_00001.nii.gz", raw / "case_00000" / "segmentation.nii.gz"]
+    words = ["--dataset", "kits19", "--tolerance", "2", "--tolerance", "tumour=0.5"]
+    assert main(["evaluate", *map(str, pair), "--out", str(tmp_path), *words]) == 0
+    with (tmp_path / "cases.csv").open(newline="") as stream:
+        found = {row["region"]: row["tolerance_mm"] for row in csv.DictReader(stream)}
+    assert found == {"kidney_and_tumour": "2.0", "tumour": "0.5"}
 
 
 def test_hippocampus_names_come_from_its_dataset_json(data_folder, reference_folder, tmp_path):
