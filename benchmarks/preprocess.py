@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
+from preprocess_peer import patches_a_second
 
 HERE = Path(__file__).parent
 HEADER = (
@@ -119,7 +121,7 @@ def _phantoms(
     _as_nnunet(pairs, folder / "nnunet", labels, "CT")
     named = {"cases": options.cases, "shape": size.replace(",", "x")}
     rows = _compare("phantom CTs", folder / "raw", "kits19", folder, options, named)
-    return [*rows, _patches(folder, options, named)]
+    return [*rows, *_patches(folder, options, named)]
 
 
 def _hippocampus(raw: Path, folder: Path, options: argparse.Namespace) -> list[dict[str, object]]:
@@ -158,27 +160,29 @@ def _compare(
 
 def _patches(
     folder: Path, options: argparse.Namespace, named: dict[str, object]
-) -> dict[str, object]:
-    """Random patches of 128^3 (or what fits) from warm caches."""
+) -> list[dict[str, object]]:
+    """Random patches of 128^3 (or what fits), from the page cache and from the disk."""
     from mednext_cli.cache.reader import open_cache
 
+    torch.set_num_threads(1)
     cached = open_cache(folder / "cache" / "kits19")
-    random, count = np.random.default_rng(0), 40
-    seconds = 0.0
-    for turn in range(2):  # the first warms
-        start = time.perf_counter()
-        for number in range(count):
-            case = cached.case(cached.case_ids[number % len(cached.case_ids)])
-            corner = [int(random.integers(max(1, n - 127))) for n in case.image_shape[1:]]
-            region = tuple(slice(at, at + 128) for at in corner)
-            case.read_image(region)
-            case.read_label(region)
-        seconds = time.perf_counter() - start
-        del turn
     made = folder / "nnunet" / "preprocessed" / "Dataset901_Benchmark" / "nnUNetPlans_3d_fullres"
-    theirs = _peer(options, "patches", made, count)["seconds"]
-    more = {**named, "ratio": round(theirs / seconds, 3)}
-    return _row("random patches, warm", count / seconds, count / theirs, "patches/s", **more)
+
+    def read(name: str, random: np.random.Generator) -> None:
+        case = cached.case(name)
+        corner = [int(random.integers(max(1, n - 127))) for n in case.image_shape[1:]]
+        region = tuple(slice(at, at + 128) for at in corner)
+        case.read_image(region)
+        case.read_label(region)
+
+    rows = []
+    for what in ("warm", "cold"):
+        files = {name: [cached.case(name).path] for name in cached.case_ids}
+        ours = patches_a_second(read, files, what == "cold")
+        theirs = _peer(options, f"patches_{what}", made, "-")["patches_per_second"]
+        more = {**named, "ratio": round(ours / theirs, 3)}
+        rows.append(_row(f"random patches, {what}", ours, theirs, "patches/s", **more))
+    return rows
 
 
 def _watched(command: list[str], more: dict[str, str]) -> tuple[float, int]:
