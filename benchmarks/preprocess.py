@@ -20,7 +20,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from preprocess_peer import patches_a_second
 
@@ -187,19 +186,12 @@ def _patches(
 
 def _watched(command: list[str], more: dict[str, str]) -> tuple[float, int]:
     """Seconds, and the largest resident memory of any of its processes, bytes."""
-    start, peak = time.perf_counter(), 0
-    with subprocess.Popen(command, env={**_one_thread(), **more}, stdout=subprocess.DEVNULL) as run:
-        top = psutil.Process(run.pid)
-        while run.poll() is None:
-            try:
-                family = [top, *top.children(recursive=True)]
-                peak = max(peak, *(one.memory_info().rss for one in family))
-            except psutil.Error:
-                pass
-            time.sleep(0.01)
-    if run.returncode:
-        raise SystemExit(f"{command[0]} ended with {run.returncode}")
-    return time.perf_counter() - start, peak
+    start = time.perf_counter()
+    run = subprocess.Popen(command, env={**_one_thread(), **more}, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(run.pid, 0)  # of the command and of all it waited for
+    if status:
+        raise SystemExit(f"{command[0]} ended with {os.waitstatus_to_exitcode(status)}")
+    return time.perf_counter() - start, usage.ru_maxrss * 1024
 
 
 def _mednext(*words: str) -> None:

@@ -40,8 +40,8 @@ def leaderboard(
     """Rank methods by mean, by ranks within cases and by significance, as challengeR does.
 
     Writes leaderboard.csv (ranks with bootstrap intervals and stability), pairwise.csv (Wilcoxon
-    signed-rank tests with Holm's correction), consensus.csv (regions and datasets joined) and
-    leaderboard.html.
+    signed-rank tests with Holm's correction), consensus.csv (regions and datasets joined),
+    leaderboard.html, and its plots as rank_plot.svg and dot_plot.svg.
 
     Example: mednext leaderboard k3=scores/k3/cases.csv k5=scores/k5/cases.csv --out leaderboard
     """
@@ -67,7 +67,10 @@ def leaderboard(
     ]  # fmt: skip
     header = (*header, *(("dataset",) if several else ()))
     print_table(header, rows, title=f"{len(result.cases)} cases")
-    typer.echo(f"{result.folder}: leaderboard.csv, pairwise.csv, consensus.csv, leaderboard.html")
+    typer.echo(
+        f"{result.folder}: leaderboard.csv, pairwise.csv, consensus.csv, "
+        "leaderboard.html, rank_plot.svg, dot_plot.svg"
+    )
 
 
 def _by_name(methods: list[str]) -> dict[str, Path]:

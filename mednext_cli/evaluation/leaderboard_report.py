@@ -14,6 +14,7 @@ from mednext_cli.evaluation.leaderboard_rows import (
     RankedTask,
 )
 from mednext_cli.evaluation.pages import render_page, show_number, spell
+from mednext_cli.evaluation.plot_files import write_plots
 from mednext_cli.evaluation.plots import BoxPlot, plot_groups
 from mednext_cli.evaluation.rank_plot import RankPlot, plot_ranks
 from mednext_cli.evaluation.task_ranking import RANKINGS, Rules
@@ -61,10 +62,10 @@ def write_leaderboard_report(
     joined: Sequence[ConsensusRow],
     rules: Rules,
 ) -> None:
-    """Write leaderboard.html.
+    """Write leaderboard.html, and its plots as rank_plot.svg and dot_plot.svg beside it.
 
     Args:
-        path: the file to write.
+        path: the page to write.
         tasks: every ranking with its scores.
         rows: of leaderboard.csv.
         pairs: of pairwise.csv.
@@ -72,17 +73,21 @@ def write_leaderboard_report(
         rules: how methods were ranked.
     """
     overall = [task for task in tasks if task.region is None]
-    plots = [_dots(task) for task in overall]
+    dots = [plot for plot in map(_dots, overall) if plot is not None]
+    ranks = [plot for task in overall for plot in _ranks(task)]
     page = render_page(
         "leaderboard.html.jinja",
         methods=tasks[0].comparison.methods,
         headlines=[_headline(task, rules) for task in overall],
         facts=_facts(tasks, rules),
-        rank_plots=[plot for task in overall for plot in _ranks(task)],
-        plots=[plot for plot in plots if plot is not None],
+        rank_plots=ranks,
+        plots=dots,
         tables=[_consensus_table(joined), _rank_table(rows, rules), _pair_table(pairs, rules)],
     )
     write_text(path, page)
+    write_plots(path.with_name("rank_plot.svg"), ranks)
+    if dots:
+        write_plots(path.with_name("dot_plot.svg"), dots)
 
 
 def _headline(task: RankedTask, rules: Rules) -> _Headline:

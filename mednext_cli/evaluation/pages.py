@@ -20,6 +20,24 @@ _PACKAGE, _FOLDER = "mednext_cli.evaluation", "templates"
 
 def render_page(template: str, **values: object) -> str:
     """Fill a template of templates/; every text among the values is escaped."""
+    style, script = _read("report.css"), _read("report.js")
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    # Both are files of this package: nothing in them comes from outside.
+    return fill_template(
+        template,
+        style=Markup(style),
+        script=Markup(script),
+        policy=policy,
+        version=__version__,
+        **values,
+    )
+
+
+def fill_template(template: str, **values: object) -> str:
+    """The same without the style and script of a page."""
     environment = Environment(
         loader=PackageLoader(_PACKAGE, _FOLDER),
         autoescape=True,
@@ -27,19 +45,7 @@ def render_page(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = _read("report.css"), _read("report.js")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-    # Both are files of this package: nothing in them comes from outside.
-    return environment.get_template(template).render(
-        style=Markup(style),
-        script=Markup(script),
-        policy=policy,
-        version=__version__,
-        **values,
-    )
+    return environment.get_template(template).render(**values)
 
 
 def spell(column: Column) -> str:

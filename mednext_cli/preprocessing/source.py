@@ -139,6 +139,6 @@ def _check_values(path: Path, array: NDArray[Any], labels: LabelSet) -> None:
 def _values_in(array: NDArray[Any]) -> list[int]:
     """The values of a label map, counted plane by plane: counting takes 8 bytes a voxel."""
     present = np.zeros(int(array.max(initial=0)) + 1, dtype=np.bool_)
-    for plane in array:
-        present |= np.bincount(plane.ravel(), minlength=len(present)) > 0
+    for plane in np.moveaxis(array, int(np.argmax(np.abs(array.strides))), 0):
+        present |= np.bincount(plane.ravel(order="K"), minlength=len(present)) > 0
     return [int(value) for value in np.flatnonzero(present)]

@@ -1,3 +1,5 @@
+from xml.etree import ElementTree
+
 import pytest
 
 from mednext_cli.app import main
@@ -76,3 +78,8 @@ def test_a_missing_case_is_named(tables, tmp_path, capsys):
     assert main(["leaderboard", *tables, f"short={path}", "--out", str(tmp_path / "o")]) == 0
     assert "short lacks case_7: left out for all" in capsys.readouterr().err
     assert (tmp_path / "o" / "leaderboard.html").exists()
+    for name in ("rank_plot.svg", "dot_plot.svg"):
+        plot = ElementTree.parse(tmp_path / "o" / name).getroot()
+        texts = [one.text for one in plot.iter("{http://www.w3.org/2000/svg}text")]
+        assert texts[0].startswith("dice")
+        assert {"k3", "k5", "short"} <= set(texts)

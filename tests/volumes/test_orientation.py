@@ -35,8 +35,6 @@ def test_every_orientation_becomes_the_same_and_comes_back(
     made = to_canonical(Volume(array, affine))
     assert nibabel.aff2axcodes(made.affine) == ("S", "A", "R")
     assert np.array_equal(from_canonical(made.array, Volume(array, affine).grid), array)
-    two = np.stack([made.array, -made.array])
-    assert np.array_equal(from_canonical(two, Volume(array, affine).grid)[1], -array)
 
 
 @settings(max_examples=20, deadline=None)
