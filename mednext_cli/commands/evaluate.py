@@ -82,7 +82,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Scans that the report draws its worst cases over.",
+            help="Scans that the report draws its worst cases over; the raw folder will do.",
             show_default="over the labels",
         ),
     ] = None,

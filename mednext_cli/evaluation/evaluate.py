@@ -159,7 +159,7 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     matched = pair_up(spec.predictions, references.paths)
     _note_unmatched(matched, spec.missing)
     cases = [pair.case for pair in matched.pairs]
-    images = find_images(spec.images, cases) if spec.images else {}
+    images = find_images(spec.images, cases, spec.dataset) if spec.images else {}
     settings = _settings(spec, references.label_set, mapping)
     folder = make_folder(spec.folder)
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from mednext_cli.datasets.raw_folder import either_ending, list_names
+from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.evaluation.score_case import CasePair, read_prediction
 from mednext_cli.evaluation.scores import ScoreSettings
 from mednext_cli.evaluation.slices import MOST_SLICES, LabelledScan, Plane, draw_planes
@@ -44,8 +45,13 @@ class CaseOverlay:
         return sum(one.size for plane in self.planes for one in plane.slices)
 
 
-def find_images(folder: Path, cases: Sequence[str]) -> dict[str, Path]:
+def find_images(folder: Path, cases: Sequence[str], dataset: str | None = None) -> dict[str, Path]:
     """The scan of each case: CASE, CASE_0000 or CASE/imaging, ending in .nii.gz or .nii.
+
+    Args:
+        folder: of the scans, or a raw dataset's folder.
+        cases: their ids.
+        dataset: layout of the raw folder, whose first channel is taken.
 
     Raises:
         DatasetError: the folder cannot be listed, or holds no case's scan.
@@ -57,6 +63,13 @@ def find_images(folder: Path, cases: Sequence[str]) -> dict[str, Path]:
         paths = [either_ending(folder, name) for name in names]
         if path := next((path for path in paths if path.is_file()), None):
             found[case] = path
+    if not found and dataset is not None:
+        first = {case.id: case.channels[0] for case in read_dataset(folder, dataset).cases}
+        found = {
+            case: first[case].path
+            for case in cases
+            if case in first and first[case].index is None  # a 4D file is not drawn
+        }
     if not found:
         raise DatasetError(
             f"{folder} holds no scan of {cases[0] if cases else 'any case'}",

@@ -102,7 +102,8 @@ def find_label_maps(place: Path) -> dict[str, Path]:
 
 
 def pair_up(predictions: Path, references: Mapping[str, Path]) -> Pairs:
-    """Match predictions with references by name; two single files match whatever their names.
+    """Match predictions with references by the case's name, or else by the reference file's (BTCV
+    has label0001 for img0001); two single files match whatever their names.
 
     Raises:
         DatasetError: no predictions, or no name matches.
@@ -116,6 +117,7 @@ def pair_up(predictions: Path, references: Mapping[str, Path]) -> Pairs:
         found = dict(zip(references, found.values(), strict=True))
     elif predictions.is_file():
         references = {case: references[case] for case in found if case in references} or references
+    found = _by_case(found, references)
     if not found.keys() & references.keys():
         raise DatasetError(
             f"no prediction is named like a reference: {_few(found)} in {predictions} against "
@@ -124,6 +126,17 @@ def pair_up(predictions: Path, references: Mapping[str, Path]) -> Pairs:
         )
     pairs = [CasePair(case, references[case], found.get(case)) for case in sorted(references)]
     return Pairs(tuple(pairs), tuple(sorted(found.keys() - references.keys())))
+
+
+def _by_case(found: Mapping[str, Path], references: Mapping[str, Path]) -> dict[str, Path]:
+    """Predictions by case id, those that are named like a reference's file included."""
+    stems = [scan_id(path.name) for path in references.values()]
+    cases = {
+        stem: case
+        for stem, case in zip(stems, references, strict=True)
+        if stems.count(stem) == 1 and stem not in references and case not in found
+    }
+    return {cases.get(name, name): path for name, path in found.items()}
 
 
 def _case_id(path: Path) -> str:

@@ -78,6 +78,19 @@ def test_names_that_do_not_match_say_what_was_compared(tmp_path, write_labels):
         pair_up(tmp_path / "p", references)
 
 
+def test_a_prediction_may_be_named_like_the_reference_file(tmp_path, write_labels):
+    """BTCV's label0001 is the label map of img0001."""
+    for folder, name in (("refs", "label0001"), ("refs", "label0002"), ("preds", "label0001")):
+        write_labels(tmp_path / folder / f"{name}.nii.gz", MAP)
+    references = {f"img000{i}": tmp_path / "refs" / f"label000{i}.nii.gz" for i in (1, 2)}
+    found = pair_up(tmp_path / "preds", references)
+    assert [(pair.case, pair.prediction is not None) for pair in found.pairs] == [
+        ("img0001", True),
+        ("img0002", False),
+    ]
+    assert found.extra == ()
+
+
 def test_two_files_match_whatever_their_names(tmp_path, write_labels):
     prediction = write_labels(tmp_path / "x.nii.gz", MAP)
     reference = write_labels(tmp_path / "y.nii.gz", MAP)
