@@ -1,6 +1,6 @@
 """The fused operators against the stock ones, on one NVIDIA GPU.
 
-    python benchmarks/kernels.py [--out benchmarks/results/kernels.csv] [--quick]
+    python benchmarks/kernels.py [--out benchmarks/results/kernels.csv] [--quick] [--only PART ...]
 
 Every row is checked against float64 (the network's against float32) before it is timed. Times are
 medians of CUDA events over inputs that take turns and are together larger than the second level
@@ -10,7 +10,9 @@ is timed where it can be imported. Not run on a GPU yet.
 
 import argparse
 import csv
+import shutil
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from math import ceil, prod
@@ -36,8 +38,13 @@ _GPUS = {
     "RTX 3090": (0.936, 71.0, 35.6),
 }
 _SHAPES = ((2, 32, 128), (2, 64, 64), (2, 128, 32))
-_COLUMNS = ("row", "way", "milliseconds", "peak_gib", "limit_ms", "error", "gpu", "driver")
-_COLUMNS += ("torch", "cuda", "cudnn", "triton")
+_COLUMNS = ("row", "way", "milliseconds", "peak_gib", "limit_ms", "error", "hours_1000_epochs")
+_COLUMNS += ("gpu", "driver", "torch", "cuda", "cudnn", "triton")
+_LAYOUTS = {
+    "ours": torch.channels_last_3d,
+    "stock channels-last": torch.channels_last_3d,
+    "stock channels-first": torch.contiguous_format,
+}
 _STEPS_A_RUN = 250_000
 _BOUND = 1e-2
 Row = dict[str, Any]
@@ -97,9 +104,7 @@ def depthwise_rows(repeats: int, kernel: int = 5) -> Iterator[Row]:
             "backward": limit_ms(8 * count, 2 * sums, 0),
         }
         exact = _depthwise_results(images[0].double(), weight.double(), "stock")
-        for way in ("ours", "stock channels-last", "stock channels-first"):
-            last = way != "stock channels-first"
-            layout = torch.channels_last_3d if last else torch.contiguous_format
+        for way, layout in _LAYOUTS.items():
             given = [one.contiguous(memory_format=layout) for one in images]
             kernels = "fused" if way == "ours" else "stock"
             found = _depthwise_results(given[0], weight, kernels)
@@ -157,6 +162,9 @@ def _row(
         "peak_gib": peak,
         "limit_ms": limit,
         "error": error,
+        "hours_1000_epochs": milliseconds * _STEPS_A_RUN / 3.6e6
+        if name.startswith("tra")
+        else None,
     }
 
 
@@ -165,24 +173,33 @@ def block_rows(repeats: int) -> Iterator[Row]:
     count = 2 * 32 * 128**3
     # Forward: x, z twice, y; backward: recomputed inputs and gradients (2 bytes a value).
     limit = limit_ms(2 * 12 * count, 3 * 2 * 125 * count, 3 * 2 * 2 * 96 * count)
-    network = build(architecture("L", 5, 1, 2)).cuda().to(memory_format=torch.channels_last_3d)
-    block = network.encoder[0].blocks[0]
-    x = torch.randn(2, 32, 128, 128, 128, device="cuda", dtype=torch.bfloat16)
-    x = x.contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    block = build(architecture("L", 5, 1, 2)).cuda().encoder[0].blocks[0]
+    image = torch.randn(2, 32, 128, 128, 128, device="cuda", dtype=torch.bfloat16)
+    exact = _block_result(block, image, "stock", torch.channels_last_3d)()
+    for way, layout in _LAYOUTS.items():
+        run = _block_result(block, image, "fused" if way == "ours" else "stock", layout)
+        error = distance(run(), exact)
+        yield _row("block L k5 forward + backward", way, run, repeats, limit, error)
+
+
+def _block_result(
+    block: Any,  # noqa: ANN401
+    image: Tensor,
+    kernels: str,
+    layout: torch.memory_format,
+) -> Callable[..., Tensor]:
+    x = image.contiguous(memory_format=layout).requires_grad_()
 
     def result(_: int = 0) -> Tensor:
+        block.to(memory_format=layout)
+        block.kernels = kernels
         x.grad = None
         with torch.autocast("cuda", torch.bfloat16):
             y = block(x)
         y.backward(torch.ones_like(y))
         return y.detach()
 
-    block.kernels = "stock"
-    expected = result()
-    for way, kernels in (("ours", "fused"), ("stock channels-last", "stock")):
-        block.kernels = kernels
-        error = distance(result(), expected)
-        yield _row("block L k5 forward + backward", way, result, repeats, limit, error)
+    return result
 
 
 def _step(network: torch.nn.Module, x: Tensor) -> Callable[[int], object]:
@@ -202,26 +219,29 @@ def _step(network: torch.nn.Module, x: Tensor) -> Callable[[int], object]:
 
 def network_rows(repeats: int) -> Iterator[Row]:
     """Training steps of all eight networks, and inference of L k5."""
-    x = torch.randn(2, 1, 128, 128, 128, device="cuda")
-    x = x.contiguous(memory_format=torch.channels_last_3d)
     for size in "SBML":
         for kernel in (3, 5):
-            for way in ("ours", "stock with checkpointing"):
-                network = build(architecture(size, kernel, 1, 3)).cuda()
-                network = network.to(memory_format=torch.channels_last_3d)
-                network.kernels = "fused" if way == "ours" else "stock"
-                network.checkpointing = way != "ours"
-                name = f"training step {size} k{kernel} 128^3 batch 2"
-                error = _network_error(network, x) if way == "ours" else None
-                known = (size, kernel) == ("L", 5)
-                # The issue's figures: 50 GB and 6.8 TFLOP.
-                limit = limit_ms(50e9, 0, 6.8e12) if known else None
-                yield _row(name, way, _step(network, x), repeats, limit, error)
-                if known:
-                    run = _inference(network, x[:1])
-                    yield _row("inference L k5 128^3", way.split()[0], run, repeats, None, None)
-                del network
+            for way, layout in _LAYOUTS.items():
+                yield from _network_rows(repeats, size, kernel, way, layout)
                 torch.cuda.empty_cache()
+
+
+def _network_rows(
+    repeats: int, size: str, kernel: int, way: str, layout: torch.memory_format
+) -> Iterator[Row]:
+    x = torch.randn(2, 1, 128, 128, 128, device="cuda").contiguous(memory_format=layout)
+    network = build(architecture(size, kernel, 1, 3)).cuda().to(memory_format=layout)
+    is_ours, is_largest = way == "ours", (size, kernel) == ("L", 5)
+    network.kernels = "fused" if is_ours else "stock"
+    network.checkpointing = not is_ours  # the published way
+    name = f"training step {size} k{kernel} 128^3 batch 2"
+    error = _network_error(network, x) if is_ours else None
+    # The issue's figures: 50 GB and 6.8 TFLOP.
+    limit = limit_ms(50e9, 0, 6.8e12) if is_largest else None
+    how = way if is_ours else f"{way}, checkpointing"
+    yield _row(name, how, _step(network, x), repeats, limit, error)
+    if is_largest:
+        yield _row("inference L k5 128^3", way, _inference(network, x[:1]), repeats, None, None)
 
 
 def _network_error(network: MedNeXt, x: Tensor) -> float:
@@ -251,15 +271,17 @@ def monai_rows(repeats: int) -> Iterator[Row]:
     network = create_mednext("L", 3, 1, 3, kernel_size=5, deep_supervision=True).cuda()
     x = torch.randn(2, 1, 128, 128, 128, device="cuda")
     yield _row("training step L k5 128^3 batch 2", "MONAI", _step(network, x), repeats, None, None)
+    run = _inference(network.eval(), x[:1])
+    yield _row("inference L k5 128^3", "MONAI", run, repeats, None, None)
 
 
 def _about() -> Row:
-    import subprocess
-
     import triton
 
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    driver = subprocess.run(query, capture_output=True, text=True).stdout.split("\n")[0]
+    driver = ""
+    if shutil.which(query[0]):
+        driver = subprocess.run(query, capture_output=True, text=True).stdout.split("\n")[0]
     return {
         "gpu": torch.cuda.get_device_name(),
         "driver": driver,
@@ -275,6 +297,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/kernels.csv"))
     parser.add_argument("--quick", action="store_true", help="3 repeats instead of 20")
+    parts = (depthwise_rows, block_rows, network_rows, monai_rows)
+    by_name = {part.__name__.removesuffix("_rows"): part for part in parts}
+    parser.add_argument("--only", nargs="+", choices=by_name, default=list(by_name))
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("error: benchmarks/kernels.py needs an NVIDIA GPU; there is none.", file=sys.stderr)
@@ -284,7 +309,7 @@ def main() -> int:
     with options.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for part in (depthwise_rows, block_rows, network_rows, monai_rows):
+        for part in map(by_name.__getitem__, options.only):
             try:
                 for row in part(repeats):
                     writer.writerow(row | about)
@@ -298,8 +323,8 @@ def main() -> int:
 def _print(row: Row) -> None:
     limit = "" if row["limit_ms"] is None else f"limit {row['limit_ms']:8.3f} ms"
     text = f"{row['row']:45} {row['way']:26} {row['milliseconds']:10.3f} ms "
-    hours = row["milliseconds"] * _STEPS_A_RUN / 3.6e6
-    more = f"{hours:6.1f} h for 1,000 epochs" if row["row"].startswith("training") else ""
+    hours = row["hours_1000_epochs"]
+    more = "" if hours is None else f"{hours:6.1f} h for 1,000 epochs"
     print(f"{text}{row['peak_gib']:7.2f} GiB {limit} {more}", flush=True)
 
 
