@@ -184,14 +184,24 @@ def _patches(
     return rows
 
 
+# Runs a command and says how large the largest of its processes was. In a process of its own: a
+# child counts what its parent held when it was started.
+_WATCH = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+sys.exit(code)
+"""
+
+
 def _watched(command: list[str], more: dict[str, str]) -> tuple[float, int]:
     """Seconds, and the largest resident memory of any of its processes, bytes."""
     start = time.perf_counter()
-    run = subprocess.Popen(command, env={**_one_thread(), **more}, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(run.pid, 0)  # of the command and of all it waited for
-    if status:
-        raise SystemExit(f"{command[0]} ended with {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - start, usage.ru_maxrss * 1024
+    watched = [sys.executable, "-S", "-c", _WATCH, *command]
+    done = subprocess.run(
+        watched, env={**_one_thread(), **more}, stdout=subprocess.PIPE, check=True
+    )
+    return time.perf_counter() - start, int(done.stdout)
 
 
 def _mednext(*words: str) -> None:

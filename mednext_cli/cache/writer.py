@@ -21,6 +21,8 @@ from mednext_cli.foundation.files import replacing, write_json
 # smaller (benchmarks/preprocess.py).
 _IMAGE_CHUNK, _IMAGE_FILTER = 32, hdf5plugin.Blosc(cname="lz4hc", clevel=1)
 _LABEL_CHUNK, _LABEL_FILTER = 64, hdf5plugin.LZ4()
+# A scan that fits into one chunk is read whole: there, size counts.
+_SMALL, _SMALL_FILTER = 64, hdf5plugin.Blosc2(cname="zstd", clevel=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +108,12 @@ def _write_array(file: h5py.File, name: str, array: NDArray[Any]) -> None:
     if array.ndim < 3:
         file.create_dataset(name, data=array)
         return
-    is_label = array.dtype == np.uint8
-    longest = _LABEL_CHUNK if is_label else _IMAGE_CHUNK
+    longest, compression = _IMAGE_CHUNK, _IMAGE_FILTER
+    if max(array.shape[-3:]) <= _SMALL:
+        longest, compression = _SMALL, _SMALL_FILTER
+    elif array.dtype == np.uint8:
+        longest, compression = _LABEL_CHUNK, _LABEL_FILTER
     chunks = (*(1,) * (array.ndim - 3), *(min(length, longest) for length in array.shape[-3:]))
-    compression = _LABEL_FILTER if is_label else _IMAGE_FILTER
     file.create_dataset(name, data=array, chunks=chunks, **compression)
 
 
