@@ -6,6 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples on every machine, so that a red run is a change's doing;
+# HYPOTHESIS_PROFILE=search draws new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("search", print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 _DEFAULT = Path(__file__).parents[2] / "shared" / "data"
 

@@ -1,12 +1,15 @@
 """`mednext leaderboard`: methods ranked by their cases.csv."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mednext_cli.commands.options import OutputFolder, Quiet, Verbose
 from mednext_cli.commands.tables import print_table
+
+if TYPE_CHECKING:
+    from mednext_cli.evaluation.leaderboard import LeaderboardResult
 
 
 def leaderboard(
@@ -58,6 +61,15 @@ def leaderboard(
         undefined=undefined,
     )
     result = rank_methods(spec)
+    _print_ranks(result, aggregate)
+    typer.echo(
+        f"{result.folder}: leaderboard.csv, pairwise.csv, consensus.csv, "
+        "leaderboard.html, rank_plot.svg, dot_plot.svg"
+    )
+
+
+def _print_ranks(result: "LeaderboardResult", aggregate: str) -> None:
+    """One row a metric, region and method; a column of datasets where there are several."""
     several = any(row.dataset for row in result.rows)
     header = ("metric", "region", "rank", "method", aggregate, "rank interval", "wins")
     rows = [
@@ -67,10 +79,6 @@ def leaderboard(
     ]  # fmt: skip
     header = (*header, *(("dataset",) if several else ()))
     print_table(header, rows, title=f"{len(result.cases)} cases")
-    typer.echo(
-        f"{result.folder}: leaderboard.csv, pairwise.csv, consensus.csv, "
-        "leaderboard.html, rank_plot.svg, dot_plot.svg"
-    )
 
 
 def _by_name(methods: list[str]) -> dict[str, Path]:
