@@ -1,7 +1,6 @@
 """What computes probabilities from images: an entry point of the group `mednext.engines`."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Protocol, cast
 
 import numpy as np
@@ -26,11 +25,9 @@ EngineMaker = Callable[[Checkpoint, Plan, str], Engine]
 """Checkpoint, its plan and a device name ("cpu", "cuda:0", ...) to an engine."""
 
 
-def choose_engine(name: str, device: str) -> str:
-    """The engine that "auto" stands for on this device; any other name is itself."""
-    if name != "auto":
-        return name
-    return "openvino" if device == "cpu" and find_spec("openvino") is not None else "torch"
+def choose_engine(name: str) -> str:
+    """The engine that "auto" stands for: the fastest here (`benchmarks/engines.py`)."""
+    return "torch" if name == "auto" else name
 
 
 def build_engine(name: str, checkpoint: Checkpoint, plan: Plan, device: str) -> Engine:

@@ -87,7 +87,7 @@ def predict(spec: PredictSpec) -> PredictResult:
     models = load_models(spec.models)
     device = str(pick_device(spec.device))
     availability.check(spec.kernels, torch.device(device))
-    engine = choose_engine(spec.engine, device)
+    engine = choose_engine(spec.engine)
     cases = find_cases(spec.images, models[0].plan, spec.layout, spec.options)
     if spec.cases is not None:
         cases = select_cases(cases, spec.cases)

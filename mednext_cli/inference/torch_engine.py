@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.networks.kernels import Kernels
 from mednext_cli.networks.mednext import MedNeXt
@@ -24,6 +25,8 @@ class TorchEngine:
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, device: str) -> None:
         self._device = torch.device(device)
+        if self._device.type == "cpu":
+            keep_freed_memory()
         network = build_network(checkpoint)
         self._network = network.to(  # type: ignore[call-overload]
             self._device, memory_format=torch.channels_last_3d

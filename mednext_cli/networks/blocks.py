@@ -161,15 +161,33 @@ class MedNeXtBlock(nn.Module):
         """(B, channels, ...) to (B, out_channels, ...) at this block's resolution."""
         if self._is_fused(x):
             return self._fused(x)
+        if cpu.is_arranged(x) and not torch.is_grad_enabled() and self._is_plain():
+            return self._in_pieces(x)
         y: Tensor = self.compress(self._transform(x))
         return y if self.shortcut is None else y + self.shortcut(x)
 
-    def _is_fused(self, x: Tensor) -> bool:
+    def _is_plain(self) -> bool:
         return (
             isinstance(self.depthwise, DepthwiseConvolution | TransposedDepthwiseConvolution)
             and isinstance(self.norm, SpatialNorm)
             and isinstance(self.grn, nn.Identity)
-            and is_taken(self.kernels, x, self.depthwise.weight)
+        )
+
+    def _is_fused(self, x: Tensor) -> bool:
+        return self._is_plain() and is_taken(
+            self.kernels, x, cast("nn.Conv3d", self.depthwise).weight
+        )
+
+    def _in_pieces(self, x: Tensor) -> Tensor:
+        norm, expand, compress = (
+            cast("nn.Conv3d", layer) for layer in (self.norm, self.expand, self.compress)
+        )
+        return cpu.inverted_bottleneck(
+            self.depthwise(x),
+            (norm.weight, cast("Tensor", norm.bias), _EPSILON),
+            (expand.weight, cast("Tensor", expand.bias)),
+            (compress.weight, cast("Tensor", compress.bias)),
+            None if self.shortcut is None else self.shortcut(x),
         )
 
     def _fused(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import CacheError, SettingsError
 from mednext_cli.foundation.files import hash_file
 from mednext_cli.foundation.machine import free_memory_bytes, usable_cores
+from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import build_plain
 from mednext_cli.networks.kernels import availability
@@ -78,6 +79,8 @@ def train(spec: TrainSpec) -> TrainResult:
     cached = open_cache(spec.cache)
     plan = _read_plan(cached)
     device = pick_device(spec.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     settings = spec.recipe.training
     split = choose_split(cached.labelled_ids, spec.fold, settings.folds, spec.cache / "splits.json")
     folder = run_folder(spec.runs, cached.name, spec.recipe, spec.fold)

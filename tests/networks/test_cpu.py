@@ -130,6 +130,41 @@ def test_a_whole_networks_gradients_are_those_of_finite_differences():
     torch.testing.assert_close((losses[0] - losses[1]) / (2 * step), slope, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("voxels", [1, 16, 50, 1 << 18])
+@pytest.mark.parametrize(("size", "kernel"), [("S", 3), ("B", 5)])
+def test_without_gradients_a_network_gives_the_same_in_pieces_of_any_size(
+    monkeypatch, size, kernel, voxels
+):
+    torch.manual_seed(0)
+    network = build(architecture(size, kernel, 1, 2, 4)).double()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    image = torch.randn(2, 1, 16, 48, 16, dtype=torch.float64)
+    expected, kept = network(image).detach(), image.clone()
+    monkeypatch.setattr(cpu, "_PIECE", voxels)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(image), expected, rtol=1e-9, atol=1e-9)
+    assert torch.equal(image, kept)
+
+
+def test_features_far_from_zero_keep_their_digits_in_pieces():
+    x = torch.randn(1, 2, 16, 16, 17).contiguous(memory_format=torch.channels_last_3d) + 1000
+    weights = [torch.randn(4, 2, 1, 1, 1), torch.randn(4), torch.randn(2, 4, 1, 1, 1)]
+    norm = torch.nn.functional.group_norm(x.double().contiguous(), 2)
+    inner = torch.nn.functional.conv3d(norm, weights[0].double(), weights[1].double())
+    expected = torch.nn.functional.conv3d(
+        torch.nn.functional.gelu(inner), weights[2].double()
+    ).float()
+    made = cpu.inverted_bottleneck(
+        x,
+        (torch.ones(2), torch.zeros(2), 1e-5),
+        (weights[0], weights[1]),
+        (weights[2], torch.zeros(2)),
+        None,
+    )
+    assert (made - expected).abs().max() < 5e-3
+
+
 def test_features_stay_channels_last():
     network = build(architecture("S", 3, 1, 2, 4))
     layouts = []

@@ -1,0 +1,89 @@
+"""A tile on the CPU through each engine: why `--engine auto` takes the one it takes.
+
+python benchmarks/engines.py   (needs the extra openvino)
+"""
+
+import argparse
+import csv
+import os
+import platform
+import statistics
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mednext_cli.inference.engine import build_engine
+from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.networks.mednext import build
+from mednext_cli.networks.variants import architecture
+from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
+
+_ENGINES = ("torch", "openvino")
+# The small patch of the hippocampus with the channels of the recipe cpu; the paper's at full width.
+_TILES = (((32, 48, 32), 16), ((128, 128, 128), 32))
+
+
+def main() -> None:
+    """Time the engines alternately for each network and tile, and write the medians."""
+    parser = argparse.ArgumentParser(description="a tile through each engine")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/engines.csv"))
+    parser.add_argument("--tiles", type=int, default=5)
+    options = parser.parse_args()
+    rows = []
+    for tile, channels in _TILES:
+        for kernel in (3, 5):
+            rows += _compare(kernel, channels, tile, options.tiles)
+    with options.out.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _compare(
+    kernel: int, channels: int, tile: tuple[int, ...], tiles: int
+) -> list[dict[str, object]]:
+    torch.manual_seed(0)
+    arranged = architecture("S", kernel, 1, 3, base_channels=channels)
+    checkpoint = Checkpoint(arranged, build(arranged).state_dict())
+    plan = Plan(
+        dataset="none", layout="msd", spacing_mm=(1, 1, 1), patch_voxels=(32, 48, 32),
+        batch_size=1, channels=("MRI",), normalisation=(ChannelNormalisation(scheme="z_score"),),
+        labels={"a": 1, "b": 2}, regions={"a": (1,), "b": (2,)},
+    )  # fmt: skip
+    images = np.random.default_rng(0).normal(size=(1, 1, *tile)).astype(np.float32)
+    engines = {name: build_engine(name, checkpoint, plan, "cpu") for name in _ENGINES}
+    first, second = (engine(images) for engine in engines.values())
+    np.testing.assert_allclose(first, second, atol=1e-3)
+    seconds: dict[str, list[float]] = {name: [] for name in _ENGINES}
+    for _ in range(tiles):
+        for name, engine in engines.items():
+            started = time.perf_counter()
+            engine(images)
+            seconds[name].append(time.perf_counter() - started)
+    rows = []
+    for name, times in seconds.items():
+        print(f"S k{kernel}, {channels} channels, {tile}, {name}: {statistics.median(times):.3f} s")
+        rows.append(
+            {
+                "network": "S",
+                "kernel": kernel,
+                "base_channels": channels,
+                "tile": "x".join(map(str, tile)),
+                "engine": name,
+                "median_s": round(statistics.median(times), 4),
+                "fastest_s": round(min(times), 4),
+                "cores": len(os.sched_getaffinity(0)),
+                "machine": platform.processor() or platform.machine(),
+                "torch": str(torch.__version__),
+                "openvino": version("openvino"),
+                "command": "python benchmarks/engines.py",
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()
