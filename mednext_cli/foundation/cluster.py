@@ -41,11 +41,15 @@ def on_cluster(
             or the scheduler is lost.
     """
     client = _connect(address)
+    from distributed.comm import CommClosedError
+
     try:
         if not client.scheduler_info(n_workers=-1)["workers"]:
             logger.warning("%s has no workers yet: waiting for them", address)
         waiting = {client.submit(work, item, pure=False): name(item) for item in items}
         yield from _as_they_come(client, waiting, address)
+    except CommClosedError as error:
+        raise _lost(address) from error
     finally:
         client.close()
 
@@ -57,6 +61,9 @@ def _connect(address: str) -> "Client":
         raise PluginError(
             "--scheduler needs the package distributed", "pip install 'mednext[distributed]'"
         ) from error
+    # They log a lost scheduler with several tracebacks; the error raised here says it in a line.
+    for name in ("distributed", "distributed.client", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
         return Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
@@ -76,13 +83,16 @@ def _as_they_come(
         if future.status == "finished":
             yield name, future.result(), None
         elif future.status == "cancelled":
-            raise SettingsError(
-                f"the scheduler at {address} was lost",
-                "Start it again; the same command carries on.",
-            )
+            raise _lost(address)
         else:
             yield name, None, _plain(future.exception())
         future.release()
+
+
+def _lost(address: str) -> SettingsError:
+    return SettingsError(
+        f"the scheduler at {address} was lost", "Start it again; the same command carries on."
+    )
 
 
 def _plain(error: BaseException) -> BaseException:

@@ -117,9 +117,16 @@ def preprocess(spec: PreprocessSpec) -> PreprocessResult:
         return PreprocessResult(folder, plan, 0, 0, len(dataset.labelled), failed)
     with locked(folder):
         _check(dataset, folder, spec)  # again: another run may have made the cache meanwhile
-        remove_leftovers(folder)
-        remove_leftovers(fingerprints_folder(folder))
-        return _fill(dataset, folder, spec)
+        _tidy(folder)
+        try:
+            return _fill(dataset, folder, spec)
+        finally:
+            _tidy(folder)  # of workers that were killed meanwhile
+
+
+def _tidy(folder: Path) -> None:
+    remove_leftovers(folder)
+    remove_leftovers(fingerprints_folder(folder))
 
 
 def _fill(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> PreprocessResult:

@@ -37,16 +37,22 @@ def process(*words: str) -> Iterator[subprocess.Popen[str]]:
         begun.stderr.close()
 
 
-@pytest.fixture
-def scheduler() -> Iterator[str]:
+@contextmanager
+def started_scheduler() -> Iterator[tuple[str, subprocess.Popen[str]]]:
     with process(
         "distributed.cli.dask_scheduler", "--port", "0", "--host", "127.0.0.1", "--no-dashboard"
     ) as begun:
         assert begun.stderr is not None
         for line in begun.stderr:
             if found := re.search(r"Scheduler at:\s+(tcp://\S+)", line):
-                yield found[1]
+                yield found[1], begun
                 break
+
+
+@pytest.fixture
+def scheduler() -> Iterator[str]:
+    with started_scheduler() as (address, _):
+        yield address
 
 
 def worker(address: str) -> "subprocess.Popen[str]":
@@ -59,18 +65,45 @@ def worker(address: str) -> "subprocess.Popen[str]":
     )
 
 
+def preprocess(raw: Path, address: str) -> "subprocess.Popen[str]":
+    """The command, once three cases are done."""
+    words = [sys.executable, "-m", "mednext_cli", "preprocess", str(raw), "--dataset", "msd"]
+    options = ["--cache", str(raw.parent / "cache"), "--scheduler", address]
+    main = subprocess.Popen(
+        [*words, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    while main.poll() is None and len(stored(raw) if cache_of(raw).exists() else []) < 3:
+        time.sleep(0.02)
+    return main
+
+
+def test_a_lost_scheduler_is_one_line_and_what_is_done_stays(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path, 24)
+    with started_scheduler() as (address, begun):
+        one = worker(address)
+        try:
+            main = preprocess(raw, address)
+            begun.kill()
+            _, err = main.communicate(timeout=120)
+        finally:
+            one.kill()
+            one.wait()
+    assert main.returncode == 2
+    assert f"error: the scheduler at {address} was lost." in err
+    assert "Traceback" not in err
+    done = len(stored(raw))
+    assert 3 <= done < 24
+    assert run(raw) == 0
+    assert len(stored(raw)) == 24
+
+
 def test_a_killed_worker_costs_nothing(tmp_path: Path, scheduler: str) -> None:
     raw, alone = make_raw(tmp_path / "cluster", 24), make_raw(tmp_path / "alone", 24)
     workers = [worker(scheduler), worker(scheduler)]
-    options = ["--cache", str(raw.parent / "cache"), "--scheduler", scheduler]
-    words = [sys.executable, "-m", "mednext_cli", "preprocess", str(raw), "--dataset", "msd"]
     try:
-        main = subprocess.Popen(
-            [*words, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        while main.poll() is None and len(stored(raw) if cache_of(raw).exists() else []) < 3:
-            time.sleep(0.02)
+        main = preprocess(raw, scheduler)
         workers[0].kill()
+        workers[0].wait()  # not a zombie, whose half-written file would count as a live one's
         out, err = main.communicate(timeout=120)
     finally:
         for one in workers:
