@@ -208,7 +208,7 @@ LEADERBOARD_COLUMNS: tuple[Column, ...] = (
     Column(
         "mean",
         "Mean over cases, without undefined values; with `--aggregate median` the median. An "
-        "infinite distance counts as the largest finite one of any method.",
+        "infinite distance counts as 1 mm more than the largest finite one of any method.",
         "the metric's",
     ),
     Column("rank", "Aggregate then rank: by `mean`; ties share the better rank."),

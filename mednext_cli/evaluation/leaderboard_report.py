@@ -123,8 +123,8 @@ def _facts(tasks: Sequence[RankedTask], rules: Rules) -> dict[str, str]:
             f"{name}: {number} cases" for name, number in worst.items()
         )
         or "none",
-        "Undefined or infinite scores": f"{undefined} (undefined: {fate}; infinite: the largest "
-        "finite one)"
+        "Undefined or infinite scores": f"{undefined} (undefined: {fate}; infinite: 1 mm "
+        "beyond the largest finite one)"
         if undefined
         else "none",
         "Over cases": rules.aggregate,

@@ -3,15 +3,17 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.evaluation.columns import CASE_COLUMNS, CSV_VERSION, LESION_COLUMNS, Column
-from mednext_cli.evaluation.scores import FAILED, RegionScore
+from mednext_cli.evaluation.scores import FAILED, MISSING, RegionScore
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import write_text
 
+# Which metric a rule of scoring decides; the empty-mask policy decides all, where a mask is empty.
+_RULES = {"tolerance_mm": "surface_dice", "protocol": "surface_dice", "hd95_definition": "hd95_mm"}
 _AGAIN = "Run mednext evaluate again to write it anew."
 
 
@@ -65,12 +67,15 @@ class CasesTable:
         regions: in the order of the file.
         cases: in the order of the file; those that could not be compared are left out.
         values: metric by (case, region, metric).
+        rules: how the metrics were scored: what a column says by (column, region), as far as the
+            file has these columns.
     """
 
     path: Path
     regions: tuple[str, ...]
     cases: tuple[str, ...]
     values: Mapping[tuple[str, str, str], float]
+    rules: Mapping[tuple[str, str], frozenset[str]]
 
 
 def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
@@ -82,9 +87,12 @@ def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
     """
     rows = _read_rows(path, ("case", "region", *metrics))
     values: dict[tuple[str, str, str], float] = {}
+    rules: dict[tuple[str, str], set[str]] = {}
     for line, row in enumerate(rows, start=2):
         if row.get("status") == FAILED:
             continue
+        for column in _deciding(row, metrics):
+            rules.setdefault((column, row["region"]), set()).add(row[column])
         for metric in metrics:
             key = (row["case"], row["region"], metric)
             if key in values:
@@ -99,7 +107,15 @@ def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
         regions=tuple(dict.fromkeys(region for _, region, _ in values)),
         cases=tuple(dict.fromkeys(case for case, _, _ in values)),
         values=values,
+        rules={key: frozenset(found) for key, found in rules.items()},
     )
+
+
+def _deciding(row: Mapping[str, str], metrics: Sequence[str]) -> Iterator[str]:
+    """The columns of rules that decided some of a row's metrics."""
+    yield from (name for name, metric in _RULES.items() if metric in metrics and name in row)
+    if "policy" in row and (row.get("empty") or row.get("status") == MISSING):
+        yield "policy"
 
 
 def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:

@@ -98,7 +98,8 @@ def test_missing_case_is_dropped_for_all_or_scored_as_the_worst(three, tmp_path,
     assert len(worst.cases) == 6
     assert row_of(worst, "short", "big").mean == pytest.approx((sum(GOOD.values()) - 0.9) / 6)
     assert row_of(worst, "short").as_worst == 1
-    assert row_of(worst, "short", metric="hd95_mm").mean == 5.0
+    assert row_of(worst, "short", metric="hd95_mm").mean == pytest.approx(5 + 1 / 6)
+    assert row_of(worst, "short", metric="hd95_mm").rank == 4  # the other three tie
 
 
 def test_failing_does_not_improve_a_mean_distance(tmp_path):
@@ -106,8 +107,51 @@ def test_failing_does_not_improve_a_mean_distance(tmp_path):
     far = {("a", "x"): (0.8, 2.0), ("b", "x"): (0.5, 9.0)}
     tables = {"near": write(tmp_path, "near", near), "far": write(tmp_path, "far", far)}
     result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("hd95",)))
-    assert row_of(result, "near", metric="hd95_mm").mean == pytest.approx((1 + 9) / 2)
+    assert row_of(result, "near", metric="hd95_mm").mean == pytest.approx((1 + 10) / 2)
     assert row_of(result, "near", metric="hd95_mm").undefined == 1
+
+
+def test_a_failure_never_ties_with_a_success(tmp_path):
+    good = {(case, "x"): (0.9, 1.0) for case in "abcdef"}
+    tables = {"good": write(tmp_path, "good", good)}
+    tables["lost"] = write(tmp_path, "lost", dict.fromkeys(good, (0.0, "inf")))
+    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("hd95",)))
+    for row in result.rows:
+        ranks = (row.rank, row.rank_then_aggregate, row.significance_rank)
+        assert ranks == ((1, 1, 1) if row.method == "good" else (2, 2, 2))
+
+
+RULES = "case,region,dice,hd95_mm,surface_dice,tolerance_mm,protocol,hd95_definition,empty,policy"
+
+
+def tables_by_rules(folder, first, second):
+    return {
+        name: write(folder, name, {("a", "x"): (0.9, 1.0), ("b", "x"): (0.8, 2.0)}, RULES, end)
+        for name, end in (("one", first), ("two", second))
+    }
+
+
+@pytest.mark.parametrize(
+    ("metric", "second", "said"),
+    [
+        ("surface_dice", ",0.9,2.0,,a,,nnunet", "tolerance_mm: 1.0, 2.0"),
+        ("surface_dice", ",0.9,1.0,mednext,a,,nnunet", "protocol: nothing, mednext"),
+        ("hd95", ",0.9,1.0,,b,,nnunet", "hd95_definition: a, b"),
+        ("dice", ",0.9,1.0,,a,both_empty,kits23", "policy: nnunet, kits23"),
+    ],
+)
+def test_scores_of_other_rules_are_refused(tmp_path, metric, second, said):
+    tables = tables_by_rules(tmp_path, ",0.9,1.0,,a,both_empty,nnunet", second)
+    column, one, two = re.split(": |, ", said)
+    text = f"{column} of x is {one} for one and {two} for two"
+    with pytest.raises(DatasetError, match=re.escape(text)):
+        rank_methods(LeaderboardSpec(tables, tmp_path / "out", (metric,)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_rules_that_decide_nothing_here_may_differ(tmp_path):
+    tables = tables_by_rules(tmp_path, ",0.9,1.0,,a,,nnunet", ",0.9,2.0,mednext,b,,kits23")
+    assert rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",))).rows
 
 
 def test_failed_rows_of_evaluate_count_as_missing(tmp_path):
