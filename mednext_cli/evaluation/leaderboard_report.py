@@ -167,7 +167,7 @@ def _rank(value: float) -> _Cell:
 
 
 def _range(low: float, high: float) -> _Cell:
-    return _Cell(f"{low:g} to {high:g}", f"{low:g}")
+    return _Cell("–", "") if isnan(low) else _Cell(f"{low:g} to {high:g}", f"{low:g}")
 
 
 def _consensus_table(joined: Sequence[ConsensusRow]) -> _Table:

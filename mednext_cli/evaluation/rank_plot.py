@@ -76,13 +76,12 @@ def plot_ranks(title: str, methods: Sequence[str], ranks: Ranks, sampled: Ranks)
         sampled: (samples, methods), by the bootstrap samples.
     """
     left = min(max(map(len, methods)), _LONGEST_LABEL) * _LETTER_WIDTH + 22
-    count = int(max(ranks.max(), sampled.max()))
+    count = int(max(ranks.max(), sampled.max(initial=1)))
     rows = []
     for place, m in enumerate(np.argsort(ranks, kind="stable")):
-        low, high = np.percentile(sampled[:, m], (2.5, 97.5))
-        blobs = (
-            _blob(rank, float((sampled[:, m] == rank).mean()), left) for rank in range(1, count + 1)
-        )
+        drawn = sampled[:, m] if len(sampled) else ranks[m : m + 1]
+        low, high = np.percentile(drawn, (2.5, 97.5))
+        blobs = (_blob(rank, float((drawn == rank).mean()), left) for rank in range(1, count + 1))
         row = RankRow(
             label=_shorten(methods[m]),
             y=_ROW_HEIGHT * (place + 0.5),

@@ -135,7 +135,8 @@ def _headline(name: str, summary: Sequence[SummaryRow]) -> _Headline:
     column = find_metric(name)
     row = next(row for row in summary if (row.region, row.metric) == (OVERALL, name))
     unit = " mm" if column.unit == "mm" and isfinite(row.mean) else ""
-    interval = f"{show_number(row.ci95_low)} to {show_number(row.ci95_high)}{unit}"
+    ends = f"{show_number(row.ci95_low)} to {show_number(row.ci95_high)}{unit}"
+    interval = "no interval" if isnan(row.ci95_low) else f"95 % interval {ends}"
     return _Headline(spell(column), show_number(row.mean) + unit, interval)
 
 

@@ -7,13 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mednext_cli.evaluation.columns import CASE_COLUMNS, CSV_VERSION, LESION_COLUMNS, Column
+from mednext_cli.evaluation.columns import (
+    CASE_COLUMNS,
+    CSV_VERSION,
+    LESION_COLUMNS,
+    Column,
+    find_metric,
+)
 from mednext_cli.evaluation.scores import FAILED, MISSING, RegionScore
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import write_text
 
 # Which metric a rule of scoring decides; the empty-mask policy decides all, where a mask is empty.
 _RULES = {"tolerance_mm": "surface_dice", "protocol": "surface_dice", "hd95_definition": "hd95_mm"}
+_SHARE, _MOST = "0 to 1", 1 + 1e-6  # another tool may round
 _AGAIN = "Run mednext evaluate again to write it anew."
 
 
@@ -83,7 +90,7 @@ def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
 
     Raises:
         DatasetError: missing, unreadable, of another version, without a column, with a text where
-            a number belongs, or with a row twice.
+            a number belongs, or with a row twice, or with a share beyond 0 to 1.
     """
     rows = _read_rows(path, ("case", "region", *metrics))
     values: dict[tuple[str, str, str], float] = {}
@@ -99,7 +106,7 @@ def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
                 raise DatasetError(
                     f"{path}: line {line} has case {key[0]}, region {key[1]} again", _AGAIN
                 )
-            values[key] = _number(row[metric], f"{path}: line {line}, column {metric}")
+            values[key] = _score(row[metric], metric, f"{path}: line {line}, column {metric}")
     if not values:
         raise DatasetError(f"{path} holds no scores", _AGAIN)
     return CasesTable(
@@ -139,6 +146,13 @@ def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     if missing := [name for name in needed if name not in header]:
         raise DatasetError(f"{path} has no column {', '.join(missing)}", _AGAIN)
     return rows
+
+
+def _score(text: str, metric: str, where: str) -> float:
+    value = _number(text, where)
+    if find_metric(metric).unit == _SHARE and not (math.isnan(value) or 0 <= value <= _MOST):
+        raise DatasetError(f"{where}: {text} is not from 0 to 1", "Write shares, not per cent.")
+    return value
 
 
 def _number(text: str, where: str) -> float:

@@ -121,6 +121,27 @@ def test_a_failure_never_ties_with_a_success(tmp_path):
         assert ranks == ((1, 1, 1) if row.method == "good" else (2, 2, 2))
 
 
+def test_one_case_has_no_interval(tmp_path):
+    tables = {name: write(tmp_path, name, {("a", "x"): (dice, 1.0)})
+              for name, dice in (("one", 0.9), ("two", 0.8))}  # fmt: skip
+    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+    row = row_of(result, "one")
+    assert row.rank == 1
+    assert np.isnan([row.rank_low, row.rank_high, row.rank_tau, row.rank_then_aggregate_tau]).all()
+    assert "nan" not in (tmp_path / "out" / "leaderboard.html").read_text().split("<body")[1]
+
+
+@pytest.mark.parametrize("wrong", ["87.3", "-0.1", "inf"])
+def test_shares_in_per_cent_are_refused(tmp_path, wrong):
+    good = {("a", "x"): (0.9, 1.0), ("b", "x"): (0.8, 1.0)}
+    tables = {"good": write(tmp_path, "good", good)}
+    tables["wrong"] = write(tmp_path, "wrong", {**good, ("b", "x"): (wrong, 1.0)})
+    with pytest.raises(
+        DatasetError, match=re.escape(f"line 3, column dice: {wrong} is not from 0")
+    ):
+        rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+
+
 RULES = "case,region,dice,hd95_mm,surface_dice,tolerance_mm,protocol,hd95_definition,empty,policy"
 
 
