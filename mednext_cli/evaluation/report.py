@@ -144,8 +144,6 @@ def _facts(scores: Sequence[RegionScore]) -> dict[str, str]:
     """The settings and counts a reader needs to judge the figures."""
     by_status = {status: {one.case for one in scores if one.status == status}
                  for status in (MISSING, FAILED)}  # fmt: skip
-    tolerances = ", ".join(f"{value:g}" for value in sorted({one.tolerance_mm for one in scores}))
-    in_voxels = any(score.protocol == MEDNEXT for score in scores)
     policies = sorted({score.policy for score in scores})
     resampled = {one.case for one in scores if one.resampled}
     undefined = sum(isnan(one.values["dice"]) for one in scores if one.status != FAILED)
@@ -155,13 +153,23 @@ def _facts(scores: Sequence[RegionScore]) -> dict[str, str]:
         "Without a prediction": _count(by_status[MISSING], "scored as the worst"),
         "Could not be compared": _count(by_status[FAILED], "left out"),
         "Brought onto another grid": _count(resampled, "nearest voxel"),
-        "Surface Dice tolerance": f"{tolerances} voxel, spacing ignored"
-        if in_voxels
-        else f"{tolerances} mm",
+        "Surface Dice tolerance": _tolerances(scores),
         "HD95": ", ".join(_HD95[name] for name in sorted({score.hd95 for score in scores})),
         "Empty masks": "; ".join(EMPTY_POLICIES[name].description for name in policies),
         "Left out of means": f"{undefined} undefined Dice, {infinite} infinite distances",
     }
+
+
+def _tolerances(scores: Sequence[RegionScore]) -> str:
+    """Of all regions, or of which regions where they differ."""
+    if any(score.protocol == MEDNEXT for score in scores):
+        return "1 voxel, spacing ignored"
+    regions: dict[float, dict[str, None]] = {}
+    for score in scores:
+        regions.setdefault(score.tolerance_mm, {})[score.region] = None
+    if len(regions) == 1:
+        return f"{scores[0].tolerance_mm:g} mm"
+    return "; ".join(f"{mm:g} mm: {', '.join(names)}" for mm, names in sorted(regions.items()))
 
 
 def _count(cases: set[str], fate: str) -> str:

@@ -106,6 +106,12 @@ def test_facts_say_how_it_was_scored(folders, write_labels):
     assert "lesion f1</button>" in text
 
 
+def test_facts_say_which_region_has_which_tolerance(folders):
+    spec = EvaluateSpec(*folders, workers=0, region_tolerances_mm={"label_2": 2.5})
+    text = (evaluate(spec).folder / "report.html").read_text(encoding="utf-8")
+    assert "<dd>1 mm: label_1; 2.5 mm: label_2</dd>" in text
+
+
 def test_cases_with_a_prediction_are_drawn_first(folders):
     predictions, labels = folders
     (predictions / "case_2.nii.gz").unlink()
