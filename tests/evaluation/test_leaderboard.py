@@ -121,6 +121,13 @@ def test_a_failure_never_ties_with_a_success(tmp_path):
         assert ranks == ((1, 1, 1) if row.method == "good" else (2, 2, 2))
 
 
+def test_long_names_stay_apart_in_plots():
+    names = [f"mednext_large_kernel_5_trained_with_seed_{seed}" for seed in (1, 2)]
+    plot = plot_ranks("dice", names, np.array([1.0, 2.0]), np.array([[1.0, 2.0]]))
+    labels = [row.label for row in plot.rows]
+    assert labels == ["mednext_larg…d_with_seed_1", "mednext_larg…d_with_seed_2"]
+
+
 def test_one_case_has_no_interval(tmp_path):
     tables = {name: write(tmp_path, name, {("a", "x"): (dice, 1.0)})
               for name, dice in (("one", 0.9), ("two", 0.8))}  # fmt: skip
