@@ -1,5 +1,6 @@
 """`mednext leaderboard`: methods ranked by their cases.csv."""
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from mednext_cli.commands.tables import print_table
 
 if TYPE_CHECKING:
     from mednext_cli.evaluation.leaderboard import LeaderboardResult
+    from mednext_cli.evaluation.leaderboard_rows import LeaderboardRow
 
 
 def leaderboard(
@@ -71,10 +73,14 @@ def leaderboard(
 def _print_ranks(result: "LeaderboardResult", aggregate: str) -> None:
     """One row a metric, region and method; a column of datasets where there are several."""
     several = any(row.dataset for row in result.rows)
+
+    def interval(row: "LeaderboardRow") -> str:
+        return "-" if isnan(row.rank_low) else f"{row.rank_low:g} to {row.rank_high:g}"
+
     header = ("metric", "region", "rank", "method", aggregate, "rank interval", "wins")
     rows = [
         (one.metric, one.region, one.rank, one.method, one.mean,
-         f"{one.rank_low:g} to {one.rank_high:g}", one.wins, *((one.dataset,) if several else ()))
+         interval(one), one.wins, *((one.dataset,) if several else ()))
         for one in result.rows
     ]  # fmt: skip
     header = (*header, *(("dataset",) if several else ()))

@@ -190,7 +190,7 @@ SUMMARY_COLUMNS: tuple[Column, ...] = (
     Column(
         "ci95_low",
         "Lower end of the 95 % percentile interval of the mean: 2,000 seeded bootstrap samples "
-        "of the cases.",
+        "of the cases; nan for one case.",
         "the metric's",
     ),
     Column("ci95_high", "Upper end of that interval.", "the metric's"),
@@ -208,7 +208,7 @@ LEADERBOARD_COLUMNS: tuple[Column, ...] = (
     Column(
         "mean",
         "Mean over cases, without undefined values; with `--aggregate median` the median. An "
-        "infinite distance counts as the largest finite one of any method.",
+        "infinite distance counts as 1 mm more than the largest finite one of any method.",
         "the metric's",
     ),
     Column("rank", "Aggregate then rank: by `mean`; ties share the better rank."),
@@ -220,7 +220,10 @@ LEADERBOARD_COLUMNS: tuple[Column, ...] = (
     Column("rank_then_aggregate", "Rank by mean_of_ranks."),
     Column("wins", "How many other methods it beats significantly (see pairwise.csv)."),
     Column("significance_rank", "Test then rank: by wins."),
-    Column("rank_low", "2.5 % percentile of `rank` over 1,000 seeded bootstrap samples."),
+    Column(
+        "rank_low",
+        "2.5 % percentile of `rank` over 1,000 seeded bootstrap samples; nan for one case.",
+    ),
     Column("rank_high", "97.5 % percentile of the same."),
     Column("undefined", "How many of its values are undefined or infinite."),
     Column("as_worst", "How many missing cases were scored as the worst (--missing worst)."),

@@ -165,6 +165,7 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]
     scored, failed = _score_all(pairs, settings, spec.workers)
     if settings.label_set is None:
+        check_regions(spec.region_tolerances_mm, _regions(scored, settings))
         _note_labels_of_predictions_alone(scored)
     scores = _complete(scored, failed, settings)
     if not scores:
@@ -184,10 +185,11 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     write_cases(result.folder / "cases.csv", result.scores)
     write_summary(result.folder / "summary.csv", result.summary)
     if spec.report:
-        worst = [case for _, case in worst_cases(scores)[:_DRAWN]]
-        drawn = sorted((pair for pair in pairs if pair.case in worst and pair.case not in failed),
-                       key=lambda pair: worst.index(pair.case))  # fmt: skip
-        _report(spec, result, draw_overlays(drawn, images, settings, spec.workers))
+        by_case = {pair.case: pair for pair in pairs if pair.case not in failed}
+        worst = [by_case[case] for _, case in worst_cases(scores) if case in by_case]
+        # Without a prediction there is nothing to compare: such cases fill up what is left.
+        worst.sort(key=lambda pair: pair.prediction is None)
+        _report(spec, result, draw_overlays(worst[:_DRAWN], images, settings, spec.workers))
     if spec.summary_json:
         path = result.folder / "summary.json"
         write_nnunet_summary(path, matched.pairs, scored, settings.label_set)

@@ -123,8 +123,8 @@ def _facts(tasks: Sequence[RankedTask], rules: Rules) -> dict[str, str]:
             f"{name}: {number} cases" for name, number in worst.items()
         )
         or "none",
-        "Undefined or infinite scores": f"{undefined} (undefined: {fate}; infinite: the largest "
-        "finite one)"
+        "Undefined or infinite scores": f"{undefined} (undefined: {fate}; infinite: 1 mm "
+        "beyond the largest finite one)"
         if undefined
         else "none",
         "Over cases": rules.aggregate,
@@ -167,7 +167,7 @@ def _rank(value: float) -> _Cell:
 
 
 def _range(low: float, high: float) -> _Cell:
-    return _Cell(f"{low:g} to {high:g}", f"{low:g}")
+    return _Cell("–", "") if isnan(low) else _Cell(f"{low:g} to {high:g}", f"{low:g}")
 
 
 def _consensus_table(joined: Sequence[ConsensusRow]) -> _Table:

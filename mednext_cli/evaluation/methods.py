@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from mednext_cli.evaluation.columns import LARGER, Column
 from mednext_cli.evaluation.tables_csv import CasesTable, read_cases
 from mednext_cli.foundation.errors import DatasetError
 
+_BEYOND_MM = 1.0  # a distance that is worse than any measured one
 logger = logging.getLogger(__name__)
 
 
@@ -26,7 +28,8 @@ class Comparison:
         regions: the regions that all have.
         metrics: what is compared.
         values: (cases, regions, metrics, methods); nan where undefined. A distance that is
-            infinite, since one mask is empty, stands as the largest finite one of any method.
+            infinite, since one mask is empty, stands 1 mm beyond the largest finite one of any
+            method.
         undefined: the same shape: whether the method's own value is undefined or infinite.
         as_worst: cases by method that had no scores and were given the worst.
     """
@@ -61,11 +64,13 @@ def read_methods(
             for that method.
 
     Raises:
-        DatasetError: a file cannot be used, or the methods share no region or no case.
+        DatasetError: a file cannot be used, the methods share no region or no case, or they were
+            scored by different rules.
     """
     names = [column.name for column in metrics]
     read = {name: read_cases(path, names) for name, path in tables.items()}
     regions = _shared_regions(read)
+    _check_rules(read, regions)
     lacking = {name: _lacking(read, name, regions) for name in read}
     cases = _cases(read, lacking, drop_missing=drop_missing)
     values = np.full((len(cases), len(regions), len(metrics), len(read)), np.nan)
@@ -106,6 +111,22 @@ def _shared_regions(read: Mapping[str, CasesTable]) -> tuple[str, ...]:
     return shared
 
 
+def _check_rules(read: Mapping[str, CasesTable], regions: Sequence[str]) -> None:
+    """Raise `DatasetError` where two methods' scores do not mean the same."""
+    for first, second in combinations(read, 2):
+        one, other = read[first].rules, read[second].rules
+        for key in sorted(one.keys() & other.keys()):
+            column, region = key
+            if region in regions and one[key] != other[key]:
+                said = [" and ".join(found or "nothing" for found in sorted(rules[key]))
+                        for rules in (one, other)]  # fmt: skip
+                raise DatasetError(
+                    f"scores that cannot be compared: {column} of {region} is {said[0]} for "
+                    f"{first} and {said[1]} for {second}",
+                    "Evaluate all with the same options.",
+                )
+
+
 def _lacking(
     read: Mapping[str, CasesTable], method: str, regions: Sequence[str]
 ) -> dict[str, None]:
@@ -144,7 +165,8 @@ def _fill_worst(values: Values, absent: NDArray[np.bool_], column: Column) -> No
     """Give absent cases and infinite distances the worst number, in place.
 
     Leaving them out of a mean would reward the method that failed. The worst share is 0; the worst
-    distance is the largest finite one that any method has in that region.
+    distance lies 1 mm beyond the largest finite one that any method has in that region: a tie with
+    that one would make a failure as good as a success where all others agree.
 
     Args:
         values: (cases, regions, methods) of one metric.
@@ -154,6 +176,6 @@ def _fill_worst(values: Values, absent: NDArray[np.bool_], column: Column) -> No
     for region in range(values.shape[1]):
         inner = values[:, region]
         finite = inner[np.isfinite(inner)]
-        farthest = float(finite.max()) if len(finite) else np.nan
+        farthest = float(finite.max()) + _BEYOND_MM if len(finite) else np.nan
         worst = 0.0 if column.better == LARGER else farthest
         inner[absent | np.isinf(inner)] = worst

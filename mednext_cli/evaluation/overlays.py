@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from mednext_cli.datasets.raw_folder import either_ending, list_names
-from mednext_cli.datasets.registry import read_dataset
+from mednext_cli.datasets.registry import fitting_layouts, read_dataset
 from mednext_cli.evaluation.score_case import CasePair, read_prediction
 from mednext_cli.evaluation.scores import ScoreSettings
 from mednext_cli.evaluation.slices import MOST_SLICES, LabelledScan, Plane, draw_planes
@@ -51,7 +52,7 @@ def find_images(folder: Path, cases: Sequence[str], dataset: str | None = None) 
     Args:
         folder: of the scans, or a raw dataset's folder.
         cases: their ids.
-        dataset: layout of the raw folder, whose first channel is taken.
+        dataset: layout of the raw folder, whose first channel is taken; None finds out.
 
     Raises:
         DatasetError: the folder cannot be listed, or holds no case's scan.
@@ -64,12 +65,11 @@ def find_images(folder: Path, cases: Sequence[str], dataset: str | None = None) 
         if path := next((path for path in paths if path.is_file()), None):
             found[case] = path
     if not found and dataset is not None:
-        first = {case.id: case.channels[0] for case in read_dataset(folder, dataset).cases}
-        found = {
-            case: first[case].path
-            for case in cases
-            if case in first and first[case].index is None  # a 4D file is not drawn
-        }
+        found = _images_of(folder, dataset, cases)
+    elif not found:
+        for layout in fitting_layouts(folder):
+            with suppress(MednextError):
+                found = found or _images_of(folder, layout, cases)
     if not found:
         raise DatasetError(
             f"{folder} holds no scan of {cases[0] if cases else 'any case'}",
@@ -78,6 +78,12 @@ def find_images(folder: Path, cases: Sequence[str], dataset: str | None = None) 
     if lacking := [case for case in cases if case not in found]:
         logger.info("%s holds no scan of %d cases", folder, len(lacking))
     return found
+
+
+def _images_of(folder: Path, layout: str, cases: Sequence[str]) -> dict[str, Path]:
+    """The first channel of each case of a raw folder; 4D files are not drawn."""
+    first = {case.id: case.channels[0] for case in read_dataset(folder, layout).cases}
+    return {case: first[case].path for case in cases if case in first and first[case].index is None}
 
 
 def draw_overlays(

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from mednext_cli import __version__
 from mednext_cli.evaluation.columns import Column
 
+LONGEST_LABEL = 26  # letters of a name in a plot
 _PACKAGE, _FOLDER = "mednext_cli.evaluation", "templates"
 
 
@@ -57,6 +58,14 @@ def spell_with_unit(column: Column) -> str:
     """The same with the unit behind: ``hd95 (mm)``."""
     unit = f" ({column.unit})" if column.unit and column.unit != "0 to 1" else ""
     return spell(column) + unit
+
+
+def shorten(label: str) -> str:
+    """At most `LONGEST_LABEL` letters; names of a series differ at their ends, so those stay."""
+    if len(label) <= LONGEST_LABEL:
+        return label
+    kept = LONGEST_LABEL // 2
+    return f"{label[: kept - 1]}…{label[-kept:]}"
 
 
 def show_number(value: float) -> str:

@@ -7,11 +7,11 @@ from math import ceil, floor, isfinite, log10
 import numpy as np
 
 from mednext_cli.evaluation.columns import Column
-from mednext_cli.evaluation.pages import spell_with_unit
+from mednext_cli.evaluation.pages import LONGEST_LABEL, shorten, spell_with_unit
 from mednext_cli.evaluation.scores import OK, RegionScore
 
 WIDTH, ROW_HEIGHT, AXIS_HEIGHT = 600.0, 44.0, 34.0
-_RIGHT_MARGIN, _LETTER_WIDTH, _LONGEST_LABEL = 16.0, 7.2, 26
+_RIGHT_MARGIN, _LETTER_WIDTH = 16.0, 7.2
 _MOST_DOTS = 400  # per region; beyond it only those outside the whiskers are drawn
 _AGREEMENT_WIDTH, _AGREEMENT_LEFT, _AGREEMENT_BOTTOM = 380.0, 58.0, 220.0
 _JITTER = 0.5  # of the height of a row
@@ -184,7 +184,7 @@ class _Scale:
     def over(cls, column: Column, values: Sequence[float], labels: Sequence[str]) -> "_Scale":
         """Round ends that hold all values; distances start at 0, shares end at 1."""
         is_share = column.unit == "0 to 1"
-        longest = min(max(map(len, labels)), _LONGEST_LABEL)
+        longest = min(max(map(len, labels)), LONGEST_LABEL)
         return cls.spanning(
             min(values) if is_share else min(0.0, *values),
             1.0 if is_share else max(values),
@@ -230,13 +230,9 @@ def _box_row(label: str, index: int, pairs: Sequence[tuple[str, float]], scale: 
         for place, (case, value) in enumerate(drawn)
     )
     x_low, x_1, x_median, x_3, x_high = map(scale.x, (low, quartile_1, median, quartile_3, high))
-    return BoxRow(_short(label), y, x_low, x_1, x_median, x_3, x_high, tuple(dots))
+    return BoxRow(shorten(label), y, x_low, x_1, x_median, x_3, x_high, tuple(dots))
 
 
 def _jitter(place: int) -> float:
     """Spread dots evenly over the row (golden ratio), the same in every report."""
     return ((place * 0.618034) % 1.0 - 0.5) * ROW_HEIGHT * _JITTER
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"

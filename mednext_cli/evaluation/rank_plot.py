@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mednext_cli.evaluation.pages import LONGEST_LABEL, shorten
 from mednext_cli.evaluation.ranking import Ranks
 
 _ROW_HEIGHT, _COLUMN_WIDTH, _LARGEST_RADIUS = 32.0, 36.0, 13.0
-_LETTER_WIDTH, _LONGEST_LABEL = 7.2, 26
+_LETTER_WIDTH = 7.2
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,15 @@ def plot_ranks(title: str, methods: Sequence[str], ranks: Ranks, sampled: Ranks)
         ranks: (methods,), by all cases.
         sampled: (samples, methods), by the bootstrap samples.
     """
-    left = min(max(map(len, methods)), _LONGEST_LABEL) * _LETTER_WIDTH + 22
-    count = int(max(ranks.max(), sampled.max()))
+    left = min(max(map(len, methods)), LONGEST_LABEL) * _LETTER_WIDTH + 22
+    count = int(max(ranks.max(), sampled.max(initial=1)))
     rows = []
     for place, m in enumerate(np.argsort(ranks, kind="stable")):
-        low, high = np.percentile(sampled[:, m], (2.5, 97.5))
-        blobs = (
-            _blob(rank, float((sampled[:, m] == rank).mean()), left) for rank in range(1, count + 1)
-        )
+        drawn = sampled[:, m] if len(sampled) else ranks[m : m + 1]
+        low, high = np.percentile(drawn, (2.5, 97.5))
+        blobs = (_blob(rank, float((drawn == rank).mean()), left) for rank in range(1, count + 1))
         row = RankRow(
-            label=_shorten(methods[m]),
+            label=shorten(methods[m]),
             y=_ROW_HEIGHT * (place + 0.5),
             low=_x(float(low), left),
             high=_x(float(high), left),
@@ -108,7 +108,3 @@ def _x(rank: float, left: float) -> float:
 def _blob(rank: int, share: float, left: float) -> Blob:
     title = f"rank {rank} in {share:.1%} of the samples"
     return Blob(_x(rank, left), round(_LARGEST_RADIUS * share**0.5, 1), title)
-
-
-def _shorten(label: str) -> str:
-    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"

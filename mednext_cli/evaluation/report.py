@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from mednext_cli.evaluation.bootstrap import mean_where_defined
-from mednext_cli.evaluation.columns import METRIC_COLUMNS, find_metric
+from mednext_cli.evaluation.columns import LESION_COLUMNS, METRIC_COLUMNS, Column, find_metric
 from mednext_cli.evaluation.empty_masks import EMPTY_POLICIES
 from mednext_cli.evaluation.overlays import CaseOverlay
 from mednext_cli.evaluation.pages import render_page, show_number, spell, spell_with_unit
 from mednext_cli.evaluation.plots import plot_agreements, plot_boxes
-from mednext_cli.evaluation.scores import FAILED, MISSING, RegionScore
+from mednext_cli.evaluation.scores import FAILED, MEDNEXT, MISSING, RegionScore
 from mednext_cli.evaluation.summary import OVERALL, SummaryRow
 from mednext_cli.foundation.files import write_text
 
 _HEADLINES = ("dice", "surface_dice", "mean_surface_distance_mm", "hd95_mm")
 _PLOTTED = ("dice", "surface_dice", "hd95_mm")
+_HD95 = {
+    "surface_distance": "larger of the two directions, weighted by area (surface-distance)",
+    "medpy": "both directions together, by border voxels (medpy)",
+}
 _WORST = 10
 _MOST_AGREEMENTS = 12  # regions whose volumes are plotted
 
@@ -89,6 +93,7 @@ def write_report(
     """
     plots = [plot_boxes(find_metric(name), scores) for name in _PLOTTED]
     regions = list(dict.fromkeys(score.region for score in scores))
+    columns = _columns(scores)
     page = render_page(
         "evaluation.html.jinja",
         title=title,
@@ -100,12 +105,18 @@ def write_report(
         agreements_left_out=max(0, len(regions) - _MOST_AGREEMENTS),
         worst=_worst(scores),
         overlays=overlays,
-        regions=_region_means(summary),
+        regions=_region_means(summary, columns),
         region_names=regions,
-        columns=[(spell_with_unit(column), column.meaning) for column in METRIC_COLUMNS],
-        rows=[_table_row(score) for score in scores],
+        columns=[(spell_with_unit(column), column.meaning) for column in columns],
+        rows=[_table_row(score, columns) for score in scores],
     )
     write_text(path, page)
+
+
+def _columns(scores: Sequence[RegionScore]) -> list[Column]:
+    """The scores that are shown: those of lesions where they were asked for."""
+    lesions = [column for column in LESION_COLUMNS if scores and column.name in scores[0].values]
+    return [*METRIC_COLUMNS, *lesions]
 
 
 def worst_cases(scores: Sequence[RegionScore]) -> list[tuple[float, str]]:
@@ -124,7 +135,8 @@ def _headline(name: str, summary: Sequence[SummaryRow]) -> _Headline:
     column = find_metric(name)
     row = next(row for row in summary if (row.region, row.metric) == (OVERALL, name))
     unit = " mm" if column.unit == "mm" and isfinite(row.mean) else ""
-    interval = f"{show_number(row.ci95_low)} to {show_number(row.ci95_high)}{unit}"
+    ends = f"{show_number(row.ci95_low)} to {show_number(row.ci95_high)}{unit}"
+    interval = "no interval" if isnan(row.ci95_low) else f"95 % interval {ends}"
     return _Headline(spell(column), show_number(row.mean) + unit, interval)
 
 
@@ -132,30 +144,45 @@ def _facts(scores: Sequence[RegionScore]) -> dict[str, str]:
     """The settings and counts a reader needs to judge the figures."""
     by_status = {status: {one.case for one in scores if one.status == status}
                  for status in (MISSING, FAILED)}  # fmt: skip
-    tolerances = sorted({score.tolerance_mm for score in scores})
     policies = sorted({score.policy for score in scores})
+    resampled = {one.case for one in scores if one.resampled}
     undefined = sum(isnan(one.values["dice"]) for one in scores if one.status != FAILED)
     infinite = sum(isinf(score.values["hd95_mm"]) for score in scores)
     return {
         "Cases": str(len({score.case for score in scores})),
         "Without a prediction": _count(by_status[MISSING], "scored as the worst"),
         "Could not be compared": _count(by_status[FAILED], "left out"),
-        "Surface Dice tolerance": ", ".join(f"{value:g} mm" for value in tolerances),
+        "Brought onto another grid": _count(resampled, "nearest voxel"),
+        "Surface Dice tolerance": _tolerances(scores),
+        "HD95": ", ".join(_HD95[name] for name in sorted({score.hd95 for score in scores})),
         "Empty masks": "; ".join(EMPTY_POLICIES[name].description for name in policies),
         "Left out of means": f"{undefined} undefined Dice, {infinite} infinite distances",
     }
+
+
+def _tolerances(scores: Sequence[RegionScore]) -> str:
+    """Of all regions, or of which regions where they differ."""
+    if any(score.protocol == MEDNEXT for score in scores):
+        return "1 voxel, spacing ignored"
+    regions: dict[float, dict[str, None]] = {}
+    for score in scores:
+        regions.setdefault(score.tolerance_mm, {})[score.region] = None
+    if len(regions) == 1:
+        return f"{scores[0].tolerance_mm:g} mm"
+    return "; ".join(f"{mm:g} mm: {', '.join(names)}" for mm, names in sorted(regions.items()))
 
 
 def _count(cases: set[str], fate: str) -> str:
     return f"{len(cases)} ({fate})" if cases else "none"
 
 
-def _region_means(summary: Sequence[SummaryRow]) -> list[tuple[str, list[str]]]:
+def _region_means(
+    summary: Sequence[SummaryRow], columns: Sequence[Column]
+) -> list[tuple[str, list[str]]]:
     names = list(dict.fromkeys(row.region for row in summary))
     by_key = {(row.region, row.metric): row.mean for row in summary}
     return [
-        (name, [show_number(by_key[name, column.name]) for column in METRIC_COLUMNS])
-        for name in names
+        (name, [show_number(by_key[name, column.name]) for column in columns]) for name in names
     ]
 
 
@@ -178,11 +205,12 @@ def _note(score: RegionScore) -> str:
         return "no prediction"
     if score.status == FAILED:
         return "not compared"
-    return score.empty.replace("_", " ")
+    notes = (score.empty.replace("_", " "), "resampled" if score.resampled else "")
+    return ", ".join(note for note in notes if note)
 
 
-def _table_row(score: RegionScore) -> _TableRow:
-    cells = [_cell(score.values[column.name]) for column in METRIC_COLUMNS]
+def _table_row(score: RegionScore, columns: Sequence[Column]) -> _TableRow:
+    cells = [_cell(score.values[column.name]) for column in columns]
     return _TableRow(score.case, score.region, tuple(cells), _note(score))
 
 

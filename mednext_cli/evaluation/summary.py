@@ -43,8 +43,8 @@ class SummaryRow:
 def summarise(scores: Sequence[RegionScore]) -> tuple[SummaryRow, ...]:
     """Summarise the rows of cases.csv by region and overall, metric by metric.
 
-    Infinite and undefined values are left out and counted. Cases are the unit: the overall
-    interval resamples cases with all their regions.
+    Infinite and undefined values are left out and counted; one value alone has no interval. Cases
+    are the unit: the overall interval resamples cases with all their regions.
     """
     metrics = _metrics(scores)
     regions = list(dict.fromkeys(score.region for score in scores))
@@ -122,7 +122,7 @@ def _rows(
         finite = spread[np.isfinite(spread[:, m]), m]
         samples = bootstrapped[np.isfinite(bootstrapped[:, m]), m]
         quartile_1, median, quartile_3 = _percentiles(finite, (25, 50, 75))
-        ci95_low, ci95_high = _percentiles(samples, (2.5, 97.5))
+        ci95_low, ci95_high = _percentiles(samples if len(finite) > 1 else finite[:0], (2.5, 97.5))
         row = SummaryRow(
             region=region,
             metric=metric,

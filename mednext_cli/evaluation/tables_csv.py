@@ -3,15 +3,24 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mednext_cli.evaluation.columns import CASE_COLUMNS, CSV_VERSION, LESION_COLUMNS, Column
-from mednext_cli.evaluation.scores import FAILED, RegionScore
+from mednext_cli.evaluation.columns import (
+    CASE_COLUMNS,
+    CSV_VERSION,
+    LESION_COLUMNS,
+    Column,
+    find_metric,
+)
+from mednext_cli.evaluation.scores import FAILED, MISSING, RegionScore
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import write_text
 
+# Which metric a rule of scoring decides; the empty-mask policy decides all, where a mask is empty.
+_RULES = {"tolerance_mm": "surface_dice", "protocol": "surface_dice", "hd95_definition": "hd95_mm"}
+_SHARE, _MOST = "0 to 1", 1 + 1e-6  # another tool may round
 _AGAIN = "Run mednext evaluate again to write it anew."
 
 
@@ -65,12 +74,15 @@ class CasesTable:
         regions: in the order of the file.
         cases: in the order of the file; those that could not be compared are left out.
         values: metric by (case, region, metric).
+        rules: how the metrics were scored: what a column says by (column, region), as far as the
+            file has these columns.
     """
 
     path: Path
     regions: tuple[str, ...]
     cases: tuple[str, ...]
     values: Mapping[tuple[str, str, str], float]
+    rules: Mapping[tuple[str, str], frozenset[str]]
 
 
 def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
@@ -78,20 +90,23 @@ def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
 
     Raises:
         DatasetError: missing, unreadable, of another version, without a column, with a text where
-            a number belongs, or with a row twice.
+            a number belongs, or with a row twice, or with a share beyond 0 to 1.
     """
     rows = _read_rows(path, ("case", "region", *metrics))
     values: dict[tuple[str, str, str], float] = {}
+    rules: dict[tuple[str, str], set[str]] = {}
     for line, row in enumerate(rows, start=2):
         if row.get("status") == FAILED:
             continue
+        for column in _deciding(row, metrics):
+            rules.setdefault((column, row["region"]), set()).add(row[column])
         for metric in metrics:
             key = (row["case"], row["region"], metric)
             if key in values:
                 raise DatasetError(
                     f"{path}: line {line} has case {key[0]}, region {key[1]} again", _AGAIN
                 )
-            values[key] = _number(row[metric], f"{path}: line {line}, column {metric}")
+            values[key] = _score(row[metric], metric, f"{path}: line {line}, column {metric}")
     if not values:
         raise DatasetError(f"{path} holds no scores", _AGAIN)
     return CasesTable(
@@ -99,7 +114,15 @@ def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
         regions=tuple(dict.fromkeys(region for _, region, _ in values)),
         cases=tuple(dict.fromkeys(case for case, _, _ in values)),
         values=values,
+        rules={key: frozenset(found) for key, found in rules.items()},
     )
+
+
+def _deciding(row: Mapping[str, str], metrics: Sequence[str]) -> Iterator[str]:
+    """The columns of rules that decided some of a row's metrics."""
+    yield from (name for name, metric in _RULES.items() if metric in metrics and name in row)
+    if "policy" in row and (row.get("empty") or row.get("status") == MISSING):
+        yield "policy"
 
 
 def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
@@ -123,6 +146,13 @@ def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     if missing := [name for name in needed if name not in header]:
         raise DatasetError(f"{path} has no column {', '.join(missing)}", _AGAIN)
     return rows
+
+
+def _score(text: str, metric: str, where: str) -> float:
+    value = _number(text, where)
+    if find_metric(metric).unit == _SHARE and not (math.isnan(value) or 0 <= value <= _MOST):
+        raise DatasetError(f"{where}: {text} is not from 0 to 1", "Write shares, not per cent.")
+    return value
 
 
 def _number(text: str, where: str) -> float:

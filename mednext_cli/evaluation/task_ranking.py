@@ -73,7 +73,7 @@ class TaskRanking:
         p_corrected: the same after the correction.
         wins: how many others each method beats.
         ranks: by the names in `RANKINGS`.
-        sampled: (samples, methods), the same in every bootstrap sample.
+        sampled: (samples, methods), the same in every bootstrap sample; no samples of one case.
     """
 
     aggregated: Values
@@ -85,7 +85,12 @@ class TaskRanking:
     sampled: dict[str, Ranks]
 
     def interval(self, ranking: str) -> tuple[Ranks, Ranks]:
-        """2.5 % and 97.5 % percentiles of the ranks under resampling, by method."""
+        """2.5 % and 97.5 % percentiles of the ranks under resampling, by method; nan for a task
+        of one case.
+        """
+        if len(self.sampled[ranking]) == 0:
+            undefined = np.full(len(self.wins), np.nan)
+            return undefined, undefined
         low, high = np.percentile(self.sampled[ranking], (2.5, 97.5), axis=0)
         return low, high
 
@@ -110,6 +115,8 @@ def rank_task(task: Task, samples: NDArray[np.intp], rules: Rules) -> TaskRankin
     )
     everything = np.arange(len(task.values))[None]
     whole = _rank_samples(task, within, everything, rules)
+    if len(task.values) == 1:
+        samples = samples[:0]  # one case cannot be resampled: challengeR leaves such tasks out
     step = max(1, _SAMPLED_AT_ONCE // max(1, task.per_case.size))
     parts = [
         _rank_samples(task, within, samples[start : start + step], rules).ranks
@@ -122,7 +129,10 @@ def rank_task(task: Task, samples: NDArray[np.intp], rules: Rules) -> TaskRankin
         p_corrected=whole.p_corrected[0],
         wins=whole.wins[0],
         ranks={name: ranks[0] for name, ranks in whole.ranks.items()},
-        sampled={name: np.concatenate([part[name] for part in parts]) for name in RANKINGS},
+        sampled={
+            name: np.concatenate([ranks[:0], *(part[name] for part in parts)])
+            for name, ranks in whole.ranks.items()
+        },
     )
 
 

@@ -177,6 +177,8 @@ def test_it_prints_without_controls(open_page, name):
     assert opened.page.pdf().startswith(b"%PDF")
     opened.page.emulate_media(media="print")
     assert opened.page.locator(".controls:visible").count() == 0
+    heading = opened.page.locator("h2").first  # stays with what it is the heading of
+    assert heading.evaluate("one => getComputedStyle(one).breakAfter") == "avoid"
     tall = opened.page.locator(".tall").last
     assert tall.evaluate("one => one.scrollHeight <= one.clientHeight + 1")  # nothing is cut off
 

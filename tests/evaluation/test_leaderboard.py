@@ -98,7 +98,8 @@ def test_missing_case_is_dropped_for_all_or_scored_as_the_worst(three, tmp_path,
     assert len(worst.cases) == 6
     assert row_of(worst, "short", "big").mean == pytest.approx((sum(GOOD.values()) - 0.9) / 6)
     assert row_of(worst, "short").as_worst == 1
-    assert row_of(worst, "short", metric="hd95_mm").mean == 5.0
+    assert row_of(worst, "short", metric="hd95_mm").mean == pytest.approx(5 + 1 / 6)
+    assert row_of(worst, "short", metric="hd95_mm").rank == 4  # the other three tie
 
 
 def test_failing_does_not_improve_a_mean_distance(tmp_path):
@@ -106,8 +107,79 @@ def test_failing_does_not_improve_a_mean_distance(tmp_path):
     far = {("a", "x"): (0.8, 2.0), ("b", "x"): (0.5, 9.0)}
     tables = {"near": write(tmp_path, "near", near), "far": write(tmp_path, "far", far)}
     result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("hd95",)))
-    assert row_of(result, "near", metric="hd95_mm").mean == pytest.approx((1 + 9) / 2)
+    assert row_of(result, "near", metric="hd95_mm").mean == pytest.approx((1 + 10) / 2)
     assert row_of(result, "near", metric="hd95_mm").undefined == 1
+
+
+def test_a_failure_never_ties_with_a_success(tmp_path):
+    good = {(case, "x"): (0.9, 1.0) for case in "abcdef"}
+    tables = {"good": write(tmp_path, "good", good)}
+    tables["lost"] = write(tmp_path, "lost", dict.fromkeys(good, (0.0, "inf")))
+    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("hd95",)))
+    for row in result.rows:
+        ranks = (row.rank, row.rank_then_aggregate, row.significance_rank)
+        assert ranks == ((1, 1, 1) if row.method == "good" else (2, 2, 2))
+
+
+def test_long_names_stay_apart_in_plots():
+    names = [f"mednext_large_kernel_5_trained_with_seed_{seed}" for seed in (1, 2)]
+    plot = plot_ranks("dice", names, np.array([1.0, 2.0]), np.array([[1.0, 2.0]]))
+    labels = [row.label for row in plot.rows]
+    assert labels == ["mednext_larg…d_with_seed_1", "mednext_larg…d_with_seed_2"]
+
+
+def test_one_case_has_no_interval(tmp_path):
+    tables = {name: write(tmp_path, name, {("a", "x"): (dice, 1.0)})
+              for name, dice in (("one", 0.9), ("two", 0.8))}  # fmt: skip
+    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+    row = row_of(result, "one")
+    assert row.rank == 1
+    assert np.isnan([row.rank_low, row.rank_high, row.rank_tau, row.rank_then_aggregate_tau]).all()
+    assert "nan" not in (tmp_path / "out" / "leaderboard.html").read_text().split("<body")[1]
+
+
+@pytest.mark.parametrize("wrong", ["87.3", "-0.1", "inf"])
+def test_shares_in_per_cent_are_refused(tmp_path, wrong):
+    good = {("a", "x"): (0.9, 1.0), ("b", "x"): (0.8, 1.0)}
+    tables = {"good": write(tmp_path, "good", good)}
+    tables["wrong"] = write(tmp_path, "wrong", {**good, ("b", "x"): (wrong, 1.0)})
+    with pytest.raises(
+        DatasetError, match=re.escape(f"line 3, column dice: {wrong} is not from 0")
+    ):
+        rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+
+
+RULES = "case,region,dice,hd95_mm,surface_dice,tolerance_mm,protocol,hd95_definition,empty,policy"
+
+
+def tables_by_rules(folder, first, second):
+    return {
+        name: write(folder, name, {("a", "x"): (0.9, 1.0), ("b", "x"): (0.8, 2.0)}, RULES, end)
+        for name, end in (("one", first), ("two", second))
+    }
+
+
+@pytest.mark.parametrize(
+    ("metric", "second", "said"),
+    [
+        ("surface_dice", ",0.9,2.0,,a,,nnunet", "tolerance_mm: 1.0, 2.0"),
+        ("surface_dice", ",0.9,1.0,mednext,a,,nnunet", "protocol: nothing, mednext"),
+        ("hd95", ",0.9,1.0,,b,,nnunet", "hd95_definition: a, b"),
+        ("dice", ",0.9,1.0,,a,both_empty,kits23", "policy: nnunet, kits23"),
+    ],
+)
+def test_scores_of_other_rules_are_refused(tmp_path, metric, second, said):
+    tables = tables_by_rules(tmp_path, ",0.9,1.0,,a,both_empty,nnunet", second)
+    column, one, two = re.split(": |, ", said)
+    text = f"{column} of x is {one} for one and {two} for two"
+    with pytest.raises(DatasetError, match=re.escape(text)):
+        rank_methods(LeaderboardSpec(tables, tmp_path / "out", (metric,)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_rules_that_decide_nothing_here_may_differ(tmp_path):
+    tables = tables_by_rules(tmp_path, ",0.9,1.0,,a,,nnunet", ",0.9,2.0,mednext,b,,kits23")
+    assert rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",))).rows
 
 
 def test_failed_rows_of_evaluate_count_as_missing(tmp_path):

@@ -67,6 +67,26 @@ def test_protocol_of_the_paper(kidneys):
     assert isnan(float(rows[3]["dice"]))
 
 
+@pytest.mark.parametrize("policy", [(), ("--empty-policy", "kits23")])
+def test_both_mean_rows_of_the_papers_script(tmp_path, write_labels, policy):
+    """`mean` leaves a region out that both maps lack, `mean (nan is 1)` counts it as 1."""
+    whole, without = boxes(), boxes()
+    without[without == 2] = 0
+    half = without.copy()
+    half[1:4, 9:12, 3:5] = 2  # 18 voxels of the reference's 36
+    for name, reference, prediction in (("a", whole, half), ("b", without, without)):
+        write_labels(tmp_path / "raw" / f"{name}.nii.gz", reference)
+        write_labels(tmp_path / "made" / f"{name}.nii.gz", prediction)
+    assert run(tmp_path / "made", tmp_path / "raw", "--protocol", "mednext", *policy) == 0
+    means = {(row["region"], row["metric"]): float(row["mean"])
+             for row in rows_of(tmp_path / "made", "summary.csv")}  # fmt: skip
+    alone = 2 * 18 / (18 + 36)
+    expected = (alone + 1) / 2 if policy else alone
+    assert means["label_1", "dice"] == 1.0
+    assert means["label_2", "dice"] == pytest.approx(expected)
+    assert means["overall", "dice"] == pytest.approx((1 + expected) / 2)
+
+
 def test_lesion_columns_come_last_and_only_when_asked_for(folders):
     assert run(*folders) == 0
     plain = list(rows_of(folders[0])[0])
@@ -305,6 +325,13 @@ def test_wrong_folders_are_one_line(folders, capsys, spoil, reason, side):
     assert "\n" not in error
     if not (spoil is renamed and side):
         assert reason in error
+
+
+def test_tolerance_of_no_region_is_refused_without_a_dataset(folders, capsys):
+    assert run(*folders, "--tolerance", "label_11=2") == 2
+    assert "--tolerance for label_11, which is no region" in capsys.readouterr().err
+    assert not (folders[0] / "cases.csv").exists()
+    assert run(*folders, "--tolerance", "label_1=2") == 0
 
 
 def test_single_files_instead_of_folders(folders, tmp_path):

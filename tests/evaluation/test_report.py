@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from PIL import Image
 from mednext_cli.app import main
 from mednext_cli.evaluation.columns import find_metric
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
-from mednext_cli.evaluation.overlays import MOST_BYTES, draw_overlays
+from mednext_cli.evaluation.overlays import MOST_BYTES, draw_overlays, find_images
 from mednext_cli.evaluation.plots import plot_agreements, plot_boxes
 from mednext_cli.evaluation.report import ReportTitle, write_report
 from mednext_cli.evaluation.score_case import CasePair
@@ -88,6 +89,48 @@ def test_report_shows_every_case_and_escapes_names(report):
     assert "no prediction" in cells
     assert "not compared" in cells
     assert result.failed["case_2"].split(":")[-1][:20] in text
+
+
+def test_facts_say_how_it_was_scored(folders, write_labels):
+    predictions, labels = folders
+    write_labels(predictions / "case_2.nii.gz", boxes(first=6)[1:])
+    spec = EvaluateSpec(predictions, labels, workers=0, hd95="medpy", protocol="mednext",
+                        lesions="any", resample=True)  # fmt: skip
+    result = evaluate(spec)
+    text = (result.folder / "report.html").read_text(encoding="utf-8")
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
+    assert facts["Surface Dice tolerance"] == "1 voxel, spacing ignored"
+    assert "medpy" in facts["HD95"]
+    assert facts["Brought onto another grid"] == "1 (nearest voxel)"
+    assert "resampled" in Reader(text).cells
+    assert "lesion f1</button>" in text
+
+
+def test_facts_say_which_region_has_which_tolerance(folders):
+    spec = EvaluateSpec(*folders, workers=0, region_tolerances_mm={"label_2": 2.5})
+    text = (evaluate(spec).folder / "report.html").read_text(encoding="utf-8")
+    assert "<dd>1 mm: label_1; 2.5 mm: label_2</dd>" in text
+
+
+def test_cases_with_a_prediction_are_drawn_first(folders):
+    predictions, labels = folders
+    (predictions / "case_2.nii.gz").unlink()
+    result = evaluate(EvaluateSpec(predictions, labels, workers=0))
+    text = (result.folder / "report.html").read_text(encoding="utf-8")
+    assert re.findall("<h3>(.*?)</h3>", text) == ["case_0", "case_1", "case_2"]
+
+
+def test_raw_folder_of_scans_needs_no_layout(folders, write_labels, tmp_path):
+    raw = tmp_path / "raw"
+    names = [f"case_{index}.nii.gz" for index in range(3)]
+    for name in names:
+        write_labels(raw / "imagesTr" / name, boxes().astype(np.float32))
+        write_labels(raw / "labelsTr" / name, boxes())
+    pairs = [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names]
+    dataset = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "a", "2": "b"},
+               "numTraining": 3, "numTest": 0, "training": pairs, "test": []}  # fmt: skip
+    (raw / "dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
+    assert set(find_images(raw, ["case_0", "case_2"])) == {"case_0", "case_2"}
 
 
 def test_worst_case_comes_first(report):

@@ -36,6 +36,13 @@ def test_figures_of_a_region():
     assert (row.cases, row.nan, row.inf, row.missing, row.failed) == (4, 0, 0, 0, 0)
 
 
+def test_one_case_has_no_interval():
+    row = row_of(summarise([score("a", "organ", 0.7)]), "overall", "dice")
+    assert row.mean == pytest.approx(0.7)
+    assert isnan(row.ci95_low)
+    assert isnan(row.ci95_high)
+
+
 def test_undefined_and_infinite_values_are_left_out_and_counted():
     scores = [
         score("a", "organ", 0.5, 2.0),
