@@ -73,8 +73,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     # In memory first: torch turns a full disk into an error that does not say so.
     buffer = BytesIO()
     torch.save(content, buffer)
-    with replacing(path) as beside:
-        beside.write_bytes(buffer.getbuffer())
+    # The view is given back at once: Python 3.12.1 crashes when it collects one in a cycle.
+    with replacing(path) as beside, buffer.getbuffer() as view:
+        beside.write_bytes(view)
 
 
 def _packed(tensor: Tensor) -> Tensor:
