@@ -26,7 +26,7 @@ class TorchEngine:
     def __init__(self, checkpoint: Checkpoint, plan: Plan, device: str) -> None:
         self._device = torch.device(device)
         if self._device.type == "cpu":
-            keep_freed_memory()
+            keep_freed_memory(large=True)
         network = build_network(checkpoint)
         self._network = network.to(  # type: ignore[call-overload]
             self._device, memory_format=torch.channels_last_3d

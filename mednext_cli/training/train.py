@@ -22,6 +22,7 @@ from mednext_cli.networks.variants import architecture as describe_variant
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.training.initialise import initialise
 from mednext_cli.training.loop import LoopSpec, run_epochs
+from mednext_cli.training.memory import check_memory
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.recipe import ModelSettings, Recipe
 from mednext_cli.training.recipe_files import write_recipe
@@ -80,7 +81,7 @@ def train(spec: TrainSpec) -> TrainResult:
     plan = _read_plan(cached)
     device = pick_device(spec.device)
     if device.type == "cpu":
-        keep_freed_memory()
+        keep_freed_memory(large=False)
     settings = spec.recipe.training
     split = choose_split(cached.labelled_ids, spec.fold, settings.folds, spec.cache / "splits.json")
     folder = run_folder(spec.runs, cached.name, spec.recipe, spec.fold)
@@ -97,6 +98,13 @@ def train(spec: TrainSpec) -> TrainResult:
         in_memory=_fits_in_memory(cached, split, workers),
     )
     _describe(state, loop)
+    check_memory(
+        state.architecture,
+        loop.patch_voxels,
+        loop.batch_size,
+        spec.recipe.model.checkpointing,
+        device,
+    )
     if spec.restart:  # only now, when all that could be refused has been checked
         empty(folder)
     elif folder.last.is_file():

@@ -212,6 +212,24 @@ def test_wrong_options_end_in_one_line(
     assert "Traceback" not in error
 
 
+def test_a_step_that_does_not_fit_into_memory_is_refused_with_what_would(
+    train: Train,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patch = ["--set", "training.patch_voxels=[64, 64, 64]"]
+    for free_gib, expected in ((0.2, "Use --set model.checkpointing=true"), (0.01, "Use smaller")):
+        monkeypatch.setattr(
+            "mednext_cli.training.memory.free_memory_bytes", lambda free=free_gib: free * 2**30
+        )
+        assert train(*patch) == 2
+        error = capsys.readouterr().err
+        assert f"GiB of memory, {free_gib:.1f} GiB are free" in error
+        assert expected in error
+    assert not list(tmp_path.rglob("*.pt"))
+
+
 def test_a_missing_cache_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "nothing", "--cache", str(tmp_path)]) == 2
     error = capsys.readouterr().err
