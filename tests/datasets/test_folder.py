@@ -54,6 +54,22 @@ def test_channels_by_number(raw: Path) -> None:
         read_dataset(raw, "folder")
 
 
+def test_other_channels_in_another_case(raw: Path) -> None:
+    for name, numbers in (("a", (0, 1)), ("b", (0, 2))):
+        (raw / "images" / f"{name}.nii.gz").unlink()
+        for number in numbers:
+            write_scan(raw / "images" / f"{name}_{number:04d}.nii.gz")
+    (raw / "images" / "c.nii.gz").unlink()
+    with pytest.raises(DatasetError, match="b has the channels 0000, 0002, a 0000, 0001"):
+        read_dataset(raw, "folder")
+
+
+def test_an_image_with_and_without_a_channel_number(raw: Path) -> None:
+    write_scan(raw / "images" / "a_0000.nii.gz")
+    with pytest.raises(DatasetError, match=r"a_0000\.nii\.gz are both images of a"):
+        read_dataset(raw, "folder")
+
+
 def test_a_dicom_series_and_a_label_without_image(raw: Path) -> None:
     write_series(raw / "images" / "d", np.ones((4, 5, 3), np.int16))
     write_label(raw / "labels" / "e.nii.gz")
