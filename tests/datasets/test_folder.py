@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,16 @@ def test_other_channels_in_another_case(raw: Path) -> None:
 def test_an_image_with_and_without_a_channel_number(raw: Path) -> None:
     write_scan(raw / "images" / "a_0000.nii.gz")
     with pytest.raises(DatasetError, match=r"a_0000\.nii\.gz are both images of a"):
+        read_dataset(raw, "folder")
+
+
+def test_a_name_that_is_not_utf_8(raw: Path) -> None:
+    path = raw / "images" / os.fsdecode(b"d\xff.nii.gz")
+    try:
+        (raw / "images" / "c.nii.gz").rename(path)
+    except OSError:
+        pytest.skip("this disk refuses such names")
+    with pytest.raises(DatasetError, match="not UTF-8"):
         read_dataset(raw, "folder")
 
 
