@@ -148,14 +148,17 @@ def _numbers(case: Case) -> list[str]:
 
 def _label_set(paths: list[Path]) -> LabelSet:
     values: set[int] = set()
+    unread: list[ScanError] = []
     with track("reading labels", len(paths)) as bar:
         for path in paths:
             try:
                 values |= set(np.unique(read_label_map(path).array).tolist())
             except ScanError as error:  # that case's fault, and reported with it
-                logger.debug("%s", error)
+                unread.append(error)
             bar.advance(note=path.name)
     inner = sorted(values - {0})
+    if unread and not inner:
+        raise DatasetError(f"{len(unread)} of {len(paths)} label maps fail: {unread[0]}")
     if not inner:
         raise DatasetError("no label map has any foreground", "Check the folder of labels.")
     names = {f"label_{value}": value for value in inner}

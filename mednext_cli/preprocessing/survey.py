@@ -120,8 +120,8 @@ def _read_known(folder: Path, case: Case, labels: LabelSet) -> tuple[Stamps, Sur
             return None
         stamps = read_stamps(record["stamps"])
         fingerprint = CaseFingerprint.from_json(record["fingerprint"])
-    except (DatasetError, KeyError, TypeError, ValueError):
-        return None
+    except (DatasetError, AttributeError, LookupError, TypeError, ValueError):
+        return None  # damaged, whatever it holds instead
     return stamps, SurveyedCase(record["content"], fingerprint)
 
 

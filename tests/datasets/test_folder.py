@@ -102,6 +102,10 @@ def test_other_folders(raw: Path, tmp_path: Path) -> None:
         write_label(path, ())
     with pytest.raises(DatasetError, match="no label map has any foreground"):
         read_dataset(raw, "folder")
+    for path in (raw / "labels").iterdir():
+        path.write_text("no scan")
+    with pytest.raises(DatasetError, match=r"2 of 2 label maps fail: .*a\.nii\.gz is damaged"):
+        read_dataset(raw, "folder")
 
 
 def test_it_is_no_guess_where_a_description_is(raw: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mednext_cli.preprocessing.foreground import sample_foreground
 from mednext_cli.preprocessing.intensities import merge_intensities, sample_intensities
 from mednext_cli.preprocessing.plan import Plan, plan_dataset, plan_patch
 from mednext_cli.preprocessing.spacing import parse_spacing
-from tests.preprocessing.synthetic import image_of, label_of, make_raw, read, run
+from tests.preprocessing.synthetic import cache_of, image_of, label_of, make_raw, read, run
 
 
 def surveyed(raw: Path) -> tuple[Dataset, list[CaseFingerprint], Fingerprint]:
@@ -140,3 +141,17 @@ def test_a_label_that_is_no_longer_ignored_counts(tmp_path: Path) -> None:
         expected = np.count_nonzero(label == 1 if last == "ignore" else label)
         description = json.loads((cache / "dataset.json").read_text())
         assert description["cases"]["case_0"]["foreground_voxels"] == expected
+
+
+@pytest.mark.parametrize("damage", ['"spacing_mm": [1]', '"spacing_mm": null'])
+def test_a_damaged_record_is_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    raw = make_raw(tmp_path, 1)
+    assert run(raw) == 0
+    (record,) = (cache_of(raw) / "fingerprints").iterdir()
+    record.write_text(re.sub(r'"spacing_mm": \[[^]]*\]', damage, record.read_text()))
+    capsys.readouterr()
+    assert run(raw) == 0
+    assert "cases kept\t1\n" in capsys.readouterr().out
+    assert '"spacing_mm": [2.0' in record.read_text()
