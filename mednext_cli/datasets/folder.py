@@ -64,14 +64,7 @@ class FolderLayout:
             )
         images, labels = (_scans_in(folder) for folder in pair)
         cases = _match(images, labels)
-        count = len(cases[0].channels)
-        for case in cases:
-            if len(case.channels) != count:
-                raise DatasetError(
-                    f"{pair[0]}: {case.id} has {len(case.channels)} channels, {cases[0].id} "
-                    f"{count}",
-                    "Give every case all channels: CASE_0000, CASE_0001, ...",
-                )
+        count = _count_channels(pair[0], cases)
         first = _NAMES.get(modality or "all", "image")
         channels = (first,) if count == 1 else tuple(f"{first}_{index}" for index in range(count))
         if modality == "ct":
@@ -112,6 +105,11 @@ def _match(images: dict[str, Path], labels: dict[str, Path]) -> list[Case]:
     for name, path in images.items():
         numbered = _CHANNEL.fullmatch(name)
         if numbered and name not in labels and numbered["id"] in labels:
+            if numbered["id"] in images:
+                raise DatasetError(
+                    f"{images[numbered['id']]} and {path} are both images of {numbered['id']}",
+                    "Keep one of them, or name all CASE_0000, CASE_0001, ...",
+                )
             channels.setdefault(numbered["id"], {})[int(numbered["channel"])] = path
         else:
             channels.setdefault(name, {})[0] = path
@@ -126,16 +124,41 @@ def _match(images: dict[str, Path], labels: dict[str, Path]) -> list[Case]:
     ]
 
 
+def _count_channels(folder: Path, cases: list[Case]) -> int:
+    """How many channels every case has; the same ones, or T1 would be learnt as T2."""
+    count, numbers = len(cases[0].channels), _numbers(cases[0])
+    for case in cases:
+        if len(case.channels) != count:
+            found = f"{case.id} has {len(case.channels)} channels, {cases[0].id} {count}"
+        elif count > 1 and _numbers(case) != numbers:
+            found = f"{case.id} has the channels {', '.join(_numbers(case))}, "
+            found += f"{cases[0].id} {', '.join(numbers)}"
+        else:
+            continue
+        raise DatasetError(
+            f"{folder}: {found}", "Give every case all channels: CASE_0000, CASE_0001, ..."
+        )
+    return count
+
+
+def _numbers(case: Case) -> list[str]:
+    """Of the channels, as their file names write them."""
+    return [scan_id(channel.path.name)[-4:] for channel in case.channels]
+
+
 def _label_set(paths: list[Path]) -> LabelSet:
     values: set[int] = set()
+    unread: list[ScanError] = []
     with track("reading labels", len(paths)) as bar:
         for path in paths:
             try:
                 values |= set(np.unique(read_label_map(path).array).tolist())
             except ScanError as error:  # that case's fault, and reported with it
-                logger.debug("%s", error)
+                unread.append(error)
             bar.advance(note=path.name)
     inner = sorted(values - {0})
+    if unread and not inner:
+        raise DatasetError(f"{len(unread)} of {len(paths)} label maps fail: {unread[0]}")
     if not inner:
         raise DatasetError("no label map has any foreground", "Check the folder of labels.")
     names = {f"label_{value}": value for value in inner}

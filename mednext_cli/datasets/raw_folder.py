@@ -26,14 +26,20 @@ def list_names(folder: Path) -> list[str]:
     """Sorted names in `folder`, without hidden ones (macOS leaves ``._x`` and .DS_Store behind).
 
     Raises:
-        DatasetError: the folder may not be read.
+        DatasetError: the folder may not be read, or a name in it is not UTF-8.
     """
     try:
-        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise DatasetError(
             f"{folder} cannot be listed: {error.strerror}", "Check the permissions."
         ) from error
+    for name in names:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python holds stray bytes
+            raise DatasetError(
+                f"{folder} holds the name {name!a}, which is not UTF-8", "Rename that file."
+            )
+    return names
 
 
 def folder_name(raw: Path) -> str:

@@ -16,7 +16,7 @@ from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import run_over
 from mednext_cli.volumes.orientation import turned_onto
-from mednext_cli.volumes.scans import geometry_notes, read_grid, read_volume
+from mednext_cli.volumes.scans import check_last, geometry_notes, read_grid, read_volume
 from mednext_cli.volumes.volume import Grid, Shape, Spacing
 
 _BYTES_OF_A_WORKER = 300 * 2**20
@@ -160,6 +160,8 @@ def _check_channel(case: Case, index: int, found: _Findings, digest: "hashlib._H
     try:
         volume = read_volume(channel.path, channel.index)
         found.notes += geometry_notes(channel.path)
+        if index == len(case.channels) - 1:
+            check_last(channel.path, channel.index)
     except ScanError as error:
         found.problems.append(str(error))
         return False

@@ -1,5 +1,6 @@
 """A plan written down, edited, and passed back."""
 
+import math
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, write_json
 from mednext_cli.preprocessing.plan import DIVISOR, Plan
+from mednext_cli.preprocessing.spacing import LARGEST_MM, SMALLEST_MM
 
 _FACTS = ("dataset", "layout", "channels", "labels", "ignore")  # of the data, not to be decided
 
@@ -60,6 +62,13 @@ def _impossible(plan: Plan) -> list[str]:
         problems.append(f"patch_voxels {plan.patch_voxels} are not multiples of {DIVISOR}")
     if max(plan.patch_voxels) == DIVISOR:
         problems.append(f"patch_voxels {plan.patch_voxels} need {2 * DIVISOR} along one axis")
+    if not all(SMALLEST_MM <= length <= LARGEST_MM for length in plan.spacing_mm):
+        problems.append(f"spacing_mm {plan.spacing_mm} are not {SMALLEST_MM:g} to {LARGEST_MM:g}")
+    return [*problems, *_impossible_normalisation(plan), *_impossible_regions(plan)]
+
+
+def _impossible_normalisation(plan: Plan) -> list[str]:
+    problems = []
     if len(plan.normalisation) != len(plan.channels):
         problems.append(
             f"normalisation has {len(plan.normalisation)} entries, "
@@ -68,10 +77,22 @@ def _impossible(plan: Plan) -> list[str]:
     for index, channel in enumerate(plan.normalisation):
         if channel.scheme == "ct" and not (channel.lower < channel.upper and channel.std > 0):
             problems.append(f"normalisation.{index} needs lower < upper and std > 0")
+        numbers = (channel.lower, channel.upper, channel.mean, channel.std)
+        if not all(map(math.isfinite, numbers)):
+            problems.append(f"normalisation.{index} holds a value that is not a number")
+    return problems
+
+
+def _impossible_regions(plan: Plan) -> list[str]:
+    problems = []
     known = set(plan.labels.values())
     for name, values in plan.regions.items():
         if not values or not set(values) <= known:
             problems.append(f"regions.{name} {values} are not labels of the dataset")
     if plan.region_training and len(plan.region_values) != len(plan.regions):
         problems.append("region_values need one value for each region")
+    if plan.region_training and not set(plan.region_values) <= known:
+        problems.append(f"region_values {plan.region_values} are not labels of the dataset")
+    if not plan.regions:
+        problems.append("regions are none")
     return problems

@@ -11,7 +11,7 @@ from mednext_cli.datasets.case_labels import read_case_label
 from mednext_cli.datasets.dataset import Case, Channel, LabelSet
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.orientation import to_canonical, turned_onto
-from mednext_cli.volumes.scans import geometry_notes, read_volume
+from mednext_cli.volumes.scans import check_last, geometry_notes, read_volume
 from mednext_cli.volumes.volume import Affine, Grid, Spacing, Volume
 
 
@@ -50,6 +50,7 @@ def read_channels(channels: tuple[Channel, ...]) -> SourceCase:
         ScanError: a file cannot be read, grids differ, or intensities are NaN, infinite or all
             the same; names the file.
     """
+    check_last(channels[-1].path, channels[-1].index)
     first = _read_channel(channels[0])
     file_grid, turned = first.grid, to_canonical(first)
     image = turned.array[np.newaxis]

@@ -3,6 +3,7 @@
 from mednext_cli.foundation.errors import SettingsError
 
 Spacing = tuple[float, float, float]
+SMALLEST_MM, LARGEST_MM = 0.01, 100.0
 
 
 def parse_spacing(text: str) -> Spacing | None:
@@ -21,9 +22,10 @@ def parse_spacing(text: str) -> Spacing | None:
     except ValueError:
         values = []
     values = values * 3 if len(values) == 1 else values
-    if len(values) != 3 or not all(0.01 <= value <= 100 for value in values):
+    if len(values) != 3 or not all(SMALLEST_MM <= value <= LARGEST_MM for value in values):
         raise SettingsError(
-            f"--spacing {text}: neither 0.01 to 100 mm, nor Z,Y,X in mm, nor median",
+            f"--spacing {text}: neither {SMALLEST_MM:g} to {LARGEST_MM:g} mm, nor Z,Y,X in mm, "
+            "nor median",
             "Like --spacing 1.0, --spacing 3,0.8,0.8 or --spacing median.",
         )
     return values[0], values[1], values[2]

@@ -25,7 +25,7 @@ from mednext_cli.volumes.resample import resampled_shape
 from mednext_cli.volumes.scans import read_grid
 
 _FOLDER = "fingerprints"
-_VERSION = 1
+_VERSION = 2
 _INTERPRETER_BYTES = 200 * 2**20  # Python with its libraries
 _SURVEY_BYTES, _PREPARE_BYTES = 14, 16  # a voxel and channel, at the peak
 
@@ -95,13 +95,18 @@ def _path(folder: Path, case: Case) -> Path:
 def _write(folder: Path, case: Case, labels: LabelSet, stamps: Stamps, found: SurveyedCase) -> None:
     record = {
         "version": _VERSION,
-        "label_values": list(labels.values),
+        "labels": _label_facts(labels),
         "stamps": {path: vars(stamp) for path, stamp in stamps.items()},
         "content": found.content,
         "fingerprint": found.fingerprint.to_json(),
     }
     with replacing(_path(folder, case), sync=False) as beside:
         beside.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _label_facts(labels: LabelSet) -> list[Any]:
+    """What a survey's result depends on: which values there may be, and which is no foreground."""
+    return [list(labels.values), labels.ignore]
 
 
 def _read_known(folder: Path, case: Case, labels: LabelSet) -> tuple[Stamps, SurveyedCase] | None:
@@ -111,12 +116,12 @@ def _read_known(folder: Path, case: Case, labels: LabelSet) -> tuple[Stamps, Sur
         return None
     try:
         record = read_json(path)
-        if [record["version"], record["label_values"]] != [_VERSION, list(labels.values)]:
+        if [record["version"], record["labels"]] != [_VERSION, _label_facts(labels)]:
             return None
         stamps = read_stamps(record["stamps"])
         fingerprint = CaseFingerprint.from_json(record["fingerprint"])
-    except (DatasetError, KeyError, TypeError, ValueError):
-        return None
+    except (DatasetError, AttributeError, LookupError, TypeError, ValueError):
+        return None  # damaged, whatever it holds instead
     return stamps, SurveyedCase(record["content"], fingerprint)
 
 

@@ -80,6 +80,20 @@ def write_label_map(path: Path, array: NDArray[Any], like: Path) -> None:
         nifti.write_label_map(path, array, like)
 
 
+def check_last(path: Path, index: int | None) -> None:
+    """Raise `ScanError` where a 4D file holds volumes after `index`, which nobody would read."""
+    if index is None:
+        return
+    try:
+        read_grid(path, index + 1)
+    except ScanError:
+        return
+    raise ScanError(
+        f"{path} holds more than the {index + 1} volumes that are named as channels",
+        "Name every channel, or take the others out of the file.",
+    )
+
+
 def geometry_notes(path: Path) -> tuple[str, ...]:
     """What is odd about where a scan lies, though it can be used; a line each."""
     if path.is_dir() or path.name.endswith(itk.ENDINGS):

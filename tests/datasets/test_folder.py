@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,32 @@ def test_channels_by_number(raw: Path) -> None:
         read_dataset(raw, "folder")
 
 
+def test_other_channels_in_another_case(raw: Path) -> None:
+    for name, numbers in (("a", (0, 1)), ("b", (0, 2))):
+        (raw / "images" / f"{name}.nii.gz").unlink()
+        for number in numbers:
+            write_scan(raw / "images" / f"{name}_{number:04d}.nii.gz")
+    (raw / "images" / "c.nii.gz").unlink()
+    with pytest.raises(DatasetError, match="b has the channels 0000, 0002, a 0000, 0001"):
+        read_dataset(raw, "folder")
+
+
+def test_an_image_with_and_without_a_channel_number(raw: Path) -> None:
+    write_scan(raw / "images" / "a_0000.nii.gz")
+    with pytest.raises(DatasetError, match=r"a_0000\.nii\.gz are both images of a"):
+        read_dataset(raw, "folder")
+
+
+def test_a_name_that_is_not_utf_8(raw: Path) -> None:
+    path = raw / "images" / os.fsdecode(b"d\xff.nii.gz")
+    try:
+        (raw / "images" / "c.nii.gz").rename(path)
+    except OSError:
+        pytest.skip("this disk refuses such names")
+    with pytest.raises(DatasetError, match="not UTF-8"):
+        read_dataset(raw, "folder")
+
+
 def test_a_dicom_series_and_a_label_without_image(raw: Path) -> None:
     write_series(raw / "images" / "d", np.ones((4, 5, 3), np.int16))
     write_label(raw / "labels" / "e.nii.gz")
@@ -74,6 +101,10 @@ def test_other_folders(raw: Path, tmp_path: Path) -> None:
     for path in (raw / "labels").iterdir():
         write_label(path, ())
     with pytest.raises(DatasetError, match="no label map has any foreground"):
+        read_dataset(raw, "folder")
+    for path in (raw / "labels").iterdir():
+        path.write_text("no scan")
+    with pytest.raises(DatasetError, match=r"2 of 2 label maps fail: .*a\.nii\.gz is damaged"):
         read_dataset(raw, "folder")
 
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -160,3 +161,18 @@ def test_a_3d_file_where_several_channels_are_named(
     describe_msd(msd, modality={"0": "T2", "1": "ADC"})
     assert main(["datasets", "verify", str(msd), "--dataset", "msd", "--workers", "0"]) == 2
     assert "a.nii.gz is not 4D: its shape is 4 x 5 x 6" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["preprocess", "datasets verify"])
+def test_more_volumes_than_channels(
+    msd: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    describe_msd(msd, modality={"0": "T2", "1": "ADC"})
+    volumes = np.random.default_rng(0).normal(size=(4, 5, 6, 3)).astype(np.float32)
+    for path in (msd / "imagesTr").iterdir():
+        nibabel.save(nibabel.Nifti1Image(volumes, nibabel.load(path).affine), path)
+    options = ["--dataset", "msd", "--workers", "0"]
+    options += ["--cache", str(msd.parent / "cache")] if command == "preprocess" else []
+    assert main([*command.split(), str(msd), *options]) == 2
+    said = "".join(capsys.readouterr())
+    assert "a.nii.gz holds more than the 2 volumes that are named as channels" in said

@@ -1,3 +1,5 @@
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from mednext_cli.preprocessing.foreground import sample_foreground
 from mednext_cli.preprocessing.intensities import merge_intensities, sample_intensities
 from mednext_cli.preprocessing.plan import Plan, plan_dataset, plan_patch
 from mednext_cli.preprocessing.spacing import parse_spacing
-from tests.preprocessing.synthetic import image_of, label_of, make_raw, read
+from tests.preprocessing.synthetic import cache_of, image_of, label_of, make_raw, read, run
 
 
 def surveyed(raw: Path) -> tuple[Dataset, list[CaseFingerprint], Fingerprint]:
@@ -123,3 +125,33 @@ def test_spacings_as_users_write_them(text: str, expected: tuple[float, ...] | N
 def test_spacings_that_are_none(text: str) -> None:
     with pytest.raises(SettingsError, match="--spacing"):
         parse_spacing(text)
+
+
+def test_a_label_that_is_no_longer_ignored_counts(tmp_path: Path) -> None:
+    raw, cache = tmp_path / "Dataset001_Blobs", tmp_path / "cache" / "Dataset001_Blobs"
+    make_raw(tmp_path, 1).rename(raw)
+    image = raw / "imagesTr" / "case_0.nii.gz"
+    image.rename(image.with_name("case_0_0000.nii.gz"))
+    table = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
+    label = read(raw / "labelsTr" / "case_0.nii.gz")
+    for last in ("ignore", "right"):
+        labels = {"background": 0, "left": 1, last: 2}
+        (raw / "dataset.json").write_text(json.dumps({**table, "labels": labels}))
+        assert run(raw, layout="nnunet") == 0
+        expected = np.count_nonzero(label == 1 if last == "ignore" else label)
+        description = json.loads((cache / "dataset.json").read_text())
+        assert description["cases"]["case_0"]["foreground_voxels"] == expected
+
+
+@pytest.mark.parametrize("damage", ['"spacing_mm": [1]', '"spacing_mm": null'])
+def test_a_damaged_record_is_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    raw = make_raw(tmp_path, 1)
+    assert run(raw) == 0
+    (record,) = (cache_of(raw) / "fingerprints").iterdir()
+    record.write_text(re.sub(r'"spacing_mm": \[[^]]*\]', damage, record.read_text()))
+    capsys.readouterr()
+    assert run(raw) == 0
+    assert "cases kept\t1\n" in capsys.readouterr().out
+    assert '"spacing_mm": [2.0' in record.read_text()

@@ -1,6 +1,7 @@
 """A plan written, edited, and passed back."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,12 @@ def test_an_edited_plan_is_followed_and_only_what_depends_on_it_is_redone(
         ({"normalisation": [{"scheme": "ct", "std": 0}]}, "lower < upper"),
         ({"regions": {"both": [1, 9]}}, "regions.both"),
         ({"version": 2}, "version"),
+        ({"normalisation": [{"scheme": "ct", "upper": 1, "mean": math.nan}]}, "not a number"),
+        ({"normalisation": [{"scheme": "ct", "upper": 1, "std": math.inf}]}, "not a number"),
+        ({"spacing_mm": [math.inf, 1, 1]}, "are not 0.01 to 100"),
+        ({"spacing_mm": [0.002, 1, 1]}, "are not 0.01 to 100"),
+        ({"regions": {}}, "regions are none"),
+        ({"region_training": True, "region_values": [9, 9]}, "region_values (9, 9)"),
     ],
 )
 def test_a_plan_that_cannot_be(
