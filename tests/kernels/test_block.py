@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from mednext_cli.networks.blocks import DownBlock, MedNeXtBlock, UpBlock
 from mednext_cli.networks.kernels.block import _library, bottleneck
 from mednext_cli.networks.mednext import build
 from mednext_cli.networks.variants import architecture
@@ -115,3 +116,20 @@ def test_checkpointing_gives_the_same(device):
     network.checkpointing = True
     network._run([block], x).sum().backward()
     assert torch.equal(x.grad, plain)
+
+
+@pytest.mark.parametrize("kind", [MedNeXtBlock, DownBlock, UpBlock])
+def test_a_block_compiles_whole_with_its_gradients(kind, device):
+    torch.manual_seed(0)
+    block = kind(architecture("S", 3, 1, 2, 2), 2, 2, 2, 3, grn=False).to(device)
+    block.kernels = "fused"
+    x = torch.randn(1, 2, 2, 2, 3, device=device).requires_grad_()
+    results = []
+    for run in (block, torch.compile(block, backend="aot_eager", fullgraph=True)):
+        block.zero_grad()
+        x.grad = None
+        y = run(x)
+        y.square().sum().backward()
+        results.append([y.detach(), x.grad, *(one.grad.clone() for one in block.parameters())])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
