@@ -118,6 +118,7 @@ class MedNeXtBlock(nn.Module):
     Attributes:
         kernels: which operators run it, see `kernels.depthwise_conv3d`. The fused ones have group
             norm without GRN in three dimensions; other blocks are PyTorch's own whatever it says.
+            Fused, and on a CPU without gradients, hooks of the layers inside are not called.
     """
 
     kernels: Kernels = "auto"
