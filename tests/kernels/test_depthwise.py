@@ -1,11 +1,14 @@
 """The depthwise operator against PyTorch's in float64."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.kernels import DepthwiseConv3d, depthwise_conv3d
+from mednext_cli.networks.kernels.availability import device_of
 from mednext_cli.networks.kernels.depthwise import depthwise
 
 _BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-2}
@@ -125,6 +128,22 @@ def test_autocast_casts_the_image(device):
     x, weight, bias = _tensors(3, torch.float32, (1, 2, 1, 2, 3), device)
     with torch.autocast(device.type, torch.bfloat16):
         assert depthwise_conv3d(x, weight, bias, kernels="fused").dtype is torch.bfloat16
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_tensor_on_a_gpu_that_is_not_the_current_one():
+    x, weight, bias = _tensors(3, torch.float32, (1, 2, 1, 2, 3), torch.device("cuda:1"))
+    found = depthwise_conv3d(x, weight, bias, kernels="fused")
+    torch.testing.assert_close(found, _stock(x, weight, bias, 1, False))
+
+
+def test_kernels_are_launched_on_the_tensors_gpu(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "device", chosen.append)
+    device_of(SimpleNamespace(is_cuda=True, device="cuda:1"))
+    with device_of(torch.ones(1)):
+        pass
+    assert chosen == ["cuda:1"]
 
 
 def test_compiles(device):

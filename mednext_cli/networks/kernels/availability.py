@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Literal, TypeVar
 
 import torch
+from torch import Tensor
 
 from mednext_cli.foundation.errors import SettingsError
 
@@ -70,6 +72,11 @@ def is_wanted(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> boo
         return is_measured(device) and dtype in DTYPES and can_run(device)
     check(kernels, device)
     return True
+
+
+def device_of(x: Tensor) -> AbstractContextManager[object]:
+    """Kernels launched within go to this tensor's GPU; Triton takes the current one by itself."""
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
 def as_choice(kernels: str) -> Kernels:

@@ -9,7 +9,7 @@ from torch.library import custom_op
 from torch.nn import functional as F
 
 from mednext_cli.networks.kernels import tiles
-from mednext_cli.networks.kernels.availability import is_interpreted
+from mednext_cli.networks.kernels.availability import device_of, is_interpreted
 from mednext_cli.networks.kernels.convolution import autocast
 from mednext_cli.networks.kernels.depthwise import depthwise, first, last
 
@@ -68,23 +68,24 @@ def bottleneck(
     voxels, itemsize = image.shape[1:4].numel(), z.element_size()
     tile = tiles.block_tile(z.shape[1], expand.shape[0], out, itemsize)
     added = y if residual is None else last(residual.detach()).to(z.dtype)
-    kernels.forward[ceil(voxels / tile.rows), len(image)](
-        image,
-        scale.contiguous(),
-        shift.contiguous(),
-        _matrix(expand, z),
-        expand_bias.contiguous(),
-        _matrix(compress, z),
-        compress_bias.contiguous(),
-        added,
-        y,
-        voxels,
-        RESIDUAL=residual is not None,
-        BM=tile.rows,
-        BH=tile.hidden,
-        num_warps=tile.warps,
-        **_constants(z, expand, out),
-    )
+    with device_of(z):
+        kernels.forward[ceil(voxels / tile.rows), len(image)](
+            image,
+            scale.contiguous(),
+            shift.contiguous(),
+            _matrix(expand, z),
+            expand_bias.contiguous(),
+            _matrix(compress, z),
+            compress_bias.contiguous(),
+            added,
+            y,
+            voxels,
+            RESIDUAL=residual is not None,
+            BM=tile.rows,
+            BH=tile.hidden,
+            num_warps=tile.warps,
+            **_constants(z, expand, out),
+        )
     return first(y)
 
 
@@ -124,8 +125,9 @@ def bottleneck_backward(
         rows,
     )
     constants = _constants(z, expand, compress.shape[0])
-    z_gradient, sums = _input_gradient(given, constants)
-    taps = _weight_gradient(given, constants)
+    with device_of(z):
+        z_gradient, sums = _input_gradient(given, constants)
+        taps = _weight_gradient(given, constants)
     channels = z.shape[1]
     return (
         first(z_gradient),

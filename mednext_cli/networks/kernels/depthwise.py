@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from mednext_cli.networks.kernels import tiles
+from mednext_cli.networks.kernels.availability import device_of
 
 _Gradients = tuple[Tensor, Tensor, Tensor]
 
@@ -131,7 +132,8 @@ def depthwise(
     way = "scatter" if transposed else "march" if stride == 1 else "gather"
     shape = _output_shape(x, stride, transposed)
     taps = _taps(weight, accumulator, flip=False)
-    y, partials = _run(last(x.detach()), taps, bias, shape, way, moments)
+    with device_of(x):
+        y, partials = _run(last(x.detach()), taps, bias, shape, way, moments)
     if partials is None:
         return first(y), taps.new_empty(0), taps.new_empty(0)
     return first(y), *_combine(partials)
@@ -171,11 +173,13 @@ def depthwise_backward(
     if needs_input:
         way = "gather" if transposed else "march" if stride == 1 else "scatter"
         taps = _taps(weight, accumulator, flip=way == "march")
-        x_gradient = first(_run(rows, taps, None, list(x.shape[2:]), way, False)[0])
+        with device_of(x):
+            x_gradient = first(_run(rows, taps, None, list(x.shape[2:]), way, False)[0])
     if needs_weight:
         large, small = (rows, image) if transposed else (image, rows)
         kernel = weight.shape[-1]
-        sums = _weight_sums(large, small, kernel, 2 if transposed else stride)
+        with device_of(x):
+            sums = _weight_sums(large, small, kernel, 2 if transposed else stride)
         taps = sums[:-1].reshape(kernel, kernel, kernel, -1).permute(3, 0, 1, 2)
         weight_gradient = taps[:, None].to(weight.dtype).contiguous()
         summed = rows.sum((0, 1, 2, 3), dtype=accumulator) if transposed else sums[-1]
