@@ -1,6 +1,6 @@
-"""A tile on the CPU through each engine: why `--engine auto` takes the one it takes.
+"""A tile on the CPU through each engine, and through PyTorch's own operators.
 
-python benchmarks/engines.py   (needs the extra openvino)
+taskset -c 0 env OMP_NUM_THREADS=1 python benchmarks/engines.py   (needs the extra openvino)
 """
 
 import argparse
@@ -9,13 +9,17 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mednext_cli.inference.engine import build_engine
+from mednext_cli.networks import cpu
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.mednext import build
 from mednext_cli.networks.variants import architecture
@@ -32,19 +36,46 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/engines.csv"))
     parser.add_argument("--tiles", type=int, default=5)
     options = parser.parse_args()
+    work = [(kernel, *one) for one in _TILES for kernel in (3, 5)]
+    # First, since the engine torch changes how this process keeps its memory.
+    stock = [_stock(*one, options.tiles) for one in work]
     rows = []
-    for tile, channels in _TILES:
-        for kernel in (3, 5):
-            rows += _compare(kernel, channels, tile, options.tiles)
+    for one, seconds in zip(work, stock, strict=True):
+        rows += _rows(*one, {"pytorch": seconds, **_engines(*one, options.tiles)})
     with options.out.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _compare(
-    kernel: int, channels: int, tile: tuple[int, ...], tiles: int
-) -> list[dict[str, object]]:
+def _image(tile: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(size=(1, 1, *tile)).astype(np.float32)
+
+
+def _timed(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def _stock(kernel: int, tile: tuple[int, ...], channels: int, tiles: int) -> list[float]:
+    """Seconds of PyTorch's own operators, channels-last."""
+    network = build(architecture("S", kernel, 1, 3, base_channels=channels)).eval()
+    network = network.to(memory_format=torch.channels_last_3d)
+    image = torch.from_numpy(_image(tile)).to(memory_format=torch.channels_last_3d)
+    ours, cpu.is_arranged = cpu.is_arranged, lambda _: False
+    try:
+        with torch.inference_mode():
+            network(image)
+            return [_timed(lambda: network(image)) for _ in range(tiles)]
+    finally:
+        cpu.is_arranged = ours
+
+
+def _engines(
+    kernel: int, tile: tuple[int, ...], channels: int, tiles: int
+) -> dict[str, list[float]]:
+    """Seconds of the engines, alternately; they must agree."""
     torch.manual_seed(0)
     arranged = architecture("S", kernel, 1, 3, base_channels=channels)
     checkpoint = Checkpoint(arranged, build(arranged).state_dict())
@@ -53,16 +84,20 @@ def _compare(
         batch_size=1, channels=("MRI",), normalisation=(ChannelNormalisation(scheme="z_score"),),
         labels={"a": 1, "b": 2}, regions={"a": (1,), "b": (2,)},
     )  # fmt: skip
-    images = np.random.default_rng(0).normal(size=(1, 1, *tile)).astype(np.float32)
+    images = _image(tile)
     engines = {name: build_engine(name, checkpoint, plan, "cpu") for name in _ENGINES}
     first, second = (engine(images) for engine in engines.values())
     np.testing.assert_allclose(first, second, atol=1e-3)
     seconds: dict[str, list[float]] = {name: [] for name in _ENGINES}
     for _ in range(tiles):
         for name, engine in engines.items():
-            started = time.perf_counter()
-            engine(images)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(_timed(partial(engine, images)))
+    return seconds
+
+
+def _rows(
+    kernel: int, tile: tuple[int, ...], channels: int, seconds: dict[str, list[float]]
+) -> list[dict[str, object]]:
     rows = []
     for name, times in seconds.items():
         print(f"S k{kernel}, {channels} channels, {tile}, {name}: {statistics.median(times):.3f} s")
@@ -79,7 +114,7 @@ def _compare(
                 "machine": platform.processor() or platform.machine(),
                 "torch": str(torch.__version__),
                 "openvino": version("openvino"),
-                "command": "python benchmarks/engines.py",
+                "command": "taskset -c 0 env OMP_NUM_THREADS=1 python benchmarks/engines.py",
             }
         )
     return rows

@@ -179,12 +179,15 @@ class MedNeXtBlock(nn.Module):
             self.kernels, x, cast("nn.Conv3d", self.depthwise).weight
         )
 
+    def _layers(self) -> list[nn.Conv3d]:
+        """Norm, expansion and compression, as things with a weight and a bias."""
+        return [cast("nn.Conv3d", layer) for layer in (self.norm, self.expand, self.compress)]
+
     def _in_pieces(self, x: Tensor) -> Tensor:
-        norm, expand, compress = (
-            cast("nn.Conv3d", layer) for layer in (self.norm, self.expand, self.compress)
-        )
+        norm, expand, compress = self._layers()
         return cpu.inverted_bottleneck(
-            self.depthwise(x),
+            # Past its hooks, which might keep a result that is overwritten.
+            cast("Tensor", self.depthwise.forward(x)),
             (norm.weight, cast("Tensor", norm.bias), _EPSILON),
             (expand.weight, cast("Tensor", expand.bias)),
             (compress.weight, cast("Tensor", compress.bias)),
@@ -195,9 +198,7 @@ class MedNeXtBlock(nn.Module):
         from mednext_cli.networks.kernels.block import block
 
         convolution = cast("nn.Conv3d", self.depthwise)
-        norm, expand, compress = (
-            cast("nn.Conv3d", layer) for layer in (self.norm, self.expand, self.compress)
-        )
+        norm, expand, compress = self._layers()
         return block(
             x,
             convolution.weight,

@@ -234,7 +234,7 @@ def inverted_bottleneck(
     piece = _ONEDNN_BATCH * max(_PIECE // len(expand[0]) // _ONEDNN_BATCH, 1)
     mean = rows.mean(1, keepdim=True)
     squares = torch.zeros_like(mean)
-    for some in rows.split(piece, 1):  # type: ignore[no-untyped-call]
+    for some in torch.split(rows, piece, 1):
         squares += (some - mean).square_().sum(1, keepdim=True)
     scale = (squares / rows.shape[1] + epsilon).rsqrt() * weight
     channels = len(compress[0])

@@ -98,17 +98,12 @@ def train(spec: TrainSpec) -> TrainResult:
         in_memory=_fits_in_memory(cached, split, workers),
     )
     _describe(state, loop)
-    check_memory(
-        state.architecture,
-        loop.patch_voxels,
-        loop.batch_size,
-        spec.recipe.model.checkpointing,
-        device,
-    )
+    if folder.last.is_file() and not spec.restart:
+        resume(state, folder)
+    if state.progress.iteration < settings.epochs * settings.iterations_per_epoch:
+        check_memory(state, loop.patch_voxels, loop.batch_size)
     if spec.restart:  # only now, when all that could be refused has been checked
         empty(folder)
-    elif folder.last.is_file():
-        resume(state, folder)
     write_recipe(folder.recipe, spec.recipe)
     run_epochs(state, loop)
     dice = validate_fold(state, loop, cached) if split.validation else {}

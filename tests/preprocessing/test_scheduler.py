@@ -78,7 +78,8 @@ def preprocess(raw: Path, address: str) -> "subprocess.Popen[str]":
 
 
 def test_a_lost_scheduler_is_one_line_and_what_is_done_stays(tmp_path: Path) -> None:
-    raw = make_raw(tmp_path, 24)
+    cases = 80  # some are left when the third is done, however fast the machine
+    raw = make_raw(tmp_path, cases)
     with started_scheduler() as (address, begun):
         one = worker(address)
         try:
@@ -92,9 +93,9 @@ def test_a_lost_scheduler_is_one_line_and_what_is_done_stays(tmp_path: Path) -> 
     assert f"error: the scheduler at {address} was lost." in err
     assert "Traceback" not in err
     done = len(stored(raw))
-    assert 3 <= done < 24
+    assert 3 <= done < cases
     assert run(raw) == 0
-    assert len(stored(raw)) == 24
+    assert len(stored(raw)) == cases
 
 
 def test_a_killed_worker_costs_nothing(tmp_path: Path, scheduler: str) -> None:

@@ -230,6 +230,13 @@ def test_a_step_that_does_not_fit_into_memory_is_refused_with_what_would(
     assert not list(tmp_path.rglob("*.pt"))
 
 
+def test_a_finished_run_needs_no_memory(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train() == 0
+    monkeypatch.setattr("mednext_cli.training.memory.free_memory_bytes", lambda: 0)
+    assert train() == 0
+    assert train("--set", "training.epochs=3") == 2
+
+
 def test_a_missing_cache_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "nothing", "--cache", str(tmp_path)]) == 2
     error = capsys.readouterr().err
