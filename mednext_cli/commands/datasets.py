@@ -94,7 +94,9 @@ def verify(
         raise FailedCases(
             result.problems,
             len(result.checks),
-            "Correct these files or take the cases out; mednext preprocess does the others.",
+            "Correct these files or take the cases out.",
+            result.ours,
+            "mednext preprocess does the others.",
         )
 
 

@@ -55,6 +55,7 @@ class CaseCheck:
         digest: hash of the voxels of all channels, "" where one cannot be read.
         problems: one line each; empty for a good case.
         notes: what is odd though it can be used, one line each.
+        ours: whether checking it failed by a fault of ours.
     """
 
     case: str
@@ -67,6 +68,7 @@ class CaseCheck:
     digest: str = ""
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class VerifyResult:
     def problems(self) -> dict[str, str]:
         """What is wrong, by case id; empty for a good dataset."""
         return {one.case: "; ".join(one.problems) for one in self.checks if one.problems}
+
+    @property
+    def ours(self) -> tuple[str, ...]:
+        """The cases whose check failed by a fault of ours."""
+        return tuple(one.case for one in self.checks if one.ours)
 
 
 def verify(spec: VerifySpec) -> VerifyResult:
@@ -99,7 +106,8 @@ def verify(spec: VerifySpec) -> VerifyResult:
     )
     labelled = {case.id for case in dataset.labelled}
     checks = [
-        one.value or CaseCheck(one.name, one.name in labelled, problems=(one.error or "",))
+        one.value
+        or CaseCheck(one.name, one.name in labelled, problems=(one.error or "",), ours=one.ours)
         for one in outcomes
     ]
     return VerifyResult(dataset, _with_duplicates(sorted(checks, key=lambda one: one.case)))

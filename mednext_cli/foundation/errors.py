@@ -1,6 +1,6 @@
 """The errors a user can cause. Only `mednext_cli.app.main` turns them into text and exit codes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -54,22 +54,55 @@ class StorageError(MednextError, OSError):
     """The disk refused: full, read-only, no permission."""
 
 
+_MOST_NAMED = 10
+_REPORT = "Run one of them with --verbose and report what it says."
+
+
 class FailedCases(MednextError):
-    """Some cases failed; the others are done.
+    """Some cases failed, or all; the exit code is 1 where one of them by a fault of ours.
 
     Args:
         reasons: one line per failed case, by case id.
         total: the number of cases that were asked for.
-        remedy: what to do next.
+        remedy: what to do next; where every failure is a fault of ours, that is to report it.
+        ours: the cases that failed by an unexpected error.
+        others: what became of the other cases, a sentence; said only where there are others.
     """
 
-    def __init__(self, reasons: Mapping[str, str], total: int, remedy: str) -> None:
-        super().__init__(f"{len(reasons)} of {total} cases failed: {', '.join(reasons)}", remedy)
+    def __init__(
+        self,
+        reasons: Mapping[str, str],
+        total: int,
+        remedy: str,
+        ours: Collection[str] = (),
+        others: str = "",
+    ) -> None:
+        message = f"{len(reasons)} of {total} cases failed: {_listed(list(reasons))}"
+        if ours:
+            message += f" ({_whose(sorted(ours), len(reasons))})"
+        rest = others if len(reasons) < total else ""
+        advice = _REPORT if len(ours) == len(reasons) else remedy
+        super().__init__(message, " ".join(f"{rest} {advice}".split()))
         self.reasons = dict(reasons)
         self.total = total
+        self.ours = frozenset(ours)
+        self.exit_code = 1 if ours else 2
+        self._advice = (remedy, others)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reasons, self.total, self.remedy)
+        remedy, others = self._advice
+        return type(self), (self.reasons, self.total, remedy, self.ours, others)
+
+
+def _listed(names: list[str]) -> str:
+    """The names with commas between; of many the first, and how many more."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _whose(ours: list[str], failed: int) -> str:
+    which = "" if len(ours) == failed else f"{_listed(ours)} "
+    return f"{which}by a fault of ours"
 
 
 def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:

@@ -3,14 +3,14 @@
 import logging
 import os
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
 from typing import Any, Generic, TypeVar
 
-from mednext_cli.foundation.errors import MednextError
+from mednext_cli.foundation.errors import FailedCases, MednextError
 from mednext_cli.foundation.progress import track
 
 Item = TypeVar("Item")
@@ -20,11 +20,35 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome(Generic[Value]):
-    """What became of one item: a value, or one line that says why not."""
+    """What became of one item.
+
+    Attributes:
+        name: of the item, a case id.
+        value: what the work gave, None where it failed.
+        error: one line that says why it failed.
+        ours: whether it failed by an unexpected error, which no user can put right.
+    """
 
     name: str
     value: Value | None = None
     error: str | None = None
+    ours: bool = False
+
+
+def failed_cases(
+    outcomes: Iterable[Outcome[Any]], total: int, remedy: str, others: str = ""
+) -> FailedCases:
+    """The error to raise at the end for those of the outcomes that are failures, by name.
+
+    Args:
+        outcomes: failures, and maybe others.
+        total: the number of cases that were asked for.
+        remedy: what to do next.
+        others: what became of the other cases, a sentence; said only where there are others.
+    """
+    failed = sorted((one for one in outcomes if one.error is not None), key=lambda one: one.name)
+    reasons = {one.name: one.error or "" for one in failed}
+    return FailedCases(reasons, total, remedy, [one.name for one in failed if one.ours], others)
 
 
 def run_over(
@@ -72,7 +96,7 @@ def _in_process(
         try:
             outcome = Outcome(name(item), value=work(item))
         except Exception as error:
-            outcome = _failure(name(item), error, 0)
+            outcome = failure(name(item), error, 0)
         yield outcome
 
 
@@ -80,7 +104,7 @@ def _outcomes_of(
     pairs: Iterator[tuple[str, Value | None, BaseException | None]],
 ) -> Iterator[Outcome[Value]]:
     for name, value, error in pairs:
-        yield Outcome(name, value=value) if error is None else _failure(name, error, None)
+        yield Outcome(name, value=value) if error is None else failure(name, error, None)
 
 
 def _pooled(
@@ -132,17 +156,32 @@ def _begin_worker() -> None:
 
 def _outcome(name: str, future: "Future[Value]", workers: int) -> Outcome[Value]:
     error = future.exception()
-    return Outcome(name, value=future.result()) if error is None else _failure(name, error, workers)
+    return Outcome(name, value=future.result()) if error is None else failure(name, error, workers)
 
 
-def _failure(name: str, error: BaseException, workers: int | None) -> Outcome[Any]:
-    """An error as one line; of the user's doing, the machine's, or ours."""
+def failure(name: str, error: BaseException, workers: int | None = 0) -> Outcome[Any]:
+    """An error as one line; of the user's doing, the machine's, or ours.
+
+    Args:
+        name: of the item.
+        error: what its work raised.
+        workers: processes at work; None on a cluster.
+
+    Raises:
+        BaseException: `error` itself where it is no `Exception`, as when interrupted.
+    """
     if isinstance(error, MednextError):
         return Outcome(name, error=str(error))
     if not isinstance(error, Exception):
         raise error
     logger.debug("%s", name, exc_info=error)
-    return Outcome(name, error=_explain(error, workers))
+    return Outcome(name, error=_explain(error, workers), ours=_is_ours(error))
+
+
+def _is_ours(error: Exception) -> bool:
+    from pebble import ProcessExpired
+
+    return not isinstance(error, MemoryError | ProcessExpired)
 
 
 def _explain(error: Exception, workers: int | None) -> str:

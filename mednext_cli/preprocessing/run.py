@@ -6,16 +6,16 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from mednext_cli.cache import schema
 from mednext_cli.datasets.dataset import Case, Dataset
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
-from mednext_cli.foundation.errors import DatasetError, FailedCases, StorageError
+from mednext_cli.foundation.errors import DatasetError, StorageError
 from mednext_cli.foundation.locks import locked, remove_leftovers
 from mednext_cli.foundation.machine import count_workers
-from mednext_cli.foundation.workers import run_over
+from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
 from mednext_cli.preprocessing.fingerprint import Fingerprint, summarise
 from mednext_cli.preprocessing.folder import check_folder, describe, drop_strangers, forget
 from mednext_cli.preprocessing.plan import Plan, plan_dataset
@@ -33,6 +33,7 @@ from mednext_cli.preprocessing.survey import (
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+Failures = dict[str, Outcome[Any]]
 logger = logging.getLogger(__name__)
 
 
@@ -77,7 +78,7 @@ class PreprocessResult:
         made: cases prepared now.
         kept: cases that were there and up to date.
         total: labelled cases of the dataset.
-        failed: why some cannot be used, by case id; the others are done.
+        failed: what became of the cases that cannot be used, by case id; the others are done.
     """
 
     folder: Path
@@ -85,16 +86,13 @@ class PreprocessResult:
     made: int
     kept: int
     total: int
-    failed: Mapping[str, str] = field(default_factory=dict)
+    failed: Failures = field(default_factory=dict)
 
     def raise_failed(self) -> None:
         """Raise `FailedCases` where some cases could not be used."""
         if self.failed:
-            raise FailedCases(
-                self.failed,
-                self.total,
-                "The others are done; put these right and run the same command again.",
-            )
+            remedy = "Put these right and run the same command again."
+            raise failed_cases(self.failed.values(), self.total, remedy, "The others are done.")
 
 
 def preprocess(spec: PreprocessSpec) -> PreprocessResult:
@@ -112,7 +110,7 @@ def preprocess(spec: PreprocessSpec) -> PreprocessResult:
     folder = spec.cache / dataset.name
     _check(dataset, folder, spec)
     if spec.dry_run:
-        failed: dict[str, str] = {}
+        failed: Failures = {}
         plan = _survey_and_plan(dataset, folder, spec, failed)[0]
         return PreprocessResult(folder, plan, 0, 0, len(dataset.labelled), failed)
     with locked(folder):
@@ -131,7 +129,7 @@ def _tidy(folder: Path) -> None:
 
 def _fill(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> PreprocessResult:
     """Everything that writes; under the folder's lock."""
-    failed: dict[str, str] = {}
+    failed: Failures = {}
     plan, fingerprint, surveyed = _survey_and_plan(dataset, folder, spec, failed)
     tasks = [
         StoreTask(case, _key(surveyed[case.id], plan, spec))
@@ -156,7 +154,7 @@ def _fill(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> PreprocessRes
 
 
 def _survey_and_plan(
-    dataset: Dataset, folder: Path, spec: PreprocessSpec, failed: dict[str, str]
+    dataset: Dataset, folder: Path, spec: PreprocessSpec, failed: Failures
 ) -> tuple[Plan, Fingerprint, dict[str, SurveyedCase]]:
     surveyed = _survey(dataset, folder, spec, failed)
     cases = [one.fingerprint for one in surveyed.values()]
@@ -182,7 +180,7 @@ def _case_id(case: Case) -> str:
 
 
 def _survey(
-    dataset: Dataset, folder: Path, spec: PreprocessSpec, failed: dict[str, str]
+    dataset: Dataset, folder: Path, spec: PreprocessSpec, failed: Failures
 ) -> dict[str, SurveyedCase]:
     """Check every labelled case and take its fingerprint, or recall the one taken before."""
     found: dict[str, SurveyedCase] = {}
@@ -199,7 +197,7 @@ def _survey(
     if not found:
         if not spec.dry_run:
             forget(folder, failed)
-        raise FailedCases(failed, len(dataset.labelled), "No case can be used.")
+        raise failed_cases(failed.values(), len(dataset.labelled), "No case can be used.")
     for case_id, one in sorted(found.items()):
         if not one.fingerprint.foreground_voxels:
             logger.warning("%s: the label map is empty; the case is kept", case_id)
@@ -229,7 +227,7 @@ def _store(
     folder: Path,
     spec: PreprocessSpec,
     surveyed: Mapping[str, SurveyedCase],
-    failed: dict[str, str],
+    failed: Failures,
 ) -> Iterator[str]:
     """Prepare and write cases; yields the ids of those that are done."""
     fingerprints = [surveyed[task.case.id].fingerprint for task in todo]
@@ -249,7 +247,7 @@ def _run(
     name: Callable[[Item], str],
     workers: int,
     description: str,
-    failed: dict[str, str],
+    failed: Failures,
     scheduler: str | None,
 ) -> Iterator[tuple[str, Value]]:
     """Yield what succeeds and note what fails; a disk that refuses one file ends it all."""
@@ -259,7 +257,7 @@ def _run(
     with closing(run_over(careful, items, name, workers, description, scheduler)) as outcomes:
         for outcome in outcomes:
             if outcome.error is not None:
-                failed[outcome.name] = outcome.error
+                failed[outcome.name] = outcome
             elif isinstance(outcome.value, StorageError):
                 raise outcome.value
             else:

@@ -36,6 +36,30 @@ def test_failed_cases_travel() -> None:
     assert str(error) == "1 of 3 cases failed: x. Look."
 
 
+def test_the_others_are_done_only_where_there_are_others() -> None:
+    some = FailedCases({"x": "dark"}, 3, "Look.", others="The others are done.")
+    assert str(some) == "1 of 3 cases failed: x. The others are done. Look."
+    every = FailedCases({"x": "dark"}, 1, "Look.", others="The others are done.")
+    assert str(every) == "1 of 1 cases failed: x. Look."
+
+
+def test_a_failure_of_ours_decides_the_exit_code() -> None:
+    assert FailedCases({"x": "dark", "y": "bug"}, 3, "Look.").exit_code == 2
+    mixed = FailedCases({"x": "dark", "y": "bug"}, 3, "Look.", ["y"], "The others are done.")
+    assert mixed.exit_code == 1
+    assert "x, y (y by a fault of ours). The others are done. Look." in str(mixed)
+    travelled = pickle.loads(pickle.dumps(mixed))  # noqa: S301 - our own
+    assert (travelled.exit_code, str(travelled)) == (1, str(mixed))
+    ours = FailedCases({"y": "bug"}, 3, "Look.", ["y"])
+    assert "report" in str(ours)
+    assert "Look." not in str(ours)
+
+
+def test_of_many_failed_cases_the_first_are_named() -> None:
+    error = FailedCases({f"case{index}": "dark" for index in range(300)}, 300, "Look.")
+    assert "case9 and 290 more. Look." in str(error)
+
+
 def test_an_error_is_one_line() -> None:
     assert str(MednextError("two\n lines")) == "two lines"
 

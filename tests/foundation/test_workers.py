@@ -7,7 +7,7 @@ import pytest
 
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.machine import count_workers, free_memory_bytes, usable_cores
-from mednext_cli.foundation.workers import Outcome, run_over
+from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
 
 ITEMS = list(range(5))
 
@@ -65,6 +65,9 @@ def test_every_item_is_done(workers: int) -> None:
 def test_users_error_in_one_item_leaves_the_others(workers: int) -> None:
     outcomes = _run(_refuse_two, workers)
     assert outcomes["2"].error == "2 is damaged. Copy it again."
+    assert not outcomes["2"].ours
+    error = failed_cases(outcomes.values(), 5, "Look.", "The others are done.")
+    assert (error.reasons, error.exit_code) == ({"2": "2 is damaged. Copy it again."}, 2)
     assert {name for name, one in outcomes.items() if one.error is None} == {"0", "1", "3", "4"}
 
 
@@ -90,6 +93,8 @@ def test_dead_worker_is_named_and_the_others_are_done(how: int, says: str) -> No
 def test_our_bug_in_one_item_leaves_the_others(workers: int) -> None:
     outcomes = _run(_bug, workers)
     assert "ZeroDivisionError: ours. This is a fault of ours" in (outcomes["0"].error or "")
+    assert [one.name for one in outcomes.values() if one.ours] == ["0"]
+    assert failed_cases(outcomes.values(), 5, "Look.").exit_code == 1
     assert sum(one.error is None for one in outcomes.values()) == 4
 
 

@@ -12,10 +12,10 @@ from mednext_cli.datasets.phantom.body import Build, draw_body
 from mednext_cli.datasets.phantom.canvas import Canvas
 from mednext_cli.datasets.phantom.kidneys import KIDNEY, TUMOUR, draw_kidneys
 from mednext_cli.datasets.phantom.scanner import Acquisition, plan_acquisition, scan
-from mednext_cli.foundation.errors import DatasetError, FailedCases, SettingsError
+from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, replacing, write_json
 from mednext_cli.foundation.machine import count_workers
-from mednext_cli.foundation.workers import run_over
+from mednext_cli.foundation.workers import failed_cases, run_over
 
 _MARKER = "phantom.json"
 _VERSION = 1  # of the anatomy: another version draws other cases from the same seed
@@ -91,8 +91,9 @@ def write_phantoms(spec: PhantomSpec) -> tuple[PhantomCase, ...]:
     )
     work = partial(_write_case, spec.folder, spec.seed, spec.shape)
     outcomes = list(run_over(work, range(spec.cases), _case_id, workers, "drawing phantoms"))
-    if failed := {one.name: one.error for one in outcomes if one.error is not None}:
-        raise FailedCases(failed, spec.cases, "Put that right and run the same command again.")
+    if any(one.error is not None for one in outcomes):
+        remedy = "Put that right and run the same command again."
+        raise failed_cases(outcomes, spec.cases, remedy)
     written = [one.value for one in outcomes if one.value is not None]
     return tuple(sorted(written, key=lambda one: one.case))
 
