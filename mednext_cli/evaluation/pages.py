@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from mednext_cli import __version__
 from mednext_cli.evaluation.columns import Column
+from mednext_cli.foundation.cells import show_controls
 
 LONGEST_LABEL = 26  # letters of a name in a plot
 _PACKAGE, _FOLDER = "mednext_cli.evaluation", "templates"
@@ -43,10 +44,18 @@ def fill_template(template: str, **values: object) -> str:
         loader=PackageLoader(_PACKAGE, _FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_without_controls,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**values)
+
+
+def _without_controls(value: object) -> object:
+    """Names come from files; in SVG a control character is not even allowed."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return show_controls(value)
 
 
 def spell(column: Column) -> str:

@@ -1,7 +1,6 @@
 """Our CSV files: cases.csv, written and read back, and the tables made from it."""
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from mednext_cli.evaluation.columns import (
     find_metric,
 )
 from mednext_cli.evaluation.scores import FAILED, MISSING, RegionScore
+from mednext_cli.foundation.cells import read_cell
 from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.foundation.files import write_text
+from mednext_cli.foundation.files import write_csv
 
 # Which metric a rule of scoring decides; the empty-mask policy decides all, where a mask is empty.
 _RULES = {"tolerance_mm": "surface_dice", "protocol": "surface_dice", "hd95_definition": "hd95_mm"}
@@ -27,16 +27,9 @@ _AGAIN = "Run mednext evaluate again to write it anew."
 def write_table(
     path: Path, columns: Sequence[Column], rows: Iterable[Mapping[str, object]]
 ) -> None:
-    """Write rows by column name; floats are written so that reading gives the same number back."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in columns])
-    writer.writerows([[_cell(row[column.name]) for column in columns] for row in rows])
-    write_text(path, text.getvalue())
-
-
-def _cell(value: object) -> object:
-    return repr(float(value)) if isinstance(value, float) else value
+    """Write rows by column name; reading gives the same numbers and texts back."""
+    names = [column.name for column in columns]
+    write_csv(path, names, ([row[name] for name in names] for row in rows))
 
 
 def write_cases(path: Path, scores: Iterable[RegionScore]) -> None:
@@ -132,7 +125,12 @@ def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restkey="", restval="")
             header = list(reader.fieldnames or [])
-            rows = list(reader)
+            # Another tool's table may hold the name 'a\x1b' and mean it.
+            as_text = read_cell if "csv_version" in header else str
+            rows = [
+                {name: as_text(cell) for name, cell in row.items() if isinstance(cell, str)}
+                for row in reader
+            ]
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist", "Check the path after NAME=.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:

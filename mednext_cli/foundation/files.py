@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mednext_cli.foundation.cells import to_cell
 from mednext_cli.foundation.errors import DatasetError, StorageError
 
 _REMEDY = {
@@ -101,11 +102,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Replace `path` by a comma-separated table in one step; None becomes an empty cell."""
+    """Replace `path` by a comma-separated table in one step.
+
+    None becomes an empty cell, and no text does harm (`cells.to_cell`): numbers are to be given as
+    numbers, since a text that begins with a sign is quoted.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows(map(to_cell, row) for row in (header, *rows))
     write_text(path, text.getvalue())
 
 

@@ -5,6 +5,8 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
+from mednext_cli.foundation.cells import to_cell
+
 
 def _column(meaning: str) -> float | None:
     column: float | None = field(default=None, metadata={"meaning": meaning})
@@ -53,7 +55,5 @@ def to_csv(rows: Sequence[ScaleRow]) -> str:
     return stream.getvalue()
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)
+def _cell(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else to_cell(value)
