@@ -30,12 +30,12 @@ demo: $(INSTALLED) ## The whole chain on the embedded phantom, into demo/ (under
 	$(BIN)/mednext phantom demo/raw --cases 8 --seed 0
 	$(BIN)/mednext preprocess demo/raw --dataset kits19 --cache demo/cache --spacing 3.0
 	$(BIN)/mednext train kits19 --cache demo/cache --recipe demo --kernel 3 --runs demo/runs
-	$(BIN)/mednext upkern --from demo/runs/kits19/S-k3/fold0/checkpoint_last.pt --to k5 --out demo/k5.pt
+	$(BIN)/mednext upkern --from demo/runs/kits19/S-k3-w8/fold0/checkpoint_last.pt --to k5 --out demo/k5.pt
 	$(BIN)/mednext train kits19 --cache demo/cache --recipe demo --kernel 5 --init demo/k5.pt --runs demo/runs \
 		--set training.epochs=6 --set training.learning_rate=2e-3
 	$(BIN)/mednext phantom demo/test --cases 3 --seed 1
-	$(BIN)/mednext predict demo/test --dataset kits19 --model demo/runs/kits19/S-k3/fold0 --out demo/predictions/k3
-	$(BIN)/mednext predict demo/test --dataset kits19 --model demo/runs/kits19/S-k5/fold0 --out demo/predictions/k5
+	$(BIN)/mednext predict demo/test --dataset kits19 --model demo/runs/kits19/S-k3-w8/fold0 --out demo/predictions/k3
+	$(BIN)/mednext predict demo/test --dataset kits19 --model demo/runs/kits19/S-k5-w8/fold0 --out demo/predictions/k5
 	$(BIN)/mednext evaluate demo/predictions/k3 demo/test --dataset kits19 --out demo/scores/k3
 	$(BIN)/mednext evaluate demo/predictions/k5 demo/test --dataset kits19 --out demo/scores/k5
 	$(BIN)/mednext scale-report --out demo/scale_report

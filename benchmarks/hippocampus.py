@@ -125,7 +125,7 @@ class _Job:
             *("--set", 'augmentation.mirror_axes=["left_right"]'),
             *("--runs", runs, *start),
         )
-        folder = runs / NAME / f"S-k{kernel}" / "fold0"
+        folder = runs / NAME / f"S-k{kernel}-w16" / "fold0"
         begun = (folder / "log.csv").exists()
         minutes = self.run(*arguments, note=name, threads=threads)
         if begun and name in self._earlier:  # how it was measured is known from then only

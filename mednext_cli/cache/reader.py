@@ -3,7 +3,7 @@
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,14 @@ class CachedDataset:
         """
         self.entry(case_id)
         return CachedCase(self, case_id)
+
+    def keys(self, case_ids: Iterable[str]) -> dict[str, str]:
+        """What these cases were made from, by id: two caches with equal keys hold equal voxels.
+
+        Raises:
+            CacheError: there is no such case, or its file is missing or damaged.
+        """
+        return {case_id: self.case(case_id).key for case_id in case_ids}
 
     def open_file(self, path: Path) -> h5py.File:
         """The file's handle in this process; the oldest of too many is closed."""

@@ -1,5 +1,6 @@
 """A recipe: all that a training run needs beside the data; frozen, checked, all errors at once."""
 
+import re
 from math import isfinite
 from typing import Annotated, Literal
 
@@ -18,6 +19,10 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
+
+
+def _as_file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "_", text)
 
 
 class _Section(BaseModel):
@@ -63,9 +68,26 @@ class ModelSettings(_Section):
 
     @property
     def label(self) -> str:
-        """Folder name of its runs, ``S-k3``."""
+        """Folder name of its runs: ``S-k3`` as published, else what differs: ``S-k3-w16-plain``.
+
+        Networks of another shape or another arithmetic never have the same label.
+        """
         encoder, decoder = self.kernel_pair
-        return f"{self.size}-k{encoder}" + ("" if encoder == decoder else f"-{decoder}")
+        kernels = f"k{encoder}" if encoder == decoder else f"k{encoder}-{decoder}"
+        other_network = () if self.network == "mednext" else (_as_file_name(self.network),)
+        return "-".join((*other_network, self.size, kernels, *self._differences()))
+
+    def _differences(self) -> list[str]:
+        published = ModelSettings()
+        names = {
+            f"w{self.base_channels}": self.base_channels != published.base_channels,
+            f"{self.norm}_norm": self.norm != published.norm,
+            "grn": self.grn,
+            "plain": not self.residual,
+            "plain_resampling": not self.residual_resampling,
+            "one_head": not self.deep_supervision,
+        }
+        return [name for name, differs in names.items() if differs]
 
 
 class TrainingSettings(_Section):

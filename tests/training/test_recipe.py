@@ -6,7 +6,7 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.training.recipe import Recipe
+from mednext_cli.training.recipe import ModelSettings, Recipe
 from mednext_cli.training.recipe_files import (
     find_recipes,
     known_keys,
@@ -40,7 +40,7 @@ def test_settings_are_applied_in_toml() -> None:
     assert recipe.training.epochs == 7
     assert recipe.training.learning_rate == 3e-3  # what the recipe says stays
     assert recipe.augmentation.mirrored == (2,)
-    assert recipe.model.label == "B-k3"
+    assert recipe.model.label == "B-k3-w16"
 
 
 def test_all_errors_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
@@ -74,6 +74,50 @@ def test_separate_kernels_replace_the_common_one() -> None:
     recipe = load_recipe("mednext", ["model.encoder_kernel=3", "model.decoder_kernel=5"])
     assert recipe.model.kernel_pair == (3, 5)
     assert recipe.model.label == "S-k3-5"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], "S-k3"),
+        (["model.size=L", "model.kernel=5"], "L-k5"),
+        (["model.base_channels=16"], "S-k3-w16"),
+        (["model.norm=layer"], "S-k3-layer_norm"),
+        (["model.grn=true"], "S-k3-grn"),
+        (["model.residual=false"], "S-k3-plain"),
+        (["model.residual_resampling=false"], "S-k3-plain_resampling"),
+        (["model.deep_supervision=false"], "S-k3-one_head"),
+        (["model.network=../a b"], "_a_b-S-k3"),
+        (["model.base_channels=8", "model.grn=true", "model.residual=false"], "S-k3-w8-grn-plain"),
+        (["model.checkpointing=true", "model.kernels=stock"], "S-k3"),
+    ],
+)
+def test_the_label_says_what_differs_from_the_published_network(
+    settings: list[str], expected: str
+) -> None:
+    assert load_recipe("mednext", settings).model.label == expected
+
+
+def test_every_setting_of_the_network_changes_the_label() -> None:
+    """A new one that does not would let two networks share a run folder."""
+    others = {
+        "network": "other",
+        "size": "B",
+        "kernel": 5,
+        "encoder_kernel": 5,
+        "decoder_kernel": 5,
+        "base_channels": 16,
+        "norm": "layer",
+        "grn": True,
+        "residual": False,
+        "residual_resampling": False,
+        "deep_supervision": False,
+    }
+    how_it_runs = {"checkpointing", "kernels"}
+    assert set(others) | how_it_runs == set(ModelSettings.model_fields)
+    for name, value in others.items():
+        pair = {"encoder_kernel": 3, "decoder_kernel": 3} if name.endswith("r_kernel") else {}
+        assert ModelSettings(**{**pair, name: value}).label != ModelSettings().label, name
 
 
 def test_extends_goes_one_level_deep(tmp_path: Path) -> None:

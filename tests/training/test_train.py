@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def _run(runs: Path, kernel: int = 3) -> Path:
-    return runs / NAME / f"S-k{kernel}" / "fold0"
+    return runs / NAME / f"S-k{kernel}-w4" / "fold0"
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -186,7 +186,7 @@ def test_regions_overlapping_or_not_are_trained_with_sigmoid(
     runs = tmp_path / "runs"
     arguments = ["train", raw.name, "--cache", str(cache), "--runs", str(runs), "--recipe", "cpu"]
     assert main([*arguments, *changes, "--device", "cpu"]) == 0
-    folder = runs / raw.name / "S-k3" / "fold0"
+    folder = runs / raw.name / "S-k3-w4" / "fold0"
     assert load_checkpoint(folder / "checkpoint_last.pt").architecture.out_channels == 2
     regions = {row["region"] for row in _rows(folder / "validation" / "cases.csv")}
     assert regions == {"whole", "posterior"}
