@@ -8,7 +8,7 @@ from typing import Any
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import read_json
-from mednext_cli.volumes.scans import SCAN_ENDINGS
+from mednext_cli.volumes.scan_names import SCAN_ENDINGS, stem_of
 
 _JSON_KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
 
@@ -95,10 +95,7 @@ def inside(raw: Path, entry: object, where: Path) -> Path:
 
 def scan_id(name: str) -> str:
     """A file name without its scan ending: ``a.b.nii.gz`` gives ``a.b``."""
-    for ending in SCAN_ENDINGS:
-        if name.endswith(ending):
-            return name.removesuffix(ending)
-    return name
+    return stem_of(name)
 
 
 def either_ending(folder: Path, stem: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.files import hash_file
-from mednext_cli.volumes.dicom import files_of as series_files
+from mednext_cli.volumes.scans import files_of as scan_files
 
 _SETTLED_NS = 2_000_000_000  # a file changed twice within a clock tick keeps its times
 
@@ -55,14 +55,14 @@ def _name(path: Path) -> str:
 
 
 def files_of(case: Case) -> list[Path]:
-    """The files of a case, each once; those of a DICOM series or of masks one by one."""
+    """The files of a case, each once; those of a series, a pair or masks one by one."""
     paths = [path for channel in case.channels for path in _files_at(channel.path)]
     return list(dict.fromkeys([*paths, *_label_files(case)]))
 
 
 def _files_at(path: Path) -> list[Path]:
     try:
-        return series_files(path) if path.is_dir() else [path]
+        return scan_files(path)
     except OSError as error:
         raise ScanError(f"{path} cannot be listed: {error.strerror}", "Check it.") from error
 
@@ -70,7 +70,9 @@ def _files_at(path: Path) -> list[Path]:
 def _label_files(case: Case) -> list[Path]:
     if case.label is None:
         return []
-    return [case.label / name for name, _ in case.masks] if case.label.is_dir() else [case.label]
+    if case.label.is_dir():
+        return [case.label / name for name, _ in case.masks]
+    return _files_at(case.label)
 
 
 def is_unchanged(path: Path, stamps: Stamps) -> bool:
@@ -109,16 +111,17 @@ def content_of(case: Case, stamps: Stamps) -> list[Any]:
     """
     channels = [[_hash_of(one.path, stamps), one.index] for one in case.channels]
     if case.label is None or not case.label.is_dir():
-        return [channels, stamps[_name(case.label)].sha256 if case.label else None]
+        return [channels, _hash_of(case.label, stamps) if case.label else None]
     masks = [[stamps[_name(case.label / name)].sha256, value] for name, value in case.masks]
     return [channels, masks]
 
 
 def _hash_of(path: Path, stamps: Stamps) -> str | list[str]:
-    """Of a file; of the slices of a DICOM series, which may be named anyhow."""
-    if not path.is_dir():
+    """Of a file; of the slices of a DICOM series, which may be named anyhow, or of a pair."""
+    files = _files_at(path)
+    if files == [path]:
         return stamps[_name(path)].sha256
-    return sorted(stamps[_name(one)].sha256 for one in _files_at(path))
+    return sorted(stamps[_name(one)].sha256 for one in files)
 
 
 def content_key(*parts: Any) -> str:  # noqa: ANN401 - any JSON

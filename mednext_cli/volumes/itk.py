@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.checks import check_affine, check_spacing
+from mednext_cli.volumes.scan_names import ITK_ENDINGS, ending_of
 from mednext_cli.volumes.volume import Affine, Grid, Volume
 
-ENDINGS = (".nrrd", ".mha")
+_META = (".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -31,7 +32,7 @@ def read_volume(path: Path, index: int | None = None) -> Volume:
     """An image as float32.
 
     Args:
-        path: an .nrrd or .mha file.
+        path: a file of one of these formats.
         index: which component of a vector image to take; None for one intensity a voxel.
 
     Raises:
@@ -48,10 +49,10 @@ def read_values(path: Path, index: int | None = None) -> tuple[Grid, NDArray[Any
     Raises:
         ScanError: as `read_volume`.
     """
-    itk = _library(path)
-    grid = read_grid(path, index)
+    reader = _information(path)
+    grid = _grid(path, reader, index)
     try:
-        values = itk.GetArrayFromImage(itk.ReadImage(str(path)))
+        values = _library(path).GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as error:
         raise _damaged(path) from error
     if index is not None:
@@ -84,6 +85,8 @@ def _information(path: Path) -> Any:  # noqa: ANN401
     if not path.is_file():
         raise ScanError(f"{path} does not exist", "Check the path, or download the file again.")
     reader = itk.ImageFileReader()
+    # Named, since ITK does not know every ending in upper case.
+    reader.SetImageIO("MetaImageIO" if ending_of(path.name).lower() in _META else "NrrdImageIO")
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -93,7 +96,7 @@ def _information(path: Path) -> Any:  # noqa: ANN401
 
 
 def _damaged(path: Path) -> ScanError:
-    kind = " or ".join(ENDINGS)
+    kind = " or ".join(ITK_ENDINGS)
     return ScanError(f"{path} is damaged, cut off or no {kind} file", "Copy it again.")
 
 

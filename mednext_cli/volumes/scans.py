@@ -1,8 +1,10 @@
-"""Scans and label maps of every format: NIfTI; NRRD and MetaImage; folders of a DICOM series.
+"""Scans and label maps of every format: NIfTI, FreeSurfer; NRRD, MetaImage; DICOM series.
 
-The format is told by the name (.nii, .nii.gz, .nrrd, .mha); a folder is a DICOM series.
+The format is told by the name's ending, in upper or lower case (`scan_names`). A folder is a DICOM
+series; so is one of its files, which stands for all of its series in that folder.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ from numpy.typing import NDArray
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes import dicom, itk, nifti
 from mednext_cli.volumes.checks import whole_numbers
+from mednext_cli.volumes.scan_names import ITK_ENDINGS, ending_of
+from mednext_cli.volumes.scan_names import SCAN_ENDINGS as SCAN_ENDINGS
 from mednext_cli.volumes.volume import Grid, Volume
 
-SCAN_ENDINGS = (".nii.gz", ".nii", *itk.ENDINGS)
+_DATA_FILE = re.compile(rb"(?im)^(?:ElementDataFile *=|data ?file *:)[ \t]*(.+?)\s*$")
+_HEADER_BYTES = 65536
 
 
 def read_grid(path: Path, index: int | None = None) -> Grid:
@@ -22,7 +27,7 @@ def read_grid(path: Path, index: int | None = None) -> Grid:
     Raises:
         ScanError: as `read_volume`, as far as headers tell.
     """
-    if path.name.endswith(itk.ENDINGS):
+    if _is_itk(path):
         return itk.read_grid(path, index)
     if path.is_dir():
         _check_single(path, index)
@@ -41,7 +46,7 @@ def read_volume(path: Path, index: int | None = None) -> Volume:
     Raises:
         ScanError: it cannot be read or used; names the file and says why.
     """
-    if path.name.endswith(itk.ENDINGS):
+    if _is_itk(path):
         return itk.read_volume(path, index)
     if path.is_dir():
         _check_single(path, index)
@@ -55,7 +60,7 @@ def read_label_map(path: Path) -> Volume:
     Raises:
         ScanError: as `read_volume`; or values that are not whole numbers from 0 to 65535.
     """
-    if path.name.endswith(itk.ENDINGS):
+    if _is_itk(path):
         grid, values = itk.read_values(path)
         return Volume(whole_numbers(path, values), grid.affine)
     if path.is_dir():
@@ -74,7 +79,7 @@ def write_label_map(path: Path, array: NDArray[Any], like: Path) -> None:
     Raises:
         ScanError: `array` has another shape than the scan. StorageError: the disk refuses.
     """
-    if like.is_dir() or like.name.endswith(itk.ENDINGS):
+    if like.is_dir() or _is_itk(like):
         nifti.write_labels_on(path, array, read_grid(like, _component(like)))
     else:
         nifti.write_label_map(path, array, like)
@@ -96,9 +101,46 @@ def check_last(path: Path, index: int | None) -> None:
 
 def geometry_notes(path: Path) -> tuple[str, ...]:
     """What is odd about where a scan lies, though it can be used; a line each."""
-    if path.is_dir() or path.name.endswith(itk.ENDINGS):
+    if path.is_dir() or _is_itk(path):
         return ()
     return nifti.geometry_notes(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a scan consists of: those of a DICOM series, a header and its voxels, or one.
+
+    Raises:
+        ScanError: a folder that cannot be listed.
+    """
+    if path.is_dir():
+        return dicom.files_of(path)
+    ending = ending_of(path.name).lower()
+    if ending == ".hdr":
+        return [path, *_beside(path, path.name[:-4], (".img", ".IMG", ".Img"))]
+    if ending in (".mhd", ".nhdr"):
+        return [path, *_named_inside(path)]
+    return [path]
+
+
+def _beside(path: Path, stem: str, endings: tuple[str, ...]) -> list[Path]:
+    found = [path.with_name(stem + ending) for ending in endings]
+    return [one for one in found if one.is_file()][:1]
+
+
+def _named_inside(path: Path) -> list[Path]:
+    """The file of voxels that a header names, where it lies in the header's folder."""
+    try:
+        with path.open("rb") as stream:
+            match = _DATA_FILE.search(stream.read(_HEADER_BYTES))
+    except OSError:
+        return []
+    name = match[1].decode("utf-8", "replace") if match else ""
+    plain = name not in ("", "LOCAL", "LIST") and Path(name).name == name and "\0" not in name
+    return [path.with_name(name)] if plain and path.with_name(name).is_file() else []
+
+
+def _is_itk(path: Path) -> bool:
+    return ending_of(path.name).lower() in ITK_ENDINGS
 
 
 def _check_single(path: Path, index: int | None) -> None:
