@@ -7,6 +7,15 @@ from mednext_cli.foundation.errors import SettingsError
 if TYPE_CHECKING:
     import torch
 
+# How libraries below PyTorch say it, in errors that are no `torch.OutOfMemoryError`.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "ALLOC_FAILED",  # cuDNN, cuBLAS
+    "ALLOCATION_FAILED",  # cuDNN 9
+    "can't allocate memory",  # the CPU's allocator
+    "bad_alloc",
+)
+
 
 def pick_device(name: str = "auto") -> "torch.device":
     """The device of that name.
@@ -37,3 +46,12 @@ def available_devices() -> list[str]:
 
     found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     return [*found, "mps"] if torch.backends.mps.is_available() else found
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of PyTorch says that a device has too little memory."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: write beside, fsync, rename."""
 
+import contextlib
 import csv
 import errno
 import hashlib
@@ -28,10 +29,12 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     """The one line a user needs when the disk refuses to take `path`."""
     # Libraries put long texts of their own into strerror.
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return StorageError(
+    refusal = StorageError(
         f"{path} cannot be written: {reason[:1].lower()}{reason[1:]}",
         _REMEDY.get(error.errno or 0, "Check the disk and the path."),
     )
+    refusal.errno = error.errno
+    return refusal
 
 
 def make_folder(path: Path) -> Path:
@@ -41,6 +44,37 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise storage_error(path, error) from error
     return path
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that no file can be made in, there or not yet; nothing is left behind.
+
+    By trying: permissions say little about root, network disks and what is mounted read-only.
+
+    Raises:
+        StorageError: it cannot be made, is a file, or takes no files.
+    """
+    if _exists(folder) and not folder.is_dir():
+        raise StorageError(f"{folder} is a file, not a folder", "Choose another.")
+    missing = [one for one in (folder, *folder.parents) if not _exists(one)]
+    probe = folder / f".{os.getpid()}-{os.urandom(3).hex()}.probe"
+    try:
+        make_folder(folder)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise error if isinstance(error, StorageError) else storage_error(folder, error) from error
+    finally:
+        for made in missing:
+            with contextlib.suppress(OSError):  # not made, or somebody else's file is in it
+                made.rmdir()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for the file system
+        return False
 
 
 @contextmanager

@@ -17,6 +17,9 @@ class Progress(Protocol):
     def advance(self, steps: int = 1, note: str = "") -> None:
         """`steps` more are done; `note` is a short text beside the bar."""
 
+    def expect(self, total: int) -> None:
+        """There are `total` steps, as is known better now."""
+
 
 def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
     """Route notes to stderr: warnings alone, notes (the default), or everything."""
@@ -71,6 +74,9 @@ class _Silent:
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Say nothing."""
 
+    def expect(self, total: int) -> None:
+        """Say nothing."""
+
 
 class _Lines:
     """A plain line now and then, for logs and pipes."""
@@ -87,6 +93,9 @@ class _Lines:
             self._last = now
             self._say(now, note)
 
+    def expect(self, total: int) -> None:
+        self._total = total
+
     def close(self) -> None:
         if self._said != self._done:
             self._say(time.monotonic(), "")
@@ -94,15 +103,16 @@ class _Lines:
     def _say(self, now: float, note: str) -> None:
         self._said = self._done
         elapsed = now - self._started
-        left = elapsed / max(self._done - self._earlier, 1) * (self._total - self._done)
+        steps = self._done - self._earlier
+        left = elapsed / steps * (self._total - self._done) if steps else None
         logger.info(
-            "%s: %d/%d %s, %s elapsed, %s left%s",
+            "%s: %d/%d %s, %s elapsed%s%s",
             self._text,
             self._done,
             self._total,
             self._unit,
             format_seconds(elapsed),
-            format_seconds(left),
+            "" if left is None else f", {format_seconds(left)} left",
             f" ({note})" if note else "",
         )
 
@@ -143,6 +153,9 @@ def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Progres
             class _Bar:
                 def advance(self, steps: int = 1, note: str = "") -> None:
                     bars.update(task, advance=steps, note=note)
+
+                def expect(self, total: int) -> None:
+                    bars.update(task, total=total)
 
             yield _Bar()
     finally:

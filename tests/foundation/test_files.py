@@ -5,6 +5,7 @@ import pytest
 
 from mednext_cli.foundation.errors import DatasetError, StorageError
 from mednext_cli.foundation.files import (
+    check_writable,
     hash_file,
     make_folder,
     read_json,
@@ -117,3 +118,28 @@ def test_csv(tmp_path: Path) -> None:
 def test_hash(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert hash_file(tmp_path / "abc").startswith("ba7816bf8f01cfea")
+
+
+def test_a_folder_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    check_writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(StorageError, match=folder.name):
+            check_writable(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_takes_no_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    for method in ("touch", "mkdir"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, refuse)
+            with pytest.raises(StorageError, match="out cannot be written: read-only file system"):
+                check_writable(tmp_path / "out")
+    assert not list(tmp_path.iterdir())

@@ -38,6 +38,24 @@ def test_lines_come_now_and_then_only(capsys: Captured) -> None:
     assert capsys.readouterr().err == "reading: 100/100 patches, 0 s elapsed, 0 s left\n"
 
 
+def test_a_better_total_gives_a_better_estimate_and_no_step_gives_none(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    seconds = iter((0.0, 10.0, 20.0, 20.0))
+    monkeypatch.setattr("time.monotonic", lambda: next(seconds))
+    set_verbosity()
+    with track("predicting", 100, "tiles") as steps:
+        steps.advance(0)
+        steps.expect(40)
+        steps.advance(10)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "predicting: 0/100 tiles, 10 s elapsed",
+        "predicting: 10/40 tiles, 20 s elapsed, 1 min 00 s left",
+    ]
+
+
 def test_an_earlier_runs_steps_do_not_shorten_the_estimate(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
