@@ -1,56 +1,72 @@
-"""One run at a time in a folder; whoever comes second waits. And what dead runs left is removed."""
+"""One run at a time in a folder: who comes second waits or is told who holds it. And what dead runs
+left is removed.
+"""
 
 import contextlib
 import logging
 import os
+import platform
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from mednext_cli.foundation.errors import StorageError
 from mednext_cli.foundation.files import make_folder, storage_error
 
-_NAME = ".lock"
+LOCK_NAME = ".lock"
+_SIGNATURE = re.compile(r" \(process \d+ on [\w.-]+, since [\d:\- ]+\)")
 _BESIDE = re.compile(r"\.(\d+)-[0-9a-f]{6}\.(.+)")  # see `files.replacing`
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def locked(folder: Path, *, briefly: bool = False) -> Iterator[None]:
-    """Hold the folder's lock while the block runs; wait for another process that holds it.
+def locked(folder: Path, *, wait: bool = True, briefly: bool = False) -> Iterator[None]:
+    """Hold the folder's lock while the block runs.
 
     The kernel frees the lock when its holder ends, however that happens. On file systems without
     locks the block runs with a warning.
 
     Args:
         folder: made where it is not there.
+        wait: for another process that holds the lock; without, refuse and say who it is.
         briefly: it is always held for moments, so nothing is said of waiting.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written; or another holds it, without `wait`.
     """
     make_folder(folder)
-    path = folder / _NAME
+    path = folder / LOCK_NAME
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise storage_error(path, error) from error
     try:
-        _wait_for(handle, folder, briefly)
-        yield
+        _take(handle, folder, wait, briefly)
+        _sign(handle, _signature())
+        try:
+            yield
+        finally:
+            _sign(handle, "")
     finally:
         os.close(handle)
 
 
-def _wait_for(handle: int, folder: Path, briefly: bool) -> None:
+def _take(handle: int, folder: Path, wait: bool, briefly: bool) -> None:
     import fcntl
 
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except BlockingIOError as error:
+        holder = _read_signature(handle)
+        if not wait:
+            raise StorageError(
+                f"another run works in {folder}{holder}", "Wait until it ends, or stop it."
+            ) from error
         if not briefly:
-            logger.warning("another run works in %s: waiting until it ends", folder)
+            logger.warning("another run works in %s%s: waiting until it ends", folder, holder)
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:
         _warn_once(folder, error.strerror)
@@ -61,21 +77,46 @@ def _warn_once(folder: Path, reason: str) -> None:
     logger.warning("%s cannot be locked (%s): run nothing else there", folder, reason)
 
 
+def _signature() -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f" (process {os.getpid()} on {platform.node() or 'this-machine'}, since {since})"
+
+
+def _sign(handle: int, text: str) -> None:
+    """Tell others who holds the lock; on a full disk nobody is told."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, text.encode(), 0)
+
+
+def _read_signature(handle: int) -> str:
+    """Who holds the lock, if it has said so: the file may hold anything."""
+    try:
+        text = os.pread(handle, 400, 0).decode()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return text if _SIGNATURE.fullmatch(text) else ""
+
+
 def _none(_: str) -> bool:
     return False
 
 
-def remove_leftovers(folder: Path, spare: Callable[[str], bool] = _none) -> None:
+def remove_leftovers(
+    folder: Path, spare: Callable[[str], bool] = _none, *, alone: bool = False
+) -> None:
     """Remove the half-written files of processes that are no more; call it under the lock.
 
     Args:
-        folder: where to look.
+        folder: where to look; it need not be there.
         spare: whether the file of this name is being written by a process that may run on another
             machine, where nobody sees it.
+        alone: whether only the holder of the lock ever writes there, so that what is half-written
+            is a leftover, even if its process's number is another's by now.
     """
     for path in folder.glob(".*"):
         found = _BESIDE.fullmatch(path.name)
-        if found and not _is_alive(int(found[1])) and not spare(found[2]):
+        if found and (alone or not _is_alive(int(found[1]))) and not spare(found[2]):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
