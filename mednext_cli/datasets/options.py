@@ -1,10 +1,10 @@
 """What the user may say beside a layout's name, for the layouts that take it."""
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Literal
 
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.files import listed_names
 
 Modality = Literal["ct", "mr", "all"]
 
@@ -36,13 +36,9 @@ def read_structures(text: str) -> tuple[str, ...]:
     """Names as ``--structures`` gives them: with commas between, or a file with one a line.
 
     Raises:
-        SettingsError: there are none, or one is there twice.
+        SettingsError: there are none, one is there twice, or the file is no text.
     """
-    try:
-        listed = Path(text).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):  # no such file, a name too long for one, or no text
-        listed = text.split(",")
-    names = tuple(name.strip() for name in listed if name.strip())
+    names = listed_names(text)
     if not names or len(set(names)) < len(names):
         what = "names one twice" if names else "names none"
         raise SettingsError(f"--structures {text!r} {what}", "Give names with commas between.")

@@ -1,7 +1,6 @@
 """Predictions in one dataset's labels, references in another's: which value becomes which."""
 
 import logging
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.datasets.registry import load_layout
 from mednext_cli.evaluation.overlap import LabelArray, label_values
 from mednext_cli.foundation.errors import ScanError, SettingsError
+from mednext_cli.foundation.files import read_toml
 
 _FORM = (
     'Write a table [labels] of lines like "6" = 1: value in the predictions = value in the '
@@ -117,12 +117,7 @@ def _plain(name: str) -> str:
 
 
 def _read_file(path: Path) -> Mapping[int, int]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("labels")
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path} does not exist", "Check the path.") from error
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} is not a TOML file: {error}", _FORM) from error
+    table = read_toml(path).get("labels")
     if not isinstance(table, dict) or not table:
         raise SettingsError(f"{path} has no table [labels]", _FORM)
     mapping = {}

@@ -1,6 +1,7 @@
 """Our CSV files: cases.csv, written and read back, and the tables made from it."""
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from mednext_cli.evaluation.columns import (
 from mednext_cli.evaluation.scores import FAILED, MISSING, RegionScore
 from mednext_cli.foundation.cells import read_cell
 from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.foundation.files import write_csv
+from mednext_cli.foundation.files import read_text, write_csv
 
 # Which metric a rule of scoring decides; the empty-mask policy decides all, where a mask is empty.
 _RULES = {"tolerance_mm": "surface_dice", "protocol": "surface_dice", "hd95_definition": "hd95_mm"}
@@ -122,18 +123,15 @@ def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     if path.is_dir():
         path = path / "cases.csv"
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restkey="", restval="")
-            header = list(reader.fieldnames or [])
-            # Another tool's table may hold the name 'a\x1b' and mean it.
-            as_text = read_cell if "csv_version" in header else str
-            rows = [
-                {name: as_text(cell) for name, cell in row.items() if isinstance(cell, str)}
-                for row in reader
-            ]
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path} does not exist", "Check the path after NAME=.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path)), restkey="", restval="")
+        header = list(reader.fieldnames or [])
+        # Another tool's table may hold the name 'a\x1b' and mean it.
+        as_text = read_cell if "csv_version" in header else str
+        rows = [
+            {name: as_text(cell) for name, cell in row.items() if isinstance(cell, str)}
+            for row in reader
+        ]
+    except csv.Error as error:
         raise DatasetError(f"{path} cannot be read as CSV: {error}", _AGAIN) from error
     versions = {row.get("csv_version", str(CSV_VERSION)) for row in rows}
     if versions - {str(CSV_VERSION)}:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: write beside, fsync, rename."""
 
+import codecs
 import contextlib
 import csv
 import errno
@@ -7,13 +8,20 @@ import hashlib
 import io
 import json
 import os
+import tomllib
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mednext_cli.foundation.cells import to_cell
-from mednext_cli.foundation.errors import DatasetError, StorageError
+from mednext_cli.foundation.errors import (
+    DatasetError,
+    MednextError,
+    SettingsError,
+    StorageError,
+)
 
 _REMEDY = {
     errno.ENOSPC: "Free some space there and run the same command again.",
@@ -23,6 +31,13 @@ _REMEDY = {
     errno.EPERM: "Choose a folder you may write to.",
     errno.EROFS: "Choose a folder on a disk that is not read-only.",
 }
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_NAME_BYTES = 200  # of a name beside: file systems take 255
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
@@ -94,7 +109,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         StorageError: the disk is full, read-only or forbidden.
     """
     make_folder(path.parent)
-    beside = path.with_name(f".{os.getpid()}-{os.urandom(3).hex()}.{path.name}")
+    beside = path.with_name(f".{os.getpid()}-{os.urandom(3).hex()}.{_end_of(path.name)}")
     try:
         yield beside
         if sync:
@@ -108,6 +123,13 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         raise storage_error(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _end_of(name: str) -> str:
+    """As much of the end of a name as leaves room for what is put before it."""
+    while len(os.fsencode(name)) > _NAME_BYTES:
+        name = name[1:]
+    return name
 
 
 def _sync_file(path: Path) -> None:
@@ -152,20 +174,93 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - JSON holds any
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def read_text(
+    path: Path, kind: type[MednextError] = DatasetError, what: str = "a text file"
+) -> str:
+    """A text that somebody wrote: UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+    Notepad and PowerShell put the mark there, PowerShell's ``>`` writes UTF-16. Lines end in a line
+    feed, whatever they end in on the disk.
+
+    Args:
+        path: the file.
+        kind: of the error to raise.
+        what: it is to be, for that error.
+
+    Raises:
+        MednextError: the file is missing, cannot be read or is no such text.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise kind(f"{path} does not exist", "Check the path that was given.") from error
+    except (OSError, ValueError) as error:  # ValueError: the name holds a NUL
+        reason = error.strerror if isinstance(error, OSError) else "that cannot be a name"
+        raise kind(f"{path} cannot be read: {reason}", "Check the file.") from error
+    try:
+        text = content.decode(_encoding(content))
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} is not {error.encoding.upper()}"
+        raise kind(f"{path} is not {what}: {where}", "Save it as UTF-8.") from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _encoding(content: bytes) -> str:
+    """Told by the byte order mark; the mark of UTF-32 begins like that of UTF-16."""
+    for mark, encoding in _MARKS.items():
+        if content.startswith(mark):
+            return encoding
+    return "utf-8"
+
+
 def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON holds anything
     """The content of a JSON file.
 
     Raises:
-        DatasetError: the file is missing, not UTF-8 or not JSON.
+        DatasetError: the file is missing, no text or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path} does not exist", "Check the folder that was given.") from error
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}", "Check the file.") from error
+        return json.loads(read_text(path, what="valid JSON"))
     except ValueError as error:
+        if isinstance(error, MednextError):
+            raise
         raise DatasetError(f"{path} is not valid JSON: {error}", "Correct the file.") from error
+    except RecursionError as error:
+        raise DatasetError(f"{path} is nested too deeply", "Correct the file.") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        SettingsError: the file is missing, no text or not TOML.
+    """
+    try:
+        return tomllib.loads(read_text(path, SettingsError, "a TOML file"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not a TOML file: {error}", "Correct the file.") from error
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, MednextError):
+            raise
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise SettingsError(f"{path} is not a TOML file: {reason}", "Correct the file.") from error
+
+
+def listed_names(text: str) -> tuple[str, ...]:
+    """Names as an option gives them: with commas between, or a file with one a line.
+
+    Names come in Unicode's composed form (NFC), as case ids do. Empty ones are left out.
+
+    Raises:
+        SettingsError: there is a file of that name that is no text.
+    """
+    path = Path(text)
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):  # too long for a name
+        is_file = False
+    listed = read_text(path, SettingsError).split("\n") if is_file else text.split(",")
+    return tuple(unicodedata.normalize("NFC", name.strip()) for name in listed if name.strip())
 
 
 def hash_file(path: Path) -> str:

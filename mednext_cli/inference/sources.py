@@ -11,6 +11,7 @@ from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.raw_folder import list_names, scan_id
 from mednext_cli.datasets.registry import fitting_layouts, read_dataset
 from mednext_cli.foundation.errors import DatasetError, ScanError, SettingsError
+from mednext_cli.foundation.files import listed_names
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.volumes.dicom import is_series
 from mednext_cli.volumes.scans import SCAN_ENDINGS, read_grid
@@ -56,14 +57,9 @@ def read_ids(text: str) -> tuple[str, ...]:
     """Case ids as an option gives them: with commas between, or a file with one a line.
 
     Raises:
-        SettingsError: there are none.
+        SettingsError: there are none, or the file is no text.
     """
-    path = Path(text)
-    try:
-        listed = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError):  # no such file, a name too long for one, or no text
-        listed = text.split(",")
-    ids = tuple(name.strip() for name in listed if name.strip())
+    ids = listed_names(text)
     if not ids:
         raise SettingsError(f"--cases {text!r} names no case", "Give ids with commas between.")
     return ids

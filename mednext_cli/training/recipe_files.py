@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 import mednext_cli
 from mednext_cli.foundation.errors import SettingsError, nearest
-from mednext_cli.foundation.files import write_text
+from mednext_cli.foundation.files import read_toml, write_text
 from mednext_cli.training.recipe import Recipe
 
 Table = dict[str, Any]
@@ -84,23 +84,14 @@ def write_recipe(path: Path, recipe: Recipe) -> None:
     write_text(path, tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 
 
-def _read_toml(path: Path) -> Table:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"{path} is not a readable TOML file: {error}", "Correct it."
-        ) from error
-
-
 def _read_extended(path: Path) -> Table:
     """One level of `extends`: a shipped name, or a file beside this one."""
-    table = _read_toml(path)
+    table = read_toml(path)
     base = table.pop("extends", None)
     if base is None:
         return table
     beside = path.parent / f"{str(base).removesuffix('.toml')}.toml"
-    below = _read_toml(beside if beside.is_file() else locate_recipe(str(base)))
+    below = read_toml(beside if beside.is_file() else locate_recipe(str(base)))
     if "extends" in below:
         raise SettingsError(
             f"{path} extends {base}, which itself extends {below['extends']}",
@@ -133,7 +124,7 @@ def _apply_setting(table: Table, setting: str) -> None:
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

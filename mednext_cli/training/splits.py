@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -31,10 +32,15 @@ def split_cases(case_ids: Sequence[str], fold: int, folds: int = 5) -> Split:
     ids = sorted(case_ids)
     if not 0 <= fold < folds:
         raise SettingsError(f"there is no fold {fold} of {folds}", f"Choose 0 to {folds - 1}.")
+    if len(ids) == 1:
+        raise SettingsError(
+            "one labelled case cannot be split into folds",
+            "Use --fold all, which trains on it and validates on none, or add cases.",
+        )
     if len(ids) < folds:
         raise SettingsError(
             f"{len(ids)} labelled cases cannot be split into {folds} folds",
-            "Use fewer folds (--set training.folds=2), a splits.json, or --fold all.",
+            f"Use fewer folds (--set training.folds={len(ids)}), a splits.json, or --fold all.",
         )
     order = np.arange(len(ids))
     np.random.RandomState(_NNUNET_SEED).shuffle(order)
@@ -54,7 +60,7 @@ def read_split(path: Path, fold: int, case_ids: Sequence[str]) -> Split:
     folds = read_json(path)
     try:
         entry = folds[fold]
-        split = Split(tuple(map(str, entry["train"])), tuple(map(str, entry["val"])))
+        split = Split(_ids(entry["train"]), _ids(entry["val"]))
     except (IndexError, KeyError, TypeError) as error:
         raise SettingsError(
             f"{path} has no fold {fold}", 'Expected [{"train": [ids], "val": [ids]}, ...].'
@@ -71,6 +77,11 @@ def read_split(path: Path, fold: int, case_ids: Sequence[str]) -> Split:
         )
         raise SettingsError(f"{path}: {problem}", "Correct the file.")
     return split
+
+
+def _ids(names: Sequence[object]) -> tuple[str, ...]:
+    """In Unicode's composed form, as case ids are."""
+    return tuple(normalize("NFC", str(name)) for name in names)
 
 
 def choose_split(case_ids: Sequence[str], fold: str, folds: int, splits_file: Path) -> Split:

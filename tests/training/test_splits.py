@@ -78,8 +78,11 @@ def test_wrong_folds_are_refused(tmp_path: Path, fold: str, expected: str) -> No
 
 
 def test_too_few_cases_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be split"):
+    with pytest.raises(SettingsError, match=r"2 labelled cases .*--set training\.folds=2"):
         choose_split(["a", "b"], "0", 5, tmp_path / "splits.json")
+    with pytest.raises(SettingsError, match="one labelled case cannot") as error:
+        choose_split(["a"], "0", 5, tmp_path / "splits.json")
+    assert "training.folds" not in str(error.value)
 
 
 def test_all_trains_on_everything(tmp_path: Path) -> None:
