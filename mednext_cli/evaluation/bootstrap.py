@@ -58,3 +58,18 @@ def draw_samples(cases: int, samples: int, seed: int) -> NDArray[np.intp]:
         (samples, cases), indices from 0.
     """
     return np.random.default_rng(seed).integers(0, cases, (samples, cases))
+
+
+def count_draws(samples: NDArray[np.intp]) -> Values:
+    """How often each of as many cases as are drawn occurs in each sample.
+
+    Args:
+        samples: (samples, cases), as of `draw_samples`.
+
+    Returns:
+        (samples, cases).
+    """
+    count = samples.shape[1]
+    places = samples + np.arange(len(samples))[:, None] * count
+    flat = np.bincount(places.ravel(), minlength=samples.size)
+    return flat.reshape(samples.shape).astype(np.float64)

@@ -211,7 +211,9 @@ LEADERBOARD_COLUMNS: tuple[Column, ...] = (
         "infinite distance counts as 1 mm more than the largest finite one of any method.",
         "the metric's",
     ),
-    Column("rank", "Aggregate then rank: by `mean`; ties share the better rank."),
+    Column(
+        "rank", "Aggregate then rank: by `mean`; ties (equal in 12 decimals) share the better rank."
+    ),
     Column(
         "mean_of_ranks",
         "Mean over cases (or median) of the rank among the methods in that case. An undefined "

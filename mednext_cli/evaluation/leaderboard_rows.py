@@ -8,7 +8,7 @@ import numpy as np
 
 from mednext_cli.evaluation.columns import LARGER
 from mednext_cli.evaluation.methods import Comparison
-from mednext_cli.evaluation.ranking import Ranks, consensus, correct_pairs
+from mednext_cli.evaluation.ranking import Ranks, consensus, correct_pairs, gains
 from mednext_cli.evaluation.summary import OVERALL
 from mednext_cli.evaluation.task_ranking import RANKINGS, Rules, TaskRanking
 
@@ -152,7 +152,8 @@ def _pair(task: RankedTask, pair: tuple[int, int], p_holm: float, rules: Rules) 
     values = comparison.per_case(task.metric, task.region)
     difference = values[:, pair[0]] - values[:, pair[1]]
     difference = difference[np.isfinite(difference)]
-    gain = difference if comparison.metrics[task.metric].better == LARGER else -difference
+    larger = comparison.metrics[task.metric].better == LARGER
+    gain = gains(values, pair, larger_is_better=larger)
     return PairwiseRow(
         metric=task.metric_name,
         region=task.region_name,

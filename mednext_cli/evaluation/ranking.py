@@ -1,7 +1,8 @@
 """Ranks of methods and tests between them, as challengeR (Wiesenfarth et al. 2021) defines them.
 
-Everywhere: rank 1 is the best, ties share the better rank ("min"), methods are the last axis, cases
-the one before, and undefined values are nan. Leading axes (bootstrap samples) stay.
+Everywhere: rank 1 is the best, ties share the better rank ("min"), values that are equal but for
+rounding tie (`ties`), methods are the last axis, cases the one before, and undefined values are
+nan. Leading axes (bootstrap samples) stay.
 """
 
 import numpy as np
@@ -9,9 +10,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mednext_cli.evaluation.bootstrap import Values
+from mednext_cli.evaluation.ties import (
+    TOLERANCE,
+    average_ranks,
+    first_of_ties,
+    last_of_ties,
+    least_ranks,
+)
 
 Ranks = NDArray[np.float64]
-_DECIMALS = 12
 
 
 def rank(values: Values, *, larger_is_better: bool) -> Ranks:
@@ -22,7 +29,7 @@ def rank(values: Values, *, larger_is_better: bool) -> Ranks:
     ascending = -values if larger_is_better else values
     undefined = np.isnan(ascending)
     sortable = np.where(undefined, np.inf, ascending)
-    ranks: Ranks = stats.rankdata(sortable, method="min", axis=-1).astype(np.float64)
+    ranks = least_ranks(sortable)
     last = np.where(undefined, 0.0, ranks).max(axis=-1, keepdims=True) + 1.0
     ranks[undefined] = np.broadcast_to(last, ranks.shape)[undefined]
     return ranks
@@ -43,48 +50,76 @@ def rank_cases(values: Values, *, larger_is_better: bool, drop_undefined: bool =
     return ranks
 
 
-def compare_signed_ranks(values: Values, *, larger_is_better: bool) -> Values:
+def compare_signed_ranks(
+    values: Values, *, larger_is_better: bool, weights: Values | None = None
+) -> Values:
     """One-sided Wilcoxon signed-rank tests of all ordered pairs of methods.
 
     Normal approximation with continuity correction and correction for ties, zero differences and
     cases in which one of both is undefined dropped: R's ``wilcox.test(paired=TRUE, exact=FALSE)``.
 
     Args:
-        values: (..., cases, methods).
+        values: (cases, methods).
         larger_is_better: whether a larger value is better.
+        weights: (samples, cases), how often each case counts in each bootstrap sample; None
+            counts each once.
 
     Returns:
-        (..., methods, methods): p that the first method is better than the second; nan where no
-        case differs.
+        ([samples,] methods, methods): p that the first method is better than the second; nan where
+        no case differs.
     """
+    counts = np.ones((1, len(values))) if weights is None else weights
     methods = values.shape[-1]
-    p_values = np.full((*values.shape[:-2], methods, methods), np.nan)
+    scores = np.full((len(counts), methods, methods), np.nan)
     for first in range(methods):
         for second in range(first):
-            gain = values[..., first] - values[..., second]
-            better = _signed_rank_p(gain if larger_is_better else -gain)
-            p_values[..., first, second] = better[0]
-            p_values[..., second, first] = better[1]
-    return p_values
+            gain = gains(values, (first, second), larger_is_better=larger_is_better)
+            above, below = _signed_rank_scores(gain, counts)
+            scores[:, first, second], scores[:, second, first] = above, below
+    p_values = np.asarray(stats.norm.sf(scores))
+    return p_values[0] if weights is None else p_values
 
 
-def _signed_rank_p(difference: Values) -> tuple[Values, Values]:
-    """The p that differences lie above 0, and below, along the last axis."""
-    # Differences that are equal but for rounding must tie, or their order would be chance.
-    difference = np.asarray(np.where(np.isfinite(difference), difference, 0.0), np.float64)
-    difference = difference.round(_DECIMALS)
-    used = difference != 0
-    count = used.sum(axis=-1)
-    zeros = difference.shape[-1] - count
-    # Zeros hold the lowest ranks; without them every other one moves down by their number.
-    ranks = (stats.rankdata(np.abs(difference), axis=-1) - zeros[..., None]) * used
-    above = (ranks * (difference > 0)).sum(axis=-1)
-    excess = above - count * (count + 1) / 4
-    deviation = np.sqrt((ranks**2).sum(axis=-1) / 4)
+def gains(values: Values, pair: tuple[int, int], *, larger_is_better: bool) -> Values:
+    """By how much the first method of a pair is better than the second, in every case.
+
+    Differences that are nothing but rounding are 0, undefined ones nan.
+
+    Args:
+        values: (cases, methods).
+        pair: two methods.
+        larger_is_better: whether a larger value is better.
+    """
+    one, other = values[:, pair[0]], values[:, pair[1]]
+    difference = one - other if larger_is_better else other - one
+    scale = np.maximum(1.0, np.minimum(np.abs(one), np.abs(other)))
+    return np.where(np.abs(difference) <= TOLERANCE * scale, 0.0, difference)
+
+
+def _signed_rank_scores(gain: Values, counts: Values) -> tuple[Values, Values]:
+    """The z that gains lie above 0, and below, in every bootstrap sample.
+
+    A sample holds each case a number of times, so that ranks within it are sums of these numbers
+    over the cases in the order of the whole: nothing is sorted again.
+
+    Args:
+        gain: (cases,).
+        counts: (samples, cases).
+    """
+    used = np.flatnonzero(np.isfinite(gain) & (gain != 0))
+    used = used[np.argsort(np.abs(gain[used]), kind="stable")]
+    size = np.abs(gain[used])
+    drawn = counts[:, used]
+    reached = np.zeros((len(drawn), len(used) + 1))
+    np.cumsum(drawn, axis=1, out=reached[:, 1:])
+    # Ties share their average rank: half of the first one's and the last one's together.
+    ranks = (reached[:, first_of_ties(size)] + reached[:, last_of_ties(size) + 1] + 1.0) / 2.0
+    above = (drawn * ranks) @ (gain[used] > 0).astype(np.float64)
+    total = reached[:, -1]
+    excess = above - total * (total + 1) / 4
+    deviation = np.sqrt((drawn * ranks**2).sum(axis=1) / 4)
     half = 0.5
-    z_above = _divide(excess - half, deviation)
-    z_below = _divide(-excess - half, deviation)
-    return np.asarray(stats.norm.sf(z_above)), np.asarray(stats.norm.sf(z_below))
+    return _divide(excess - half, deviation), _divide(-excess - half, deviation)
 
 
 def _divide(values: Values, by: Values) -> Values:
@@ -145,4 +180,4 @@ def consensus(ranks: Ranks) -> tuple[Ranks, Ranks]:
         ranks: (tasks, methods).
     """
     means = ranks.mean(axis=0)
-    return means, np.asarray(stats.rankdata(means, method="average"), dtype=np.float64)
+    return means, average_ranks(means)

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mednext_cli.evaluation.bootstrap import Values, mean_where_defined, median_where_defined
+from mednext_cli.evaluation.bootstrap import (
+    Values,
+    count_draws,
+    mean_where_defined,
+    median_where_defined,
+)
 from mednext_cli.evaluation.ranking import (
     Ranks,
     compare_signed_ranks,
@@ -154,7 +159,9 @@ def _rank_samples(task: Task, within: Ranks, samples: NDArray[np.intp], rules: R
     by_region = np.stack([aggregate(task.values[:, region][samples], 1) for region in regions])
     aggregated = mean_where_defined(by_region, axis=0)
     of_ranks = aggregate(within[samples], 1)
-    p_values = compare_signed_ranks(task.per_case[samples], larger_is_better=larger)
+    p_values = compare_signed_ranks(
+        task.per_case, larger_is_better=larger, weights=count_draws(samples)
+    )
     corrected = correct_pairs(p_values, rules.correction)
     wins = (corrected <= rules.alpha).sum(axis=-1).astype(np.float64)
     ranks = (
