@@ -29,18 +29,15 @@ from mednext_cli.evaluation.summary import OVERALL, SummaryRow, summarise, write
 from mednext_cli.evaluation.tables_csv import write_cases
 from mednext_cli.evaluation.tolerances import check_regions, check_tolerances
 from mednext_cli.evaluation.work_load import choose_workers
-from mednext_cli.foundation.errors import (
-    DatasetError,
-    FailedCases,
-    SettingsError,
-    nearest,
-)
+from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
 from mednext_cli.foundation.files import make_folder
-from mednext_cli.foundation.workers import run_over
+from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
 
 MISSING_CHOICES = ("worst", "drop")
 _DRAWN = 6  # of the worst cases
 _CHECK_FILES = "Correct what is said about each and run the same command again."
+_OTHERS = "The others are scored."
+Failures = Mapping[str, Outcome[CaseScores]]
 logger = logging.getLogger(__name__)
 
 
@@ -105,7 +102,7 @@ class EvaluateResult:
         label_source: where the regions' names come from; "" for labels as they are.
         scores: the rows of cases.csv.
         summary: the rows of summary.csv.
-        failed: why, by id of each case that could not be compared.
+        failed: what became of each case that could not be compared, by case id.
         missing: cases without a prediction.
         extra: predictions without a reference.
     """
@@ -114,7 +111,7 @@ class EvaluateResult:
     label_source: str
     scores: tuple[RegionScore, ...]
     summary: tuple[SummaryRow, ...]
-    failed: Mapping[str, str]
+    failed: Failures
     missing: tuple[str, ...]
     extra: tuple[str, ...]
 
@@ -138,7 +135,7 @@ class EvaluateResult:
         """Raise `FailedCases` if some cases could not be compared."""
         if self.failed:
             total = len({score.case for score in self.scores})
-            raise FailedCases(self.failed, total, _CHECK_FILES)
+            raise failed_cases(self.failed.values(), total, _CHECK_FILES, _OTHERS)
 
 
 def evaluate(spec: EvaluateSpec) -> EvaluateResult:
@@ -269,7 +266,7 @@ def _listed(noun: str, names: Sequence[str], what: str) -> str:
 
 def _score_all(
     pairs: Sequence[CasePair], settings: ScoreSettings, workers: int | None
-) -> tuple[list[CaseScores], dict[str, str]]:
+) -> tuple[list[CaseScores], dict[str, Outcome[CaseScores]]]:
     outcomes = run_over(
         partial(score_case, settings=settings),
         pairs,
@@ -282,9 +279,9 @@ def _score_all(
         if outcome.value is not None:
             scored.append(outcome.value)
         else:
-            failed[outcome.name] = outcome.error or "no result"
+            failed[outcome.name] = outcome
     if not scored:
-        raise FailedCases(failed, len(pairs), _CHECK_FILES)
+        raise failed_cases(failed.values(), len(pairs), _CHECK_FILES)
     scored.sort(key=lambda one: one.case)
     return scored, dict(sorted(failed.items()))
 
@@ -301,7 +298,7 @@ def _note_labels_of_predictions_alone(scored: Sequence[CaseScores]) -> None:
 
 
 def _complete(
-    scored: Sequence[CaseScores], failed: Mapping[str, str], settings: ScoreSettings
+    scored: Sequence[CaseScores], failed: Failures, settings: ScoreSettings
 ) -> tuple[RegionScore, ...]:
     """The rows of all cases, every case with the same regions in the same order."""
     regions = _regions(scored, settings)
@@ -330,6 +327,6 @@ def _report(spec: EvaluateSpec, result: EvaluateResult, overlays: Sequence[CaseO
         ReportTitle(str(spec.predictions), labels, result.label_source),
         result.scores,
         result.summary,
-        result.failed,
+        {case: outcome.error or "" for case, outcome in result.failed.items()},
         overlays,
     )

@@ -1,13 +1,14 @@
 """How many processes score a set of cases."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mednext_cli.evaluation.score_case import CasePair
-from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.volumes.scans import read_grid
 
+logger = logging.getLogger(__name__)
 _BYTES_PER_VOXEL = 16  # two maps as read, as indices and, inside boxes, a distance map
 _BYTES_OF_A_PROCESS = 200 * 2**20
 _SMALL_CASE_BYTES = 2**20  # uncompressed; starting processes costs more than scoring a few
@@ -31,7 +32,8 @@ def _largest_voxels(pairs: Iterable[CasePair]) -> int:
     for pair in by_size[:3]:
         try:
             shape = read_grid(pair.reference).shape
-        except ScanError:
+        except Exception as error:  # whatever is wrong with that case is said when it is scored
+            logger.debug("%s", pair.case, exc_info=error)
             continue
         return shape[0] * shape[1] * shape[2]
     return 0

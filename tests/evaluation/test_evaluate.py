@@ -129,8 +129,9 @@ def test_one_bad_prediction_fails_alone(folders, write_labels, spoil, reason):
         write_labels(path, array, affine)
     result = evaluate(EvaluateSpec(predictions, labels, label_set=LABELS, workers=0, report=False))
     assert list(result.failed) == ["case_1"]
-    assert reason in result.failed["case_1"]
-    assert str(path) in result.failed["case_1"]
+    said = result.failed["case_1"].error or ""
+    assert reason in said
+    assert str(path) in said
     statuses = [row["status"] for row in rows_of(predictions)]
     assert statuses == ["ok", "ok", "failed", "failed", "ok", "ok"]
     assert result.mean("dice", "right") == pytest.approx(2 / 3)

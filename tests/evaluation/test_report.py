@@ -88,7 +88,7 @@ def test_report_shows_every_case_and_escapes_names(report):
     assert "<b>bold" not in text
     assert "no prediction" in cells
     assert "not compared" in cells
-    assert result.failed["case_2"].split(":")[-1][:20] in text
+    assert result.failed["case_2"].error.split(":")[-1][:20] in text
 
 
 def test_facts_say_how_it_was_scored(folders, write_labels):
