@@ -71,13 +71,7 @@ def named_labels(table: Mapping[str, Any], order: object, where: Path) -> LabelS
         DatasetError: values are no whole numbers, names or numbers agree, or the order is missing
             or does not fit.
     """
-    values = {name: _label_values(name, value, where) for name, value in table.items()}
-    ignored = values.pop("ignore", None)
-    if ignored is not None and len(ignored) != 1:
-        raise DatasetError(f"{where}: 'ignore' has several values", "Give it one.")
-    inner = {name: numbers for name, numbers in values.items() if numbers != (0,)}
-    ignore = ignored[0] if ignored else None
-    _check_reserved(inner, ignore, where)
+    inner, ignore = _values_by_name(table, where)
     if all(len(numbers) == 1 for numbers in inner.values()):
         by_value = sorted(((name, numbers[0]) for name, numbers in inner.items()), key=_second)
         names = _unique_names(by_value, where)
@@ -92,11 +86,42 @@ def named_labels(table: Mapping[str, Any], order: object, where: Path) -> LabelS
     )
 
 
+def scored_labels(table: Mapping[str, Any], where: Path | str) -> LabelSet:
+    """Labels and regions spelled name to number or numbers, of which networks predict the labels.
+
+    Args:
+        table: for example ``{"liver": 1, "liver and tumour": [1, 2]}``; "ignore" as in nnU-Net.
+        where: what holds it, for messages.
+
+    Raises:
+        DatasetError: values are no whole numbers, or names or numbers agree.
+    """
+    inner, ignore = _values_by_name(table, where)
+    regions = dict(_spelled(inner.items(), where))
+    if len(set(regions.values())) < len(regions):
+        raise DatasetError(f"{where}: two names have the same value: {regions}", "Correct one.")
+    return LabelSet(_names_behind(regions), regions, ignore)
+
+
 def _second(pair: tuple[str, int]) -> int:
     return pair[1]
 
 
-def _label_values(name: str, value: object, where: Path) -> tuple[int, ...]:
+def _values_by_name(
+    table: Mapping[str, Any], where: Path | str
+) -> tuple[dict[str, tuple[int, ...]], int | None]:
+    """Label values by name, without background, and the ignore value."""
+    values = {name: _label_values(name, value, where) for name, value in table.items()}
+    ignored = values.pop("ignore", None)
+    if ignored is not None and len(ignored) != 1:
+        raise DatasetError(f"{where}: 'ignore' has several values", "Give it one.")
+    inner = {name: numbers for name, numbers in values.items() if numbers != (0,)}
+    ignore = ignored[0] if ignored else None
+    _check_reserved(inner, ignore, where)
+    return inner, ignore
+
+
+def _label_values(name: str, value: object, where: Path | str) -> tuple[int, ...]:
     numbers = tuple(value) if isinstance(value, list) else (value,)
     for number in numbers:
         if not isinstance(number, int) or isinstance(number, bool) or number < 0:
@@ -109,7 +134,9 @@ def _label_values(name: str, value: object, where: Path) -> tuple[int, ...]:
     return tuple(sorted(set(numbers)))
 
 
-def _check_reserved(inner: Mapping[str, tuple[int, ...]], ignore: int | None, where: Path) -> None:
+def _check_reserved(
+    inner: Mapping[str, tuple[int, ...]], ignore: int | None, where: Path | str
+) -> None:
     if not inner:
         raise DatasetError(f"{where} names no label but background", "Add the labels.")
     for name, numbers in inner.items():
@@ -122,7 +149,7 @@ def _check_reserved(inner: Mapping[str, tuple[int, ...]], ignore: int | None, wh
 
 
 def _spelled(
-    items: Iterable[tuple[str, tuple[int, ...]]], where: Path
+    items: Iterable[tuple[str, tuple[int, ...]]], where: Path | str
 ) -> list[tuple[str, tuple[int, ...]]]:
     """Names as CSVs spell them; two that fall together are an error."""
     spelled: dict[str, str] = {}
