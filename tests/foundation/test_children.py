@@ -1,0 +1,94 @@
+"""Worker processes: deaf to what reaches a whole group, bound to their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups' signals")
+
+# A parent with two children: one that says when it has begun, and one that still starts.
+_SCRIPT = """
+import multiprocessing, os, signal, sys, time
+from pathlib import Path
+from mednext_cli.foundation.children import begin_child, starting_children
+
+def child(folder, delay):
+    Path(folder, f"{os.getpid()}.started").touch()
+    time.sleep(delay)
+    begin_child()
+    Path(folder, f"{os.getpid()}.begun").touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: Path(sys.argv[1], "signalled").touch())
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=child, args=(sys.argv[1], d)) for d in (0, 1.5)]
+    with starting_children():
+        for one in children:
+            one.start()
+    while not Path(sys.argv[1], "stop").exists():
+        time.sleep(0.05)
+    for one in children:
+        one.terminate()
+        one.join()
+"""
+
+
+def _wait_for(found: object, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not found():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> "subprocess.Popen[bytes]":
+    script = tmp_path / "parent.py"
+    script.write_text(_SCRIPT)
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], start_new_session=True)
+    _wait_for(lambda: len(list(tmp_path.glob("*.started"))) == 2)
+    return process
+
+
+def _children(folder: Path) -> list[int]:
+    return [int(path.stem) for path in folder.glob("*.started")]
+
+
+def test_signals_to_the_group_leave_workers_alone_and_the_parent_can_stop_them(
+    parent: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    """One worker has begun, one still starts, as a worker does that imports torch."""
+    _wait_for(lambda: list(tmp_path.glob("*.begun")))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        os.killpg(parent.pid, number)
+        _wait_for((tmp_path / "signalled").exists)
+    _wait_for(lambda: len(list(tmp_path.glob("*.begun"))) == 2)
+    assert all(map(_is_alive, _children(tmp_path)))
+    (tmp_path / "stop").touch()
+    assert parent.wait(timeout=30) == 0
+    assert not any(map(_is_alive, _children(tmp_path)))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
+def test_workers_end_with_a_killed_parent(
+    parent: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    """Also the one that has not yet begun."""
+    _wait_for(lambda: list(tmp_path.glob("*.begun")))
+    parent.kill()
+    parent.wait()
+    _wait_for(lambda: not any(map(_is_alive, _children(tmp_path))), seconds=20)
