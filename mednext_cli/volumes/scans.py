@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes import dicom, itk, nifti
 from mednext_cli.volumes.checks import whole_numbers
+from mednext_cli.volumes.dicom_bytes import has_dicom_name, is_dicom
+from mednext_cli.volumes.dicom_series import notes as dicom_notes
 from mednext_cli.volumes.scan_names import ITK_ENDINGS, ending_of
 from mednext_cli.volumes.scan_names import SCAN_ENDINGS as SCAN_ENDINGS
 from mednext_cli.volumes.volume import Grid, Volume
@@ -29,7 +31,7 @@ def read_grid(path: Path, index: int | None = None) -> Grid:
     """
     if _is_itk(path):
         return itk.read_grid(path, index)
-    if path.is_dir():
+    if _is_series(path):
         _check_single(path, index)
         return dicom.read_grid(path)
     return nifti.read_grid(path, index)
@@ -48,7 +50,7 @@ def read_volume(path: Path, index: int | None = None) -> Volume:
     """
     if _is_itk(path):
         return itk.read_volume(path, index)
-    if path.is_dir():
+    if _is_series(path):
         _check_single(path, index)
         return dicom.read_volume(path)
     return nifti.read_volume(path, index)
@@ -63,8 +65,9 @@ def read_label_map(path: Path) -> Volume:
     if _is_itk(path):
         grid, values = itk.read_values(path)
         return Volume(whole_numbers(path, values), grid.affine)
-    if path.is_dir():
-        raise ScanError(f"{path} is a folder, not a label map", "Give a file.")
+    if _is_series(path):
+        what = "a folder" if path.is_dir() else "a DICOM file"
+        raise ScanError(f"{path} is {what}, not a label map", "Give a file, as NIfTI.")
     return nifti.read_label_map(path)
 
 
@@ -79,7 +82,7 @@ def write_label_map(path: Path, array: NDArray[Any], like: Path) -> None:
     Raises:
         ScanError: `array` has another shape than the scan. StorageError: the disk refuses.
     """
-    if like.is_dir() or _is_itk(like):
+    if _is_series(like) or _is_itk(like):
         nifti.write_labels_on(path, array, read_grid(like, _component(like)))
     else:
         nifti.write_label_map(path, array, like)
@@ -101,7 +104,9 @@ def check_last(path: Path, index: int | None) -> None:
 
 def geometry_notes(path: Path) -> tuple[str, ...]:
     """What is odd about where a scan lies, though it can be used; a line each."""
-    if path.is_dir() or _is_itk(path):
+    if path.is_dir():
+        return dicom_notes(path)
+    if _is_itk(path) or _is_series(path):
         return ()
     return nifti.geometry_notes(path)
 
@@ -112,7 +117,7 @@ def files_of(path: Path) -> list[Path]:
     Raises:
         ScanError: a folder that cannot be listed.
     """
-    if path.is_dir():
+    if _is_series(path):
         return dicom.files_of(path)
     ending = ending_of(path.name).lower()
     if ending == ".hdr":
@@ -139,6 +144,13 @@ def _named_inside(path: Path) -> list[Path]:
     return [path.with_name(name)] if plain and path.with_name(name).is_file() else []
 
 
+def _is_series(path: Path) -> bool:
+    """A folder, or a file that only DICOM can be."""
+    if path.is_dir():
+        return True
+    return not ending_of(path.name) and (has_dicom_name(path) or is_dicom(path))
+
+
 def _is_itk(path: Path) -> bool:
     return ending_of(path.name).lower() in ITK_ENDINGS
 
@@ -151,4 +163,4 @@ def _check_single(path: Path, index: int | None) -> None:
 
 
 def _component(path: Path) -> int | None:
-    return 0 if path.is_file() and itk.components(path) > 1 else None
+    return 0 if _is_itk(path) and itk.components(path) > 1 else None

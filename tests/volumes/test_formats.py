@@ -172,7 +172,7 @@ WRONG_SERIES: dict[str, dict[str, Any]] = {
         "ImagePositionPatient": position(tilt=float(np.tan(np.deg2rad(15))))
     },
     "holds 6 DICOM series": {"SeriesInstanceUID": lambda number: f"1.2.{number + 1}"},
-    "another size, pixel spacing or orientation": {
+    "another orientation than": {
         "ImageOrientationPatient": lambda number: (
             [1, 0, 0, 0, 0, 1] if number else [1, 0, 0, 0, 1, 0]
         )
