@@ -1,9 +1,12 @@
 """The `mednext` command: finds the subcommands, runs one, turns errors into one line.
 
-Exit codes: 0 done, 1 our fault, 2 the user's, 130 interrupted.
+Exit codes: 0 done, 1 our fault, 2 the user's, 130 interrupted; 141 where what it printed was no
+longer read (``mednext ... | head``).
 """
 
+import contextlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -14,6 +17,8 @@ from mednext_cli import __version__
 from mednext_cli.foundation.errors import MednextError, PluginError
 from mednext_cli.foundation.plugins import Plugin, find_plugins
 from mednext_cli.foundation.progress import set_verbosity
+from mednext_cli.foundation.streams import prepare_streams
+from mednext_cli.foundation.text import printable
 
 logger = logging.getLogger(__name__)
 _OUR_FAULT, _USERS_FAULT, _INTERRUPTED = 1, 2, 130
@@ -37,19 +42,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if logger.isEnabledFor(logging.DEBUG):
             raise
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """Say in one line what nobody foresaw; the exit code."""
+    if isinstance(error, ModuleNotFoundError) and error.name and "mednext" not in error.name:
         _say(
-            f"mednext failed: {type(error).__name__}: {' '.join(str(error).split())}. This is a "
-            "fault of ours; --verbose shows where, please report it."
+            f"the package {error.name} is not installed, or not whole. Install mednext again: "
+            "pip install --force-reinstall mednext"
         )
-        return _OUR_FAULT
+        return _USERS_FAULT
+    text = " ".join(str(error).split())
+    _say(
+        f"mednext failed: {type(error).__name__}: {text}. This is a fault of ours; --verbose shows "
+        "where, please report it."
+    )
+    return _OUR_FAULT
 
 
 def main_and_exit() -> None:
     """The console script."""
+    prepare_streams()
+    _end_orderly_on((signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)))
     code = main()
     if code == _INTERRUPTED:
         _say("interrupted; what is done stays, the same command carries on")
+    try:
+        sys.stdout.flush()
+    except MednextError as error:
+        _say(str(error))
+        code = code or error.exit_code
     sys.exit(code)
+
+
+def _end_orderly_on(signals: Sequence[signal.Signals]) -> None:
+    """Take the signals of batch systems and closed terminals for Ctrl-C, unless ignored (nohup)."""
+    for number in signals:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _run(arguments: list[str]) -> int:
@@ -116,4 +147,8 @@ def _command_of(arguments: Sequence[str]) -> str:
 
 
 def _say(text: str) -> None:
-    typer.echo(f"error: {text}" if not text.startswith("interrupted") else text, err=True)
+    """A line on stderr; there is nowhere to complain where that refuses."""
+    if text:
+        text = printable(text)
+        with contextlib.suppress(OSError):
+            typer.echo(text if text.startswith("interrupted") else f"error: {text}", err=True)

@@ -12,6 +12,7 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mednext_cli.foundation.errors import (
     SettingsError,
     StorageError,
 )
+from mednext_cli.foundation.leftovers import name_beside, remove_leftovers
 
 _REMEDY = {
     errno.ENOSPC: "Free some space there and run the same command again.",
@@ -37,7 +39,6 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_NAME_BYTES = 200  # of a name beside: file systems take 255
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
@@ -97,8 +98,8 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a name beside `path` to write to; on success it is synced and takes its place.
 
     The temporary name keeps the suffix of `path` (libraries choose formats by it) and starts with
-    a dot, so that no reader takes it for a result. Whatever happens, `path` is the old file or the
-    new one.
+    a dot, so that no reader takes it for a result; what a killed run left is removed. Whatever
+    happens, `path` is the old file or the new one.
 
     Args:
         path: the file.
@@ -109,7 +110,8 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         StorageError: the disk is full, read-only or forbidden.
     """
     make_folder(path.parent)
-    beside = path.with_name(f".{os.getpid()}-{os.urandom(3).hex()}.{_end_of(path.name)}")
+    _tidy(path.parent)
+    beside = name_beside(path)
     try:
         yield beside
         if sync:
@@ -125,11 +127,10 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def _end_of(name: str) -> str:
-    """As much of the end of a name as leaves room for what is put before it."""
-    while len(os.fsencode(name)) > _NAME_BYTES:
-        name = name[1:]
-    return name
+@cache
+def _tidy(folder: Path) -> None:
+    """Once a process and folder: a run that was killed there may have left something."""
+    remove_leftovers(folder)
 
 
 def _sync_file(path: Path) -> None:

@@ -1,6 +1,4 @@
-"""One run at a time in a folder: who comes second waits or is told who holds it. And what dead runs
-left is removed.
-"""
+"""One run at a time in a folder: who comes second waits or is told who holds it."""
 
 import contextlib
 import logging
@@ -8,7 +6,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,7 +16,6 @@ from mednext_cli.foundation.files import make_folder, storage_error
 
 LOCK_NAME = ".lock"
 _SIGNATURE = re.compile(r" \(process \d+ on [\w.-]+, since [\d:\- ]+\)")
-_BESIDE = re.compile(r"\.(\d+)-[0-9a-f]{6}\.(.+)")  # see `files.replacing`
 logger = logging.getLogger(__name__)
 
 
@@ -96,36 +93,3 @@ def _read_signature(handle: int) -> str:
     except (OSError, UnicodeDecodeError):
         return ""
     return text if _SIGNATURE.fullmatch(text) else ""
-
-
-def _none(_: str) -> bool:
-    return False
-
-
-def remove_leftovers(
-    folder: Path, spare: Callable[[str], bool] = _none, *, alone: bool = False
-) -> None:
-    """Remove the half-written files of processes that are no more; call it under the lock.
-
-    Args:
-        folder: where to look; it need not be there.
-        spare: whether the file of this name is being written by a process that may run on another
-            machine, where nobody sees it.
-        alone: whether only the holder of the lock ever writes there, so that what is half-written
-            is a leftover, even if its process's number is another's by now.
-    """
-    for path in folder.glob(".*"):
-        found = _BESIDE.fullmatch(path.name)
-        if found and (alone or not _is_alive(int(found[1]))) and not spare(found[2]):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # another user's
-    return process != os.getpid()  # ours: none is open when this is asked

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from mednext_cli.foundation.text import printable
+
 _SECONDS_BETWEEN_LINES = 10.0
 logger = logging.getLogger("mednext_cli")
 
@@ -42,7 +44,10 @@ class _StderrHandler(logging.Handler):
 
 
 class _NoteFormatter(logging.Formatter):
-    """Plain notes; warnings and errors say what they are."""
+    """Plain notes; warnings and errors say what they are. Names in them steer no terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return printable(record.message)
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -152,7 +157,7 @@ def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Progres
 
             class _Bar:
                 def advance(self, steps: int = 1, note: str = "") -> None:
-                    bars.update(task, advance=steps, note=note)
+                    bars.update(task, advance=steps, note=printable(note))
 
                 def expect(self, total: int) -> None:
                     bars.update(task, total=total)

@@ -5,17 +5,21 @@ import os
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, resource_tracker
+from itertools import islice
+from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
+from mednext_cli.foundation.beginning import WatchedContext
 from mednext_cli.foundation.errors import FailedCases, MednextError
 from mednext_cli.foundation.progress import track
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 @dataclass(frozen=True)
@@ -112,16 +116,27 @@ def _pooled(
 ) -> Iterator[Outcome[Value]]:
     from pebble import ProcessPool
 
-    pool = ProcessPool(max_workers=workers, initializer=_begin_worker, context=get_context("spawn"))
+    watched = WatchedContext()
+    pool = ProcessPool(max_workers=workers, initializer=_begin_worker, context=watched)
+    ahead, waiting = iter(items), dict[Future[Value], str]()
+
+    def send() -> None:
+        """A few more than there are workers: none waits, and no pipe overflows."""
+        with watched.failing():
+            for item in islice(ahead, 2 * workers - len(waiting)):
+                waiting[pool.schedule(work, args=(item,))] = name(item)
+
     try:
         with _deaf_to_interrupts():  # the pool's threads start here, and workers from them
-            waiting: dict[Future[Value], str] = {
-                pool.schedule(work, args=(item,)): name(item) for item in items
-            }
+            send()
         while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            done, _ = wait(waiting, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
+            watched.check(working=bool(done))
             for future in done:
-                yield _outcome(waiting.pop(future), future, workers)
+                with watched.failing():
+                    outcome = _outcome(waiting.pop(future), future, workers)
+                yield outcome
+            send()
         pool.close()  # type: ignore[no-untyped-call]
     except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
@@ -156,6 +171,8 @@ def _begin_worker() -> None:
 
 def _outcome(name: str, future: "Future[Value]", workers: int) -> Outcome[Value]:
     error = future.exception()
+    if isinstance(error, BrokenProcessPool):
+        raise error
     return Outcome(name, value=future.result()) if error is None else failure(name, error, workers)
 
 

@@ -13,7 +13,8 @@ from mednext_cli.datasets.dataset import Case, Dataset
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError, StorageError
-from mednext_cli.foundation.locks import locked, remove_leftovers
+from mednext_cli.foundation.leftovers import remove_leftovers
+from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
 from mednext_cli.preprocessing.fingerprint import Fingerprint, summarise

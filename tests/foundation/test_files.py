@@ -1,4 +1,8 @@
 import errno
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from mednext_cli.foundation.files import (
     write_json,
     write_text,
 )
+from mednext_cli.foundation.leftovers import remove_leftovers
 
 
 def test_replacing_makes_folders_and_replaces(tmp_path: Path) -> None:
@@ -30,6 +35,38 @@ def test_temporary_name_keeps_the_suffix_and_is_hidden(tmp_path: Path) -> None:
         assert beside.name.startswith(".")
         assert beside.name.endswith(".nii.gz")
         beside.write_text("x")
+
+
+def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / f"{'ä' * 120}a.nii.gz"
+    write_text(path, "x")
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_a_killed_run_left_is_removed_but_not_what_another_writes(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from mednext_cli.foundation.files import replacing
+with replacing(Path(sys.argv[1])) as beside:
+    beside.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    path = tmp_path / "labels.nii.gz"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    (left,) = tmp_path.iterdir()
+    process, machine, random, rest = re.fullmatch(r".(\d+)-(\w+)-(\w+).(.*)", left.name).groups()
+    other = tmp_path / f".{process}-{'0' * 6}-{random}.{rest}"  # another machine's, at work
+    old = tmp_path / f".{process}-{'1' * 6}-{random}.{rest}"
+    running = tmp_path / f".{os.getppid()}-{machine}-{random}.{rest}"
+    for one in (other, old, running):
+        one.write_text("half")
+    os.utime(old, (0, 0))
+    write_text(path, "whole")
+    assert sorted(tmp_path.iterdir()) == sorted([path, other, running])
+    remove_leftovers(tmp_path, alone=True)
+    assert list(tmp_path.iterdir()) == [path]
+    remove_leftovers(tmp_path / "nowhere")
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

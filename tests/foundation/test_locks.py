@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mednext_cli.foundation.errors import StorageError
-from mednext_cli.foundation.locks import LOCK_NAME, locked, remove_leftovers
+from mednext_cli.foundation.locks import LOCK_NAME, locked
 
 _HOLD = """
 import sys
@@ -64,16 +64,3 @@ def test_a_foreign_text_in_the_lock_is_not_repeated(tmp_path: Path) -> None:
         with pytest.raises(StorageError) as caught, locked(tmp_path, wait=False):
             raise AssertionError("two hold the lock")
     assert "process" not in str(caught.value)
-
-
-def test_leftovers_of_the_dead_are_removed(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    alive, gone = f".{os.getppid()}-0123ab.a.csv", f".{dead.pid}-0123ab.b.csv"
-    for name in (alive, gone, ".hidden", LOCK_NAME):
-        (tmp_path / name).touch()
-    remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {alive, ".hidden", LOCK_NAME}
-    remove_leftovers(tmp_path, alone=True)
-    assert {path.name for path in tmp_path.iterdir()} == {".hidden", LOCK_NAME}
-    remove_leftovers(tmp_path / "nowhere")

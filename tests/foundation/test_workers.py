@@ -1,11 +1,13 @@
+import errno
 import os
 import signal
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from mednext_cli.foundation.errors import ScanError
+from mednext_cli.foundation.errors import MednextError, ScanError
 from mednext_cli.foundation.machine import count_workers, free_memory_bytes, usable_cores
 from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
 
@@ -102,6 +104,32 @@ def test_our_bug_in_one_item_leaves_the_others(workers: int) -> None:
 def test_fewer_workers_are_advised_only_where_there_are_several(workers: int, hint: bool) -> None:
     for work, item in ((_out_of_memory, "1"), (partial(_die, signal.SIGKILL), "3")):
         assert ("--workers 1" in (_run(work, workers)[item].error or "")) == hint
+
+
+@pytest.mark.parametrize("seconds", [0, 0.2])
+@pytest.mark.parametrize("items", [1, 3, 200])
+def test_workers_that_die_while_they_begin_end_the_run(
+    seconds: float, items: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = f"""
+import os, sys, time
+if "--multiprocessing-fork" in sys.orig_argv:
+    time.sleep({seconds})
+    os._exit(1)
+"""
+    (tmp_path / "sitecustomize.py").write_text(dying)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(MednextError, match=r"as soon as they start .*--workers 0"):
+        list(run_over(_square, list(range(items)), str, 2, "testing"))
+
+
+def test_workers_that_cannot_be_started_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr("multiprocessing.util.spawnv_passfds", refuse)
+    with pytest.raises(MednextError, match=r"no more processes.*--workers 0"):
+        list(run_over(_square, list(range(9)), str, 2, "testing"))
 
 
 def test_leaving_early_stops_the_workers() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import mednext_cli.preprocessing.run as run_module
 from mednext_cli.cache.reader import open_cache
+from mednext_cli.foundation.leftovers import name_beside
 from mednext_cli.foundation.locks import locked
 from tests.preprocessing.synthetic import cache_of, image_of, label_of, make_raw, run, stored, write
 from tests.preprocessing.test_reliability import voxels
@@ -91,17 +92,24 @@ def test_an_unexpected_error_fails_one_case(
     assert stored(raw) == ["case_0.h5", "case_2.h5"]
 
 
+def name_of_a_dead_process(path: Path) -> Path:
+    code = "import sys, pathlib, mednext_cli.foundation.leftovers as leftovers;"
+    code += "print(leftovers.name_beside(pathlib.Path(sys.argv[1])))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    return Path(done.stdout.strip())
+
+
 def test_leftovers_of_dead_runs_are_removed(tmp_path: Path) -> None:
     raw = make_raw(tmp_path, 1)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
     folder = cache_of(raw)
     (folder / "fingerprints").mkdir(parents=True)
     beside = [
-        folder / f".{dead.pid}-0a1b2c.case_0.h5",
-        folder / "fingerprints" / f".{dead.pid}-0a1b2c.case_0.json",
+        name_of_a_dead_process(folder / "case_0.h5"),
+        name_of_a_dead_process(folder / "fingerprints" / "case_0.json"),
     ]
-    alive = folder / f".{os.getppid()}-0a1b2c.case_0.h5"
+    alive = name_beside(folder / "case_0.h5")
     for path in (*beside, alive):
         path.write_bytes(b"half")
     assert run(raw) == 0

@@ -1,0 +1,75 @@
+"""Names of half-written files, and the removal of those whose writer is no more."""
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import time
+from functools import cache
+from pathlib import Path
+
+_NAME = re.compile(r"\.(\d+)-([0-9a-f]{6})-[0-9a-f]{6}\..+")
+_LONGEST_BYTES = 200  # of the name that is kept, its end: file systems take 255 in all
+_ABANDONED_SECONDS = 7 * 24 * 3600  # what another machine has not finished by then
+
+
+def name_beside(path: Path) -> Path:
+    """A name in the folder of `path` for writing it: hidden, of this process, suffix kept."""
+    process, machine, random = os.getpid(), _machine(), os.urandom(3).hex()
+    return path.with_name(f".{process}-{machine}-{random}.{_end_of(path.name)}")
+
+
+def _end_of(name: str) -> str:
+    while len(os.fsencode(name)) > _LONGEST_BYTES:
+        name = name[1:]
+    return name.lstrip(".")
+
+
+@cache
+def _machine() -> str:
+    """Six digits for where a process number means this process: host, container, boot."""
+    where = [socket.gethostname()]
+    for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with contextlib.suppress(OSError):
+            where.append(_content(source))
+    return hashlib.sha256("\n".join(where).encode()).hexdigest()[:6]
+
+
+def _content(path: str) -> str:
+    return os.readlink(path) if os.path.islink(path) else Path(path).read_text()  # noqa: PTH114, PTH115 - links of /proc are no paths
+
+
+def remove_leftovers(folder: Path, *, alone: bool = False) -> None:
+    """Remove the half-written files of processes that are no more.
+
+    Another machine's are left alone for a week: whether its processes live cannot be seen.
+
+    Args:
+        folder: where to look; it need not be there.
+        alone: whether nobody but the caller, who writes nothing now, may be writing there.
+    """
+    for path in folder.glob(".*"):
+        found = _NAME.fullmatch(path.name)
+        if found and (alone or _is_abandoned(path, int(found[1]), found[2])):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path: Path, process: int, machine: str) -> bool:
+    if machine == _machine():
+        return not _is_alive(process)
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+    except OSError:  # gone meanwhile
+        return False
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
