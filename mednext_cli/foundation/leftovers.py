@@ -28,16 +28,12 @@ def _end_of(name: str) -> str:
 
 @cache
 def _machine() -> str:
-    """Six digits for where a process number means this process: host, container, boot."""
-    where = [socket.gethostname()]
-    for source in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        with contextlib.suppress(OSError):
-            where.append(_content(source))
-    return hashlib.sha256("\n".join(where).encode()).hexdigest()[:6]
-
-
-def _content(path: str) -> str:
-    return os.readlink(path) if os.path.islink(path) else Path(path).read_text()  # noqa: PTH114, PTH115 - links of /proc are no paths
+    """Six digits for where a process number means this process: host, boot, container."""
+    where = [socket.gethostname().encode()]
+    with contextlib.suppress(OSError):
+        where.append(Path("/proc/sys/kernel/random/boot_id").read_bytes())
+        where.append(str(Path("/proc/self/ns/pid").stat().st_ino).encode())
+    return hashlib.sha256(b"\n".join(where)).hexdigest()[:6]
 
 
 def remove_leftovers(folder: Path, *, alone: bool = False) -> None:

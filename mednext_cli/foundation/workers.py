@@ -6,13 +6,12 @@ import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import resource_tracker
 from typing import Any, Generic, TypeVar
 
 from mednext_cli.foundation.beginning import WatchedContext
+from mednext_cli.foundation.children import begin_child, starting_children
 from mednext_cli.foundation.errors import FailedCases, MednextError
 from mednext_cli.foundation.progress import track
 
@@ -127,7 +126,7 @@ def _pooled(
                 waiting[pool.schedule(work, args=(item,))] = name(item)
 
     try:
-        with _deaf_to_interrupts():  # the pool's threads start here, and workers from them
+        with starting_children():  # the pool's threads start here, and workers from them
             send()
         while waiting:
             done, _ = wait(waiting, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
@@ -145,26 +144,9 @@ def _pooled(
         pool.join()
 
 
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back while threads and processes begin; they inherit the mask and keep it.
-
-    A worker that is interrupted before its initializer runs would print a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # it lifts the mask when it begins
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _begin_worker() -> None:
-    """Ctrl-C is the parent's business; one thread a worker, since there is a worker a core."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Signals are the parent's business; one thread a worker, since there is a worker a core."""
+    begin_child()
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
 
