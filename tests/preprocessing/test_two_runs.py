@@ -74,9 +74,9 @@ def test_a_case_that_turned_bad_leaves_the_cache(tmp_path: Path, capsys: Capture
     assert open_cache(cache_of(raw)).case_ids == ()
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("ours"), MemoryError()])
+@pytest.mark.parametrize(("error", "code"), [(ZeroDivisionError("ours"), 1), (MemoryError(), 2)])
 def test_an_unexpected_error_fails_one_case(
-    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: Exception
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
     raw = make_raw(tmp_path)
     real = run_module.store_case
@@ -87,7 +87,7 @@ def test_an_unexpected_error_fails_one_case(
         real(task, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(run_module, "store_case", faulty)
-    assert run(raw) == 2
+    assert run(raw) == code
     assert "case_1: " in capsys.readouterr().err
     assert stored(raw) == ["case_0.h5", "case_2.h5"]
 
