@@ -1,12 +1,15 @@
 """`mednext evaluate`: predictions against references, per case and region."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mednext_cli.commands.options import Quiet, Verbose, Workers
 from mednext_cli.commands.tables import print_table
+
+if TYPE_CHECKING:
+    from mednext_cli.datasets.dataset import LabelSet
 
 _SHOWN = ("dice", "iou", "surface_dice", "mean_surface_distance_mm", "hd95_mm")
 
@@ -25,8 +28,21 @@ def evaluate(
         str | None,
         typer.Option(
             help="Layout that names labels and regions; see mednext datasets ls.",
-            show_default="a dataset.json at or beside LABELS, else label_1, label_2, ...",
+            show_default="a dataset.json in or beside LABELS, else label_1, label_2, ...",
         ),
+    ] = None,
+    label_names: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="NAME=VALUE,...",
+            help="What the values mean, where no dataset.json says so: liver=1,tumour=2; "
+            "whole=1+2 is a region, ignore=3 is not scored.",
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="The same, out of a plan that mednext preprocess --write-plan wrote."),
     ] = None,
     tolerance: Annotated[
         list[str] | None,
@@ -113,12 +129,15 @@ def evaluate(
     from mednext_cli.evaluation.tolerances import read_tolerances
 
     tolerance_mm, region_tolerances_mm = read_tolerances(tolerance or ())
+    label_set, label_source = _given_labels(label_names, plan)
     result = run(
         EvaluateSpec(
             predictions=predictions,
             labels=labels,
             out=out,
             dataset=dataset,
+            label_set=label_set,
+            label_source=label_source,
             tolerance_mm=tolerance_mm,
             region_tolerances_mm=region_tolerances_mm,
             empty_policy=empty_policy,
@@ -140,3 +159,16 @@ def evaluate(
     written = ", summary.json" if summary_json else ""
     typer.echo(f"{result.folder}: cases.csv, summary.csv, report.html{written}")
     result.raise_failed()
+
+
+def _given_labels(names: str | None, plan: Path | None) -> tuple["LabelSet | None", str]:
+    """What the options say the values mean, and which option; raises `SettingsError` for both."""
+    from mednext_cli.datasets.described_labels import read_listed_labels
+    from mednext_cli.foundation.errors import SettingsError
+    from mednext_cli.preprocessing.plan_file import read_plan_labels
+
+    if names is not None and plan is not None:
+        raise SettingsError("--labels and --plan both name the labels", "Drop one of them.")
+    if names is not None:
+        return read_listed_labels(names), "--labels"
+    return (read_plan_labels(plan), str(plan)) if plan is not None else (None, "")

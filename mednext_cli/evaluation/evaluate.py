@@ -12,7 +12,13 @@ from mednext_cli.evaluation.label_mapping import read_mapping, restrict
 from mednext_cli.evaluation.lesions import LESION_MATCHING
 from mednext_cli.evaluation.nnunet_summary import write_nnunet_summary
 from mednext_cli.evaluation.overlays import CaseOverlay, draw_overlays, find_images
-from mednext_cli.evaluation.pairing import Pairs, References, find_references, pair_up
+from mednext_cli.evaluation.pairing import Pairs, pair_up
+from mednext_cli.evaluation.references import (
+    Naming,
+    References,
+    find_references,
+    recorded_labels,
+)
 from mednext_cli.evaluation.report import ReportTitle, worst_cases, write_report
 from mednext_cli.evaluation.score_case import CasePair, CaseScores, label_region, score_case
 from mednext_cli.evaluation.scores import (
@@ -51,6 +57,7 @@ class EvaluateSpec:
         out: folder for the results; None takes the folder of the predictions.
         dataset: layout that says what the labels mean; None looks for a dataset.json.
         label_set: the labels and regions themselves; goes before `dataset`.
+        label_source: where `label_set` comes from, for people.
         tolerance_mm: of the surface Dice; None takes the dataset's, else 1 mm.
         region_tolerances_mm: of some regions, before any other.
         empty_policy: name of the convention for empty masks; None takes the dataset's.
@@ -71,6 +78,7 @@ class EvaluateSpec:
     out: Path | None = None
     dataset: str | None = None
     label_set: LabelSet | None = None
+    label_source: str = ""
     tolerance_mm: float | None = None
     region_tolerances_mm: Mapping[str, float] = field(default_factory=dict)
     empty_policy: str | None = None
@@ -239,11 +247,11 @@ def _settings(
 
 
 def _find_references(spec: EvaluateSpec) -> References:
+    given = Naming(spec.label_set, spec.label_source) if spec.label_set else None
     if isinstance(spec.labels, Path):
-        found = find_references(spec.labels, spec.dataset)
-    else:
-        found = References(spec.labels)
-    return replace(found, label_set=spec.label_set) if spec.label_set else found
+        known = recorded_labels(spec.predictions)
+        return find_references(spec.labels, spec.dataset, given, known)
+    return References(spec.labels, spec.label_set, spec.label_source)
 
 
 def _note_unmatched(matched: Pairs, missing: str) -> None:

@@ -146,7 +146,8 @@ def _check_labels(path: Path, found: tuple[int, ...], label_set: LabelSet | None
         more = ", ..." if len(unknown) > _MOST_LISTED else ""
         raise ScanError(
             f"{path} holds label values the dataset does not know: {listed}{more}",
-            f"Known: {', '.join(map(str, sorted(known)))}. Check --dataset, or correct the labels.",
+            f"Known: {', '.join(map(str, sorted(known)))}. Check what names the labels (--dataset, "
+            "--labels, a dataset.json), or correct them.",
         )
 
 

@@ -26,6 +26,7 @@ from mednext_cli.networks.kernels import Kernels, availability
 _VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
 _MOST_TILES = 8
 _MOST_WORKERS = 4  # beside an accelerator; reading and writing are not faster with more
+_LABEL_SET = {"labels", "regions", "ignore", "region_training"}  # what evaluation reads of it
 logger = logging.getLogger(__name__)
 
 
@@ -118,6 +119,7 @@ def _open_record(
         "models": [str(model.path) for model in models],
         "engine": engine,
         "device": device,
+        "label_set": models[0].plan.model_dump(mode="json", include=_LABEL_SET),
     }
     return PredictionRecord.open(spec.out, decisive, provenance, spec.force)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, write_json
 from mednext_cli.preprocessing.plan import DIVISOR, Plan
@@ -32,8 +33,27 @@ def read_plan(path: Path, planned: Plan) -> Plan:
     Raises:
         SettingsError: unreadable, a value that cannot be, or of another dataset; names the entry.
     """
+    plan = _validated(path)
+    for problem in (*_foreign(plan, planned), *_impossible(plan)):
+        raise SettingsError(f"--plan {path}: {problem}", "Correct that entry of the plan.")
+    return plan
+
+
+def read_plan_labels(path: Path) -> LabelSet:
+    """What label values mean by a plan, whatever dataset it is of.
+
+    Raises:
+        SettingsError: unreadable, or a value that cannot be; names the entry.
+    """
+    plan = _validated(path)
+    for problem in _impossible_regions(plan):
+        raise SettingsError(f"--plan {path}: {problem}", "Correct that entry of the plan.")
+    return plan.label_set
+
+
+def _validated(path: Path) -> Plan:
     try:
-        plan = Plan.model_validate(read_json(path))
+        return Plan.model_validate(read_json(path))
     except DatasetError as error:
         raise SettingsError(f"--plan: {error.message}", error.remedy) from error
     except ValidationError as error:
@@ -43,9 +63,6 @@ def read_plan(path: Path, planned: Plan) -> Plan:
             f"--plan {path}: {place}: {first['msg']}",
             "Correct it, or write a fresh plan with --dry-run --write-plan FILE.",
         ) from error
-    for problem in (*_foreign(plan, planned), *_impossible(plan)):
-        raise SettingsError(f"--plan {path}: {problem}", "Correct that entry of the plan.")
-    return plan
 
 
 def _foreign(plan: Plan, planned: Plan) -> list[str]:

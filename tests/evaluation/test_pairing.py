@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from mednext_cli.evaluation.pairing import find_label_maps, find_references, pair_up
+from mednext_cli.evaluation.label_maps import find_label_maps
+from mednext_cli.evaluation.pairing import pair_up
+from mednext_cli.evaluation.references import find_references
 from mednext_cli.foundation.errors import DatasetError, PluginError
 
 MAP = np.ones((2, 2, 2), np.uint8)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.datasets.dataset import Case, Channel
+from mednext_cli.evaluation.references import recorded_labels
 from mednext_cli.inference.memory import estimate_bytes
 from tests.inference.synthetic import PLAN, predict, save_model
 
@@ -27,6 +28,9 @@ def test_label_maps_lie_on_the_scans_own_grids(scans: Path, model: Path, tmp_pat
     assert set(record["cases"]) == {"anisotropic", "oblique", "swapped"}
     assert record["provenance"]["models"] == [str(model)]
     assert len(record["settings"]["models"][0]) == 64
+    naming = recorded_labels(tmp_path / "out")  # what mednext evaluate makes of it
+    assert naming is not None
+    assert set(naming.label_set.names.values()) == {1, 4}
 
 
 def test_done_cases_are_kept_and_changed_scans_are_not(
