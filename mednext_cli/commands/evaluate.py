@@ -10,8 +10,10 @@ from mednext_cli.commands.tables import print_table
 
 if TYPE_CHECKING:
     from mednext_cli.datasets.dataset import LabelSet
+    from mednext_cli.evaluation.evaluate import EvaluateResult
 
 _SHOWN = ("dice", "iou", "surface_dice", "mean_surface_distance_mm", "hd95_mm")
+_SHOWN_OF_LESIONS = ("lesion_f1", "lesion_dice")
 
 
 def evaluate(
@@ -152,13 +154,17 @@ def evaluate(
             images=images,
         )
     )
-    regions = (*result.regions, "overall")
-    shown = (*_SHOWN, *(("lesion_f1", "lesion_dice") if lesions else ()))
-    rows = [(name, *(result.mean(metric, name) for metric in shown)) for name in regions]
-    print_table(("region", *shown), rows, title="means over cases")
-    written = ", summary.json" if summary_json else ""
-    typer.echo(f"{result.folder}: cases.csv, summary.csv, report.html{written}")
+    if not quiet:
+        _print_means(result, (*_SHOWN, *(_SHOWN_OF_LESIONS if lesions else ())))
+        written = ", summary.json" if summary_json else ""
+        typer.echo(f"{result.folder}: cases.csv, summary.csv, report.html{written}")
     result.raise_failed()
+
+
+def _print_means(result: "EvaluateResult", metrics: tuple[str, ...]) -> None:
+    regions = (*result.regions, "overall")
+    rows = [(name, *(result.mean(metric, name) for metric in metrics)) for name in regions]
+    print_table(("region", *metrics), rows, title="means over cases")
 
 
 def _given_labels(names: str | None, plan: Path | None) -> tuple["LabelSet | None", str]:

@@ -63,6 +63,8 @@ def leaderboard(
         undefined=undefined,
     )
     result = rank_methods(spec)
+    if quiet:
+        return
     _print_ranks(result, aggregate)
     typer.echo(
         f"{result.folder}: leaderboard.csv, pairwise.csv, consensus.csv, "

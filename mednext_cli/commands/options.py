@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from mednext_cli.datasets.options import LayoutOptions
 
 
-def _be_quiet(wanted: bool) -> None:
+def _be_quiet(wanted: bool) -> bool:
+    """What a callback returns is what the command gets."""
     if wanted:
         set_verbosity(quiet=True)
+    return wanted
 
 
-def _be_verbose(wanted: bool) -> None:
+def _be_verbose(wanted: bool) -> bool:
     if wanted:
         set_verbosity(verbose=True)
         logging.captureWarnings(True)
+    return wanted
 
 
 Quiet = Annotated[

@@ -49,6 +49,8 @@ class LabelSet:
         region_values: with `region_training`, the label value each region is written as,
             in the order of `regions` (nnU-Net's ``regions_class_order``).
         tolerance_mm: surface Dice tolerance by region, where the dataset sets one.
+        summary_keys: key of each trained region in nnU-Net's summary.json, where it is not the
+            tuple of its values.
     """
 
     names: Mapping[str, int]
@@ -57,6 +59,7 @@ class LabelSet:
     region_training: bool = False
     region_values: tuple[int, ...] = ()
     tolerance_mm: Mapping[str, float] = field(default_factory=dict)
+    summary_keys: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def values(self) -> tuple[int, ...]:

@@ -83,7 +83,13 @@ def named_labels(table: Mapping[str, Any], order: object, where: Path) -> LabelS
         ignore=ignore,
         region_training=True,
         region_values=_region_values(order, regions, where),
+        summary_keys={region_name(name): _summary_key(table[name]) for name in inner},
     )
+
+
+def _summary_key(value: object) -> str:
+    """How nnU-Net's summary.json calls a region: as it is written, lists as tuples."""
+    return str(tuple(value)) if isinstance(value, list) else str(value)
 
 
 def scored_labels(table: Mapping[str, Any], where: Path | str) -> LabelSet:

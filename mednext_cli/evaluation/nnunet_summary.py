@@ -18,9 +18,13 @@ _NOTHING = RegionCounts(0, 0, 0)
 def summary_labels(
     label_set: LabelSet | None, scored: Sequence[CaseScores]
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """Keys and label values as nnU-Net forms them: labels as 1, trained regions as (1, 2)."""
+    """Keys and label values as nnU-Net forms them: labels as 1, trained regions as (1, 2), or as 3
+    where the dataset.json writes a region of one label so.
+    """
     if label_set is not None and label_set.region_training:
-        return [(str(tuple(values)), values) for values in label_set.regions.values()]
+        keys = label_set.summary_keys
+        regions = label_set.regions.items()
+        return [(keys.get(name, str(tuple(values))), values) for name, values in regions]
     if label_set is not None:
         found = set(label_set.names.values())
     else:

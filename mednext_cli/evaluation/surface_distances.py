@@ -9,8 +9,9 @@ from mednext_cli.evaluation.nearest_voxels import REACH, nearest_distances
 from mednext_cli.evaluation.surface_elements import element_areas, is_surface, neighbour_codes
 from mednext_cli.volumes.volume import Spacing
 
-# Distances may be single precision; a distance that equals the tolerance must count.
-_ROUNDING = 1e-5
+# A distance that equals the tolerance but for rounding counts: 3 voxels of 0.1 mm are
+# 0.30000000000000004 mm. Distances between far surfaces are single precision.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)

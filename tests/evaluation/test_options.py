@@ -339,3 +339,34 @@ def test_single_files_instead_of_folders(folders, tmp_path):
     files = predictions / "case_0.nii.gz", labels / "case_1.nii.gz"
     assert run(*files, "--out", tmp_path / "out") == 0
     assert {row["case"] for row in rows_of(tmp_path / "out")} == {"case_1"}
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_summary_json_spells_regions_as_the_dataset_json_does(folders, lists):
+    """`str` of what nnU-Net 2.8.1's LabelManager keeps: a list as a tuple, a number as it is."""
+    predictions, labels = folders
+    table = {"background": 0, "whole": [2, 1], "core": [2] if lists else 2}
+    content = {"labels": table, "regions_class_order": [1, 2]}
+    (labels / "dataset.json").write_text(json.dumps(content))
+    assert run(predictions, labels, "--summary-json") == 0
+    found = json.loads((predictions / "summary.json").read_text())
+    assert set(found) == {"foreground_mean", "mean", "metric_per_case"}
+    assert set(found["mean"]) == {"(2, 1)", "(2,)" if lists else "2"}
+    assert all(set(case["metrics"]) == set(found["mean"]) for case in found["metric_per_case"])
+    names = {"Dice", "IoU", "FP", "TP", "FN", "TN", "n_pred", "n_ref"}
+    assert set(found["foreground_mean"]) == names
+
+
+def test_quiet_says_nothing_where_nothing_is_wrong(folders, tmp_path, capsys):
+    predictions, labels = folders
+    assert run(predictions, labels, "--quiet", "--summary-json") == 0
+    table = predictions / "cases.csv"
+    out = tmp_path / "ranks"
+    assert main(["leaderboard", f"a={table}", f"b={table}", "--out", str(out), "-q"]) == 0
+    assert (out / "leaderboard.csv").exists()
+    assert capsys.readouterr() == ("", "")
+    (predictions / "case_1.nii.gz").write_bytes(b"no scan")
+    assert run(predictions, labels, "--quiet") == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("error: 1 of 3 cases failed: case_1")

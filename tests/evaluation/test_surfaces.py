@@ -99,3 +99,15 @@ def test_distances_are_those_of_every_pair_of_elements(first, second, spacing_mm
     found = compute_surface_distances(first, second, spacing_mm)
     assert found.from_reference.distances_mm == pytest.approx(np.sort(pairs.min(1)), abs=1e-5)
     assert found.from_prediction.distances_mm == pytest.approx(np.sort(pairs.min(0)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tolerance_mm", "within"), [(0.3, True), (0.2999, False), (0.30001, True)]
+)
+def test_rounding_does_not_decide_what_lies_within_the_tolerance(tolerance_mm, within):
+    """Three voxels of 0.1 mm are 0.30000000000000004 mm."""
+    first, second = np.zeros((12, 6, 6), bool), np.zeros((12, 6, 6), bool)
+    first[1:7, 1:5, 1:5] = second[4:10, 1:5, 1:5] = True
+    found = compute_surface_distances(first, second, (0.1, 0.1, 0.1))
+    assert found.hausdorff_mm() == pytest.approx(0.3)
+    assert (found.surface_dice(tolerance_mm) == 1.0) is within
