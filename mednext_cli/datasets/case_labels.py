@@ -22,14 +22,15 @@ def read_case_label(case: Case, like: Grid | None) -> tuple[Volume, tuple[str, .
     if case.label is None:
         raise ScanError(f"{case.id} has no label map")
     if not case.label.is_dir():
-        return read_label_map(case.label), ()
+        volume = read_label_map(case.label)
+        return volume, volume.notes
     volume, overlaps = merge_masks([(case.label / name, value) for name, value in case.masks], like)
     if not overlaps:
-        return volume, ()
+        return volume, volume.notes
     listed = [f"{name} {count}" for name, count in overlaps.items()][:_MOST_NAMED]
     more = ", ..." if len(overlaps) > _MOST_NAMED else ""
     note = (
         f"masks overlap in {sum(overlaps.values())} voxels, which the later mask takes "
         f"({', '.join(listed)}{more})"
     )
-    return volume, (note,)
+    return volume, (*volume.notes, note)

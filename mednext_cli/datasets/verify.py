@@ -15,7 +15,7 @@ from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import run_over
-from mednext_cli.volumes.orientation import turned_onto
+from mednext_cli.volumes.orientation import difference, turned_onto
 from mednext_cli.volumes.scans import check_last, geometry_notes, read_grid, read_volume
 from mednext_cli.volumes.volume import Grid, Shape, Spacing
 
@@ -178,7 +178,10 @@ def _check_channel(case: Case, index: int, found: _Findings, digest: "hashlib._H
     if found.grid is None:
         found.grid = volume.grid
     elif turned_onto(volume, found.grid) is None:
-        found.problems.append(f"{name} lies on another grid than the first channel")
+        found.problems.append(
+            f"{name} lies on another grid than the first channel: "
+            f"{difference(volume.grid, found.grid)}"
+        )
     finite = np.isfinite(volume.array)
     broken = int(finite.size - np.count_nonzero(finite))
     if broken:
@@ -202,7 +205,11 @@ def _check_label(case: Case, path: Path, labels: LabelSet, found: _Findings) -> 
         found.problems.append(str(error))
         return
     if found.grid is not None and turned_onto(label, found.grid) is None:
-        found.problems.append(f"{path.name} {_difference(label.grid, found.grid)}")
+        found.problems.append(
+            f"{path.name} lies on another grid than the image: "
+            f"{difference(label.grid, found.grid)} (mednext preprocess --resample-labels brings it "
+            "there)"
+        )
     top = int(label.array.max(initial=0))
     # Slice by slice, since bincount needs eight bytes a voxel.
     counts = sum(np.bincount(plane.ravel(), minlength=top + 1) for plane in label.array)
@@ -215,14 +222,6 @@ def _check_label(case: Case, path: Path, labels: LabelSet, found: _Findings) -> 
         )
     if not any(value not in (0, labels.ignore) for value in found.values):
         found.problems.append(f"{path.name} has no foreground")
-
-
-def _difference(grid: Grid, other: Grid) -> str:
-    if grid.shape != other.shape:
-        sizes = (" x ".join(map(str, shape)) for shape in (grid.shape, other.shape))
-        return "has the shape {}, the image {}".format(*sizes)
-    off = float(np.abs(grid.affine - other.affine).max())
-    return f"has another affine than the image (entries differ by up to {off:.2g})"
 
 
 def _with_duplicates(checks: list[CaseCheck]) -> tuple[CaseCheck, ...]:

@@ -16,7 +16,7 @@ from mednext_cli.evaluation.work_load import choose_workers
 from mednext_cli.foundation.errors import DatasetError, MednextError
 from mednext_cli.foundation.workers import run_over
 from mednext_cli.volumes.masks import read_labels
-from mednext_cli.volumes.orientation import to_canonical
+from mednext_cli.volumes.orientation import to_canonical, turned_onto
 from mednext_cli.volumes.scans import read_volume
 from mednext_cli.volumes.volume import Volume
 
@@ -151,9 +151,10 @@ def _read_image(path: Path | None, reference: Volume) -> tuple[Volume | None, st
         image = _first_volume(path)
     except MednextError as error:
         return None, f"The scan cannot be read ({error.message}): shades are the labels."
-    if not image.grid.same_as(reference.grid):
+    turned = turned_onto(image, reference.grid)
+    if turned is None:
         return None, "The scan lies on another grid than the labels: shades are the labels."
-    return image, ""
+    return turned, ""
 
 
 def _first_volume(path: Path) -> Volume:

@@ -1,5 +1,6 @@
 """All scores of one case: two label maps in, one row per region out."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ import numpy as np
 from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.label_mapping import apply_mapping
 from mednext_cli.evaluation.overlap import ClassCounts, ClassMaps, LabelArray, map_classes
-from mednext_cli.evaluation.regrid import regrid_labels
 from mednext_cli.evaluation.scores import (
     MISSING,
     OK,
@@ -20,11 +20,13 @@ from mednext_cli.evaluation.scores import (
 )
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.masks import read_labels
-from mednext_cli.volumes.orientation import turned_onto
+from mednext_cli.volumes.orientation import difference, turned_onto
+from mednext_cli.volumes.regrid import regrid_labels
 from mednext_cli.volumes.scans import read_label_map
-from mednext_cli.volumes.volume import Grid, Volume
+from mednext_cli.volumes.volume import Volume
 
 _MOST_LISTED = 10
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,27 +115,21 @@ def read_prediction(
     if pair.prediction is None:
         return np.zeros_like(reference.array), False
     prediction = read_label_map(pair.prediction)
-    first, second = reference.grid, prediction.grid
+    for note in (*reference.notes, *prediction.notes):
+        logger.warning("%s: %s", pair.case, note)
+    first = reference.grid
     turned = turned_onto(prediction, first)
     elsewhere = turned is None
     if elsewhere and not settings.resample:
         raise ScanError(
             f"{pair.prediction} lies on another grid than {pair.reference}: "
-            f"{_difference(first, second)}",
+            f"{difference(prediction.grid, first)}",
             "Write predictions on the grid of the reference, or give --resample.",
         )
     array = (turned or regrid_labels(prediction, first)).array
     if settings.mapping is not None:
         array = apply_mapping(array, settings.mapping, pair.prediction)
     return array, elsewhere
-
-
-def _difference(first: Grid, second: Grid) -> str:
-    if first.shape != second.shape:
-        sizes = [" x ".join(map(str, shape)) for shape in (second.shape, first.shape)]
-        return f"its shape is {sizes[0]}, not {sizes[1]}"
-    largest = float(np.abs(first.affine - second.affine).max())
-    return f"an entry of its affine differs by {largest:.4g} mm"
 
 
 def _check_labels(path: Path, found: tuple[int, ...], label_set: LabelSet | None) -> None:

@@ -174,7 +174,8 @@ class Pipeline:
         if self.probabilities:
             whole = restore_probabilities(scores, geometry, self.plan)
             with replacing(self.record.probabilities(case)) as beside:
-                np.savez_compressed(beside, probabilities=whole)
+                affine = geometry.file_grid.affine  # where the label map lies, in mm
+                np.savez_compressed(beside, probabilities=whole, affine=affine)
         labels = restore_label_map(scores, geometry, self.plan)
         write_label_map(self.record.label_map(case), labels, case.channels[0].path)
         self.record.note(case, seconds)

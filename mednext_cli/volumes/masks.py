@@ -1,11 +1,13 @@
 """Label maps that are stored as one binary mask a structure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mednext_cli.foundation.errors import ScanError
+from mednext_cli.volumes.orientation import difference
 from mednext_cli.volumes.scans import SCAN_ENDINGS, read_label_map
 from mednext_cli.volumes.volume import Grid, Volume
 
@@ -28,14 +30,18 @@ def merge_masks(
     """
     merged: Volume | None = None
     overlaps: dict[str, int] = {}
+    notes: list[str] = []
     kind = np.uint8 if all(value <= np.iinfo(np.uint8).max for _, value in masks) else np.uint16
     for path, value in masks:
         mask = read_label_map(path)
+        notes += mask.notes
         if merged is None:
             merged = Volume(np.zeros(mask.array.shape, dtype=kind), mask.affine)
         elif not mask.grid.same_as(merged.grid):
             raise ScanError(
-                f"{path} lies on another grid than {masks[0][0].name}", "Export the masks again."
+                f"{path} lies on another grid than {masks[0][0].name}: "
+                f"{difference(mask.grid, merged.grid)}",
+                "Export the masks again.",
             )
         inside = mask.array > 0
         taken = int(np.count_nonzero(merged.array[inside]))
@@ -46,7 +52,7 @@ def merge_masks(
         if like is None:
             raise ScanError("there are no masks", "Check the folder.")
         merged = Volume(np.zeros(like.shape, dtype=kind), like.affine)
-    return merged, overlaps
+    return replace(merged, notes=tuple(notes)), overlaps
 
 
 def masks_in(folder: Path, values: Mapping[str, int]) -> list[tuple[Path, int]]:

@@ -46,12 +46,29 @@ def turned_onto(volume: Volume, grid: Grid) -> Volume | None:
     """
     if volume.grid.same_as(grid):
         return Volume(volume.array, grid.affine)
-    change, turned = _change(grid.affine), to_canonical(volume)
-    shape = tuple(grid.shape[int(axis)] for axis in np.argsort(change[:, 0]))
-    expected = grid.affine @ _orientations.inv_ornt_aff(change, grid.shape)
-    if not turned.grid.same_as(Grid((shape[0], shape[1], shape[2]), expected)):
+    if not _canonical_grid(volume.grid).same_as(_canonical_grid(grid)):
         return None
-    return Volume(from_canonical(turned.array, grid), grid.affine)
+    return Volume(from_canonical(to_canonical(volume).array, grid), grid.affine)
+
+
+def difference(grid: Grid, expected: Grid) -> str:
+    """How a grid differs from the one that was expected, a clause.
+
+    Whichever way the two count their voxels.
+    """
+    one, other = _canonical_grid(grid), _canonical_grid(expected)
+    if one.shape != other.shape:
+        shapes = [" x ".join(map(str, shape)) for shape in (grid.shape, expected.shape)]
+        return f"its shape is {shapes[0]}, not {shapes[1]}"
+    voxels, mm = one.distance_from(other)
+    return f"its corners lie up to {voxels:.3g} voxels ({mm:.3g} mm) away"
+
+
+def _canonical_grid(grid: Grid) -> Grid:
+    change = _change(grid.affine)
+    depth, height, width = (grid.shape[int(axis)] for axis in np.argsort(change[:, 0]))
+    turn = _orientations.inv_ornt_aff(change, grid.shape)
+    return Grid((depth, height, width), grid.affine @ turn)
 
 
 def _contiguous(array: NDArray[Any]) -> NDArray[Any]:

@@ -11,8 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes import dicom, itk, nifti
-from mednext_cli.volumes.checks import whole_numbers
+from mednext_cli.volumes import dicom, itk, nifti, nifti_writer
+from mednext_cli.volumes.checks import is_file, is_folder, whole_numbers
 from mednext_cli.volumes.dicom_bytes import has_dicom_name, is_dicom
 from mednext_cli.volumes.dicom_series import notes as dicom_notes
 from mednext_cli.volumes.scan_names import ITK_ENDINGS, ending_of
@@ -64,9 +64,10 @@ def read_label_map(path: Path) -> Volume:
     """
     if _is_itk(path):
         grid, values = itk.read_values(path)
-        return Volume(whole_numbers(path, values), grid.affine)
+        labels, notes = whole_numbers(path, values)
+        return Volume(labels, grid.affine, notes)
     if _is_series(path):
-        what = "a folder" if path.is_dir() else "a DICOM file"
+        what = "a folder" if is_folder(path) else "a DICOM file"
         raise ScanError(f"{path} is {what}, not a label map", "Give a file, as NIfTI.")
     return nifti.read_label_map(path)
 
@@ -83,9 +84,9 @@ def write_label_map(path: Path, array: NDArray[Any], like: Path) -> None:
         ScanError: `array` has another shape than the scan. StorageError: the disk refuses.
     """
     if _is_series(like) or _is_itk(like):
-        nifti.write_labels_on(path, array, read_grid(like, _component(like)))
+        nifti_writer.write_labels_on(path, array, read_grid(like, _component(like)))
     else:
-        nifti.write_label_map(path, array, like)
+        nifti_writer.write_label_map(path, array, like)
 
 
 def check_last(path: Path, index: int | None) -> None:
@@ -104,7 +105,7 @@ def check_last(path: Path, index: int | None) -> None:
 
 def geometry_notes(path: Path) -> tuple[str, ...]:
     """What is odd about where a scan lies, though it can be used; a line each."""
-    if path.is_dir():
+    if is_folder(path):
         return dicom_notes(path)
     if _is_itk(path) or _is_series(path):
         return ()
@@ -146,9 +147,11 @@ def _named_inside(path: Path) -> list[Path]:
 
 def _is_series(path: Path) -> bool:
     """A folder, or a file that only DICOM can be."""
-    if path.is_dir():
+    if is_folder(path):
         return True
-    return not ending_of(path.name) and (has_dicom_name(path) or is_dicom(path))
+    if ending_of(path.name) or not is_file(path):
+        return False
+    return has_dicom_name(path) or is_dicom(path)
 
 
 def _is_itk(path: Path) -> bool:

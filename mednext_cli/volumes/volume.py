@@ -1,6 +1,7 @@
 """A scan as an array with its place in the world."""
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 Affine = NDArray[np.float64]
 Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
+SAME_GRID = 0.1  # of a voxel: corners that are nearer to each other are in one place
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +31,25 @@ class Grid:
         lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
         return (float(lengths[0]), float(lengths[1]), float(lengths[2]))
 
-    def same_as(self, other: "Grid", tolerance: float = 1e-3) -> bool:
-        """Whether shape and affine agree (each affine entry within `tolerance`)."""
-        return self.shape == other.shape and bool(
-            np.allclose(self.affine, other.affine, rtol=0.0, atol=tolerance)
+    def distance_from(self, other: "Grid") -> tuple[float, float]:
+        """How far the outer corners of two grids of one shape are apart at most.
+
+        Returns:
+            In voxels of `other`, and in mm.
+        """
+        corners = np.array(
+            [[*corner, 1.0] for corner in product(*((-0.5, n - 0.5) for n in self.shape))]
         )
+        moved = corners @ (self.affine - other.affine)[:3].T
+        voxels = moved @ np.linalg.inv(other.affine[:3, :3]).T
+        return (
+            float(np.linalg.norm(voxels, axis=1).max()),
+            float(np.linalg.norm(moved, axis=1).max()),
+        )
+
+    def same_as(self, other: "Grid", tolerance: float = SAME_GRID) -> bool:
+        """Whether both have one shape and no corner lies more than `tolerance` voxels apart."""
+        return self.shape == other.shape and self.distance_from(other)[0] <= tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +60,12 @@ class Volume:
         array: three axes. As read, in the file's order; after `orientation.to_canonical`,
             (D, H, W) = (inferior to superior, posterior to anterior, left to right).
         affine: (4, 4), maps array indices to millimetres in RAS world space.
+        notes: what is odd about how it is stored, though it can be used; a line each.
     """
 
     array: NDArray[Any]
     affine: Affine
+    notes: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Grid:
