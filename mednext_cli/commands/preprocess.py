@@ -20,6 +20,22 @@ from mednext_cli.commands.tables import print_table
 if TYPE_CHECKING:
     from mednext_cli.preprocessing.run import PreprocessResult
 
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MM|median|Z,Y,X",
+        help="Target spacing in mm, or median.",
+        show_default="1.0, or the plan's",
+    ),
+]
+ResampleLabels = Annotated[
+    bool,
+    typer.Option(
+        "--resample-labels",
+        help="Bring label maps on another grid onto their image's (nearest voxel).",
+    ),
+]
+
 
 def preprocess(
     raw: Annotated[Path, typer.Argument(help="The raw dataset as downloaded.")],
@@ -28,14 +44,7 @@ def preprocess(
     modality: Modality = None,
     structures: Structures = None,
     region_training: RegionTraining = None,
-    spacing: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MM|median|Z,Y,X",
-            help="Target spacing in mm, or median.",
-            show_default="1.0, or the plan's",
-        ),
-    ] = None,
+    spacing: Spacing = None,
     plan: Annotated[Path | None, typer.Option(help="Follow this plan (JSON).")] = None,
     write_plan: Annotated[Path | None, typer.Option(help="Write the plan there (JSON).")] = None,
     workers: Workers = None,
@@ -43,6 +52,7 @@ def preprocess(
         Literal["float16", "float32"], typer.Option(help="How images are stored.")
     ] = "float16",
     force: Annotated[bool, typer.Option(help="Make everything anew.")] = False,
+    resample_labels: ResampleLabels = False,
     dry_run: Annotated[bool, typer.Option(help="Check and plan; write nothing.")] = False,
     scheduler: Annotated[
         str | None,
@@ -74,6 +84,7 @@ def preprocess(
         dry_run=dry_run,
         plan=plan,
         scheduler=scheduler,
+        resample_labels=resample_labels,
     )
     result = run(spec)
     if write_plan is not None:

@@ -107,13 +107,18 @@ def prepare_image(
     return prepared.image, prepared.geometry
 
 
-def prepare_case(case: Case, plan: Plan) -> PreparedCase:
+def prepare_case(case: Case, plan: Plan, resample_label: bool = False) -> PreparedCase:
     """Prepare a case for the cache.
+
+    Args:
+        case: the case.
+        plan: how.
+        resample_label: see `read_case`.
 
     Raises:
         ScanError: a file cannot be read or used; names it.
     """
-    return _prepare(read_case(case, plan.label_set), plan)
+    return _prepare(read_case(case, plan.label_set, resample_label), plan)
 
 
 def _prepare(source: SourceCase, plan: Plan) -> PreparedCase:

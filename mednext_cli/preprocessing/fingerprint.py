@@ -30,6 +30,7 @@ class CaseFingerprint:
         spacing_mm: (D, H, W).
         foreground_voxels: labelled voxels, ignored ones left out.
         intensities: of the foreground, one entry a channel; None without foreground.
+        label_resampled: whether the label map was brought onto the image's grid.
     """
 
     shape: tuple[int, int, int]
@@ -37,6 +38,7 @@ class CaseFingerprint:
     spacing_mm: tuple[float, float, float]
     foreground_voxels: int
     intensities: tuple[Intensities | None, ...]
+    label_resampled: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -46,6 +48,7 @@ class CaseFingerprint:
             "spacing_mm": list(self.spacing_mm),
             "foreground_voxels": self.foreground_voxels,
             "intensities": [one.to_json() if one else None for one in self.intensities],
+            "label_resampled": self.label_resampled,
         }
 
     @classmethod
@@ -59,6 +62,7 @@ class CaseFingerprint:
             intensities=tuple(
                 Intensities.from_json(one) if one else None for one in values["intensities"]
             ),
+            label_resampled=bool(values["label_resampled"]),
         )
 
 
@@ -89,13 +93,18 @@ class Fingerprint:
         return {**vars(self), "intensities": list(self.intensities)}
 
 
-def fingerprint_case(case: Case, labels: LabelSet) -> CaseFingerprint:
+def fingerprint_case(case: Case, labels: LabelSet, resample_label: bool = False) -> CaseFingerprint:
     """Read a case, check it, and take its fingerprint.
+
+    Args:
+        case: the case.
+        labels: which label values there may be.
+        resample_label: see `read_case`.
 
     Raises:
         ScanError: the case cannot be used; names the file.
     """
-    source = read_case(case, labels)
+    source = read_case(case, labels, resample_label)
     for note in source.notes:
         logger.warning("%s: %s", case.id, note)
     foreground = _foreground(source, labels)
@@ -105,6 +114,7 @@ def fingerprint_case(case: Case, labels: LabelSet) -> CaseFingerprint:
         spacing_mm=source.spacing_mm,
         foreground_voxels=int(np.count_nonzero(foreground)),
         intensities=tuple(sample_intensities(channel[foreground]) for channel in source.image),
+        label_resampled=source.label_resampled,
     )
 
 

@@ -76,6 +76,7 @@ def describe(
             "shape": [len(plan.channels), *shape],
             "foreground_voxels": found.foreground_voxels,
             "content": surveyed[case_id].content,
+            **({"label_resampled": True} if found.label_resampled else {}),
         }
     content = {
         "raw": str(raw.resolve()),

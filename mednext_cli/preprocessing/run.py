@@ -54,6 +54,7 @@ class PreprocessSpec:
         plan: a plan (JSON) to follow instead of the one decided here.
         scheduler: address of a Dask scheduler whose workers do the cases.
         options: of the layout; None for none.
+        resample_labels: bring label maps on another grid onto their image's, instead of refusing.
     """
 
     raw: Path
@@ -67,6 +68,7 @@ class PreprocessSpec:
     plan: Path | None = None
     scheduler: str | None = None
     options: LayoutOptions | None = None
+    resample_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,11 @@ def _fill(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> PreprocessRes
     failed: Failures = {}
     plan, fingerprint, surveyed = _survey_and_plan(dataset, folder, spec, failed)
     tasks = [
-        StoreTask(case, _key(surveyed[case.id], plan, spec))
+        StoreTask(
+            case,
+            _key(surveyed[case.id], plan, spec),
+            surveyed[case.id].fingerprint.label_resampled,
+        )
         for case in dataset.labelled
         if case.id in surveyed
     ]
@@ -186,11 +192,19 @@ def _survey(
     """Check every labelled case and take its fingerprint, or recall the one taken before."""
     found: dict[str, SurveyedCase] = {}
     if not spec.force:
-        recalled = {case.id: recall_case(case, dataset.labels, folder) for case in dataset.labelled}
+        recalled = {
+            case.id: recall_case(case, dataset.labels, folder, spec.resample_labels)
+            for case in dataset.labelled
+        }
         found = {case_id: one for case_id, one in recalled.items() if one is not None}
     cases = [case for case in dataset.labelled if case.id not in found]
     work = partial(
-        survey_case, labels=dataset.labels, folder=folder, keep=not spec.dry_run, anew=spec.force
+        survey_case,
+        labels=dataset.labels,
+        folder=folder,
+        keep=not spec.dry_run,
+        anew=spec.force,
+        resample_label=spec.resample_labels,
     )
     workers = _count_workers(spec, partial(bytes_to_survey, cases), len(cases))
     for case_id, value in _run(work, cases, _case_id, workers, "checking", failed, spec.scheduler):
@@ -215,6 +229,7 @@ def _key(surveyed: SurveyedCase, plan: Plan, spec: PreprocessSpec) -> str:
         plan.label_set.values,
         plan.ignore,
         spec.stored_type,
+        *(["label resampled"] if surveyed.fingerprint.label_resampled else []),
     )
 
 

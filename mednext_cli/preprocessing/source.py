@@ -1,8 +1,8 @@
 """Read a case's files with every check that makes preprocessing trustworthy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from mednext_cli.datasets.case_labels import read_case_label
 from mednext_cli.datasets.dataset import Case, Channel, LabelSet
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.orientation import to_canonical, turned_onto
+from mednext_cli.volumes.orientation import difference, to_canonical, turned_onto
+from mednext_cli.volumes.regrid import regrid_labels
 from mednext_cli.volumes.scans import check_last, geometry_notes, read_volume
 from mednext_cli.volumes.volume import Affine, Grid, Spacing, Volume
+
+_RESAMPLE = "add --resample-labels to mednext preprocess"
 
 
 @dataclass(eq=False)
@@ -25,6 +28,7 @@ class SourceCase:
         affine: of the canonical grid.
         file_grid: of the file, in its own axis order.
         notes: what is odd about the case, though it can be used; a line each.
+        label_resampled: whether the label map was brought onto the image's grid.
     """
 
     image: NDArray[np.float32]
@@ -32,6 +36,7 @@ class SourceCase:
     affine: Affine
     file_grid: Grid
     notes: tuple[str, ...] = ()
+    label_resampled: bool = False
 
     @property
     def spacing_mm(self) -> Spacing:
@@ -69,8 +74,13 @@ def _read_channel(channel: Channel) -> Volume:
     return volume
 
 
-def read_case(case: Case, labels: LabelSet) -> SourceCase:
+def read_case(case: Case, labels: LabelSet, resample_label: bool = False) -> SourceCase:
     """Read channels and label map, which must share one grid.
+
+    Args:
+        case: the case.
+        labels: which label values there may be.
+        resample_label: bring a label map on another grid onto the image's instead.
 
     Raises:
         ScanError: as `read_channels`; or label values that the dataset does not have.
@@ -79,38 +89,42 @@ def read_case(case: Case, labels: LabelSet) -> SourceCase:
     if case.label is None:
         return source
     found, notes = read_case_label(case, source.file_grid)
-    label = _on_grid(case.label, found, case.channels[0].path, source.file_grid)
+    elsewhere = resample_label and turned_onto(found, source.file_grid) is None
+    if elsewhere:
+        label, note = _resampled(case.label, found, source.file_grid)
+        notes = (*notes, note)
+    else:
+        label = _on_grid(case.label, found, case.channels[0].path, source.file_grid, _RESAMPLE)
     _check_values(case.label, label.array, labels)
     notes = (*source.notes, *notes)
     if not case.label.is_dir():
         notes = (*notes, *geometry_notes(case.label))
-    turned = to_canonical(label).array
-    return SourceCase(source.image, turned, source.affine, source.file_grid, notes)
+    return replace(source, label=to_canonical(label).array, notes=notes, label_resampled=elsewhere)
 
 
-def _on_grid(path: Path, volume: Volume, other: Path, expected: Grid) -> Volume:
+def _resampled(path: Path, label: Volume, grid: Grid) -> tuple[Volume, str]:
+    """The label map on the image's grid, and what to say of it."""
+    made = regrid_labels(label, grid)
+    if label.array.any() and not made.array.any():
+        raise ScanError(
+            f"{path} has no label where the image lies: {difference(label.grid, grid)}",
+            "Check that it belongs to this image.",
+        )
+    note = f"resampled onto the image's grid (nearest voxel): {difference(label.grid, grid)}"
+    return made, f"{path.name}: {note}"
+
+
+def _on_grid(
+    path: Path, volume: Volume, other: Path, expected: Grid, way_out: str = "resample it"
+) -> Volume:
     """The volume in the array order of another file, whose grid it must share."""
     turned = turned_onto(volume, expected)
     if turned is None:
-        _refuse_grid(path, volume.grid, other, expected)
-    return turned
-
-
-def _refuse_grid(path: Path, grid: Grid, other: Path, expected: Grid) -> NoReturn:
-    if grid.shape != expected.shape:
         raise ScanError(
-            f"{path} has the shape {_times(grid.shape)}, {other} {_times(expected.shape)}",
-            "Resample one to the other's grid.",
+            f"{path} lies on another grid than {other}: {difference(volume.grid, expected)}",
+            f"Correct the header of the wrong one, or {way_out}.",
         )
-    worst = float(np.abs(grid.affine - expected.affine).max())
-    raise ScanError(
-        f"{path} has another affine than {other} (entries differ by up to {worst:.3g})",
-        "Correct the header of the wrong one, or resample it.",
-    )
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
+    return turned
 
 
 def _check_intensities(channel: Channel, array: NDArray[np.float32]) -> None:

@@ -22,10 +22,17 @@ _BATCH = 2**20  # voxels
 
 @dataclass(frozen=True)
 class StoreTask:
-    """A case to prepare, and the hash of everything its file is made from."""
+    """A case to prepare.
+
+    Attributes:
+        case: the case.
+        key: hash of everything its file is made from.
+        resample_label: whether its label map must be brought onto the image's grid.
+    """
 
     case: Case
     key: str
+    resample_label: bool = False
 
 
 def is_stored(folder: Path, task: StoreTask) -> bool:
@@ -44,7 +51,7 @@ def store_case(task: StoreTask, plan: Plan, folder: Path, stored_type: StoredTyp
         ScanError: the case cannot be used. StorageError: the disk refuses.
     """
     case = task.case
-    prepared = prepare_case(case, plan)
+    prepared = prepare_case(case, plan, task.resample_label)
     label, geometry = prepared.label, prepared.geometry.to_json()
     image = _stored_as(prepared.image, stored_type, case)
     del prepared  # with the image in float32

@@ -25,7 +25,7 @@ from mednext_cli.volumes.resample import resampled_shape
 from mednext_cli.volumes.scans import read_grid
 
 _FOLDER = "fingerprints"
-_VERSION = 2
+_VERSION = 3
 _INTERPRETER_BYTES = 200 * 2**20  # Python with its libraries
 _SURVEY_BYTES, _PREPARE_BYTES = 14, 16  # a voxel and channel, at the peak
 
@@ -43,9 +43,11 @@ class SurveyedCase:
     fingerprint: CaseFingerprint
 
 
-def recall_case(case: Case, labels: LabelSet, folder: Path) -> SurveyedCase | None:
+def recall_case(
+    case: Case, labels: LabelSet, folder: Path, resample_label: bool = False
+) -> SurveyedCase | None:
     """What an earlier survey found, if the files are as they were; reads no raw file."""
-    known = _read_known(folder, case, labels)
+    known = _read_known(folder, case, labels, resample_label)
     if known is None:
         return None
     stamps, found = known
@@ -57,7 +59,12 @@ def recall_case(case: Case, labels: LabelSet, folder: Path) -> SurveyedCase | No
 
 
 def survey_case(
-    case: Case, labels: LabelSet, folder: Path, keep: bool, anew: bool = False
+    case: Case,
+    labels: LabelSet,
+    folder: Path,
+    keep: bool,
+    anew: bool = False,
+    resample_label: bool = False,
 ) -> SurveyedCase:
     """Check a case and take its fingerprint; of files with known content, it is known already.
 
@@ -67,17 +74,18 @@ def survey_case(
         folder: the cache folder.
         keep: whether to write the result there.
         anew: whether to look again, whatever is known.
+        resample_label: see `read_case`.
 
     Raises:
         ScanError: the case cannot be used. StorageError: the disk refuses.
     """
     stamps = take_stamps(case)
     content = content_of(case, stamps)
-    known = None if anew else _read_known(folder, case, labels)
+    known = None if anew else _read_known(folder, case, labels, resample_label)
     if known is not None and known[1].content == content:
         found = known[1]
     else:
-        found = SurveyedCase(content, fingerprint_case(case, labels))
+        found = SurveyedCase(content, fingerprint_case(case, labels, resample_label))
     if keep:
         _write(folder, case, labels, stamps, found)
     return found
@@ -109,8 +117,13 @@ def _label_facts(labels: LabelSet) -> list[Any]:
     return [list(labels.values), labels.ignore]
 
 
-def _read_known(folder: Path, case: Case, labels: LabelSet) -> tuple[Stamps, SurveyedCase] | None:
-    """What was written before, if this version wrote it and under the same labels."""
+def _read_known(
+    folder: Path, case: Case, labels: LabelSet, resample_label: bool
+) -> tuple[Stamps, SurveyedCase] | None:
+    """What was written before, if this version wrote it and under the same labels.
+
+    A label map that was resampled is looked at again, and refused, where that is not asked for.
+    """
     path = _path(folder, case)
     if not path.is_file():
         return None
@@ -122,6 +135,8 @@ def _read_known(folder: Path, case: Case, labels: LabelSet) -> tuple[Stamps, Sur
         fingerprint = CaseFingerprint.from_json(record["fingerprint"])
     except (DatasetError, AttributeError, LookupError, TypeError, ValueError):
         return None  # damaged, whatever it holds instead
+    if fingerprint.label_resampled and not resample_label:
+        return None
     return stamps, SurveyedCase(record["content"], fingerprint)
 
 

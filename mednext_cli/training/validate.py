@@ -40,7 +40,10 @@ def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -
             _predict_case(state, loop, cached, case_id)
             bar.advance(note=case_id)
     labels = {name: Path(cached.case(name).label_path or "") for name in loop.split.validation}
-    spec = EvaluateSpec(predictions=folder, labels=labels, label_set=state.plan.label_set)
+    # Label maps that preprocessing resampled still lie on their own grid.
+    spec = EvaluateSpec(
+        predictions=folder, labels=labels, label_set=state.plan.label_set, resample=True
+    )
     result = evaluate(spec)
     result.raise_failed()
     return {region: result.mean("dice", region) for region in result.regions}
