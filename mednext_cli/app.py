@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from mednext_cli import __version__
-from mednext_cli.foundation.errors import MednextError, PluginError
+from mednext_cli.foundation.errors import MednextError
 from mednext_cli.foundation.plugins import Plugin, find_plugins
 from mednext_cli.foundation.progress import set_verbosity
 from mednext_cli.foundation.streams import prepare_streams
@@ -22,6 +22,7 @@ from mednext_cli.foundation.text import printable
 
 logger = logging.getLogger(__name__)
 _OUR_FAULT, _USERS_FAULT, _INTERRUPTED = 1, 2, 130
+_STRANGERS = "Commands of plugins"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +94,8 @@ def build_app(arguments: Sequence[str] = ()) -> typer.Typer:
     """The Typer app with the subcommand that `arguments` call, or with all where they call none.
 
     Raises:
-        PluginError: the subcommand that was called does not load; others are named and left out.
+        PluginError: the subcommand that was called does not load. Strangers' commands that do not
+            are named and left out.
     """
     app = typer.Typer(
         help="MedNeXt: 3D medical image segmentation, from raw scans to a leaderboard.",
@@ -109,17 +111,32 @@ def build_app(arguments: Sequence[str] = ()) -> typer.Typer:
         _add(app, commands[called])
         return app
     for plugin in commands.values():
-        try:
+        if plugin.built_in:
             _add(app, plugin)
-        except PluginError as error:
-            logger.warning("%s", error)
+    _add_strangers(app, {key: one for key, one in commands.items() if not one.built_in})
     return app
+
+
+def _add_strangers(app: typer.Typer, commands: dict[str, Plugin]) -> None:
+    """Add what the help says of them; importing one here could end or delay everything."""
+    from mednext_cli.foundation.plugin_check import check_plugins
+
+    for key, check in check_plugins(commands).items() if commands else ():
+        plugin = commands[key]
+        if check.error:
+            logger.warning("%s", plugin.broken(check.error))
+        else:
+            app.command(plugin.name, help=check.help, rich_help_panel=_STRANGERS)(_stand_in)
+
+
+def _stand_in() -> None:
+    """Never called: a command that is called is loaded itself."""
 
 
 def _add(app: typer.Typer, plugin: Plugin) -> None:
     """Add one command; raises `PluginError` where it does not load."""
     target = plugin.load()
-    panel = "Commands" if plugin.built_in else "Commands of plugins"
+    panel = "Commands" if plugin.built_in else _STRANGERS
     if isinstance(target, typer.Typer):
         app.add_typer(target, name=plugin.name, rich_help_panel=panel)
     else:

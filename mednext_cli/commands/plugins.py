@@ -1,27 +1,32 @@
 """`mednext plugins`: which commands, layouts, networks and engines there are, and whose."""
 
+from typing import Annotated
+
+import typer
+
 from mednext_cli.commands.options import Quiet, Verbose
 from mednext_cli.commands.tables import print_table
-from mednext_cli.foundation.errors import PluginError
-from mednext_cli.foundation.plugins import KINDS, Plugin, find_plugins
+from mednext_cli.foundation.plugin_check import check_plugins
+from mednext_cli.foundation.plugins import KINDS, find_plugins
 
 
-def plugins(quiet: Quiet = False, verbose: Verbose = False) -> None:
+def plugins(
+    check: Annotated[bool, typer.Option("--check", help="Load each, and say what fails.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
     """List commands, dataset layouts, networks and engines with the package that brings them.
 
-    Example: mednext plugins
+    Example: mednext plugins --check
     """
-    rows = [
-        (plugin.kind, plugin.name, plugin.distribution, plugin.version, _status(plugin))
-        for kind in KINDS
-        for plugin in find_plugins(kind).values()
-    ]
+    rows = []
+    for kind in KINDS:
+        found = find_plugins(kind)
+        state = {key: one.refused for key, one in found.items()}
+        if check:
+            state = {key: result.error or "ok" for key, result in check_plugins(found).items()}
+        rows += [
+            (kind, one.name, one.distribution, one.version, state[key])
+            for key, one in found.items()
+        ]
     print_table(("kind", "name", "package", "version", "status"), rows)
-
-
-def _status(plugin: Plugin) -> str:
-    try:
-        plugin.load()
-    except PluginError as error:
-        return error.message
-    return "ok"

@@ -6,7 +6,8 @@ from pathlib import Path
 from mednext_cli.datasets.dataset import Dataset, Layout
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.foundation.errors import DatasetError, PluginError, SettingsError
-from mednext_cli.foundation.plugins import find_plugins, load_plugin
+from mednext_cli.foundation.plugin_check import check_strangers
+from mednext_cli.foundation.plugins import Plugin, find_plugins, load_plugin
 
 logger = logging.getLogger(__name__)
 
@@ -74,26 +75,28 @@ def _check_options(reader: Layout, layout: str, given: dict[str, object]) -> Non
 
 def describe_layouts() -> tuple[tuple[str, str, str], ...]:
     """Name, distribution and description of every layout; a broken one says why it is."""
-    rows = []
-    for name, plugin in find_plugins("datasets").items():
-        try:
-            text = plugin.load().description
-        except PluginError as error:
-            text = error.message
-        except AttributeError:
-            text = f"{plugin.target} is no dataset layout"
-        rows.append((name, plugin.distribution, text))
-    return tuple(rows)
+    plugins = find_plugins("datasets")
+    return tuple(
+        (name, plugins[name].distribution, error or _describe(plugins[name]))
+        for name, error in check_strangers("datasets").items()
+    )
+
+
+def _describe(plugin: Plugin) -> str:
+    text = getattr(plugin.load(), "description", None)
+    return text if isinstance(text, str) else f"{plugin.target} is no dataset layout"
 
 
 def fitting_layouts(raw: Path) -> tuple[str, ...]:
     """Names of the layouts that recognise the folder; plugins that fail are passed over."""
-    names = []
-    for name, plugin in find_plugins("datasets").items():
-        try:
-            layout = plugin.load()
-            if layout.recognises(raw):
-                names.append(name)
-        except (PluginError, DatasetError, AttributeError, OSError):
-            continue
-    return tuple(names)
+    plugins = find_plugins("datasets")
+    sound = [name for name, error in check_strangers("datasets").items() if not error]
+    return tuple(name for name in sound if _recognises(plugins[name], raw))
+
+
+def _recognises(plugin: Plugin, raw: Path) -> bool:
+    try:
+        return bool(plugin.load().recognises(raw))
+    except Exception as error:  # a stranger's, or a folder that cannot be read
+        logger.debug("%s does not say whether it fits %s", plugin.name, raw, exc_info=error)
+        return False

@@ -39,14 +39,19 @@ class Plugin:
             raise PluginError(f"plugin {self.name} ({self.distribution}): {self.refused}")
         try:
             return EntryPoint(self.name, self.target, f"mednext.{self.kind}").load()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit, too
             if self.built_in and not isinstance(error, ImportError):
                 raise
-            reason = f"{type(error).__name__}: {error}"
-            raise PluginError(
-                f"plugin {self.name} ({self.distribution}, {self.target}) does not load: {reason}",
-                f"Update or uninstall {self.distribution}.",
-            ) from error
+            raise self.broken(f"{type(error).__name__}: {error}") from error
+
+    def broken(self, reason: str) -> PluginError:
+        """The line for a plugin that does not load."""
+        return PluginError(
+            f"plugin {self.name} ({self.distribution}, {self.target}) does not load: {reason}",
+            f"Update or uninstall {self.distribution}.",
+        )
 
 
 @cache

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ class OpenVinoEngine:
     Raises:
         SettingsError: OpenVINO is not installed, or another device was asked for.
     """
+
+    requires: ClassVar = {"openvino": "mednext[openvino]"}
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, device: str) -> None:
         if device != "cpu":

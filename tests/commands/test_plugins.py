@@ -48,7 +48,7 @@ def test_names_that_are_taken_stay_ours(run_with_plugins: Run) -> None:
 
 
 def test_plugins_lists_all_with_their_state(run_with_plugins: Run) -> None:
-    shown = run_with_plugins("plugins", packages=("good", "broken", "clash"))
+    shown = run_with_plugins("plugins", "--check", packages=("good", "broken", "clash", "rude"))
     assert shown.returncode == 0
     rows = [line.split("\t") for line in shown.stdout.splitlines()]
     assert rows[0] == ["kind", "name", "package", "version", "status"]
@@ -57,6 +57,42 @@ def test_plugins_lists_all_with_their_state(run_with_plugins: Run) -> None:
     assert state["datasets", "kits19", "mednext"][1] == "ok"
     assert "made to fail" in state["commands", "shatter", "mednext-broken"][1]
     assert "taken by mednext" in state["commands", "train", "mednext-clash"][1]
+    assert "SystemExit" in state["commands", "leave", "mednext-rude"][1]
+    assert "ends the process" in state["datasets", "slammed", "mednext-rude"][1]
+    assert state["datasets", "moody", "mednext-rude"][1] == "ok"
+    assert "pip install 'mednext-rude[engine]'" in state["engines", "absent", "mednext-rude"][1]
+
+
+def test_plugins_alone_loads_none(run_with_plugins: Run) -> None:
+    shown = run_with_plugins("plugins", packages=("broken", "rude", "clash"))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "networks\tmednext\tmednext\t" in shown.stdout
+    assert "slam\n" not in shown.stdout
+    assert "taken by mednext" in shown.stdout
+
+
+def test_rude_plugins_break_nothing_else(run_with_plugins: Run, tmp_path: Path) -> None:
+    packages = ("rude", "good")
+    shown = run_with_plugins("--help", packages=packages)
+    assert (shown.returncode, "greet" in shown.stdout) == (0, True)
+    assert [one.split()[2] for one in shown.stderr.splitlines()] == ["leave", "slam"]
+    listed = run_with_plugins("datasets", "ls", packages=packages)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert {"flat", "moody", "gone", "slammed", "msd"} <= {
+        line.split("\t")[0] for line in listed.stdout.splitlines()
+    }
+    # Its own layout refuses the folder; all others are asked whether they fit.
+    asked = run_with_plugins(
+        "datasets", "verify", str(tmp_path), "--dataset", "kits19", packages=packages
+    )
+    assert (asked.returncode, asked.stderr.count("\n")) == (2, 1)
+    assert "Traceback" not in asked.stderr
+
+
+def test_calling_a_command_that_leaves_is_one_line(run_with_plugins: Run) -> None:
+    done = run_with_plugins("leave", packages=("rude",))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "SystemExit" in done.stderr
 
 
 def test_selection_limits_strangers(run_with_plugins: Run) -> None:
