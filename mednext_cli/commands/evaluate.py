@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mednext_cli.commands.options import Quiet, Verbose, Workers
-from mednext_cli.commands.tables import print_table
+from mednext_cli.commands.tables import report, report_table
 
 if TYPE_CHECKING:
     from mednext_cli.datasets.dataset import LabelSet
@@ -154,17 +154,16 @@ def evaluate(
             images=images,
         )
     )
-    if not quiet:
-        _print_means(result, (*_SHOWN, *(_SHOWN_OF_LESIONS if lesions else ())))
-        written = ", summary.json" if summary_json else ""
-        typer.echo(f"{result.folder}: cases.csv, summary.csv, report.html{written}")
+    _report_means(result, (*_SHOWN, *(_SHOWN_OF_LESIONS if lesions else ())))
+    written = ", summary.json" if summary_json else ""
+    report(f"{result.folder}: cases.csv, summary.csv, report.html{written}")
     result.raise_failed()
 
 
-def _print_means(result: "EvaluateResult", metrics: tuple[str, ...]) -> None:
+def _report_means(result: "EvaluateResult", metrics: tuple[str, ...]) -> None:
     regions = (*result.regions, "overall")
     rows = [(name, *(result.mean(metric, name) for metric in metrics)) for name in regions]
-    print_table(("region", *metrics), rows, title="means over cases")
+    report_table(("region", *metrics), rows, title="means over cases")
 
 
 def _given_labels(names: str | None, plan: Path | None) -> tuple["LabelSet | None", str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mednext_cli.commands.options import OutputFolder, Quiet, Verbose
-from mednext_cli.commands.tables import print_table
+from mednext_cli.commands.tables import report, report_table
 
 if TYPE_CHECKING:
     from mednext_cli.evaluation.leaderboard import LeaderboardResult
@@ -66,7 +66,7 @@ def leaderboard(
     if quiet:
         return
     _print_ranks(result, aggregate)
-    typer.echo(
+    report(
         f"{result.folder}: leaderboard.csv, pairwise.csv, consensus.csv, "
         "leaderboard.html, rank_plot.svg, dot_plot.svg"
     )
@@ -86,7 +86,7 @@ def _print_ranks(result: "LeaderboardResult", aggregate: str) -> None:
         for one in result.rows
     ]  # fmt: skip
     header = (*header, *(("dataset",) if several else ()))
-    print_table(header, rows, title=f"{len(result.cases)} cases")
+    report_table(header, rows, title=f"{len(result.cases)} cases")
 
 
 def _by_name(methods: list[str]) -> dict[str, Path]:

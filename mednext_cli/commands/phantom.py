@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mednext_cli.commands.options import Quiet, Verbose, Workers
-from mednext_cli.commands.tables import print_table
+from mednext_cli.commands.tables import report_table
 
 
 def phantom(
@@ -46,4 +46,4 @@ def phantom(
         )
         for one in made
     ]
-    print_table(("case", "shape", "spacing_mm", "kidney_ml", "tumour_ml", "tumours"), rows)
+    report_table(("case", "shape", "spacing_mm", "kidney_ml", "tumour_ml", "tumours"), rows)

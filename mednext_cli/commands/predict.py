@@ -14,6 +14,7 @@ from mednext_cli.commands.options import (
     Workers,
     layout_options,
 )
+from mednext_cli.commands.tables import report
 
 
 def predict(
@@ -78,4 +79,4 @@ def predict(
         kernels=as_choice(kernels),
     )
     result = run(spec)
-    typer.echo(f"{result.folder}: {len(result.made)} made, {len(result.kept)} kept")
+    report(f"{result.folder}: {len(result.made)} made, {len(result.kept)} kept")

@@ -15,7 +15,7 @@ from mednext_cli.commands.options import (
     Workers,
     layout_options,
 )
-from mednext_cli.commands.tables import print_table
+from mednext_cli.commands.tables import report_table
 
 if TYPE_CHECKING:
     from mednext_cli.preprocessing.run import PreprocessResult
@@ -89,7 +89,7 @@ def preprocess(
     result = run(spec)
     if write_plan is not None:
         write(write_plan, result.plan)
-    print_table(("what", "value"), _rows(result))
+    report_table(("what", "value"), _rows(result))
     result.raise_failed()
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mednext_cli.commands.options import Quiet, Verbose
-from mednext_cli.commands.tables import print_table
+from mednext_cli.commands.tables import print_table, report
 
 app = typer.Typer(no_args_is_help=True, help="Browse, read, copy and check recipes.")
 Name = Annotated[str, typer.Argument(help="Shipped recipe or TOML file.")]
@@ -68,7 +68,7 @@ def copy_recipe(
     if target.exists() and not force:
         raise SettingsError(f"{target} exists", "Choose another name, or add --force.")
     write_recipe(target, recipe)
-    typer.echo(f"{target}")
+    report(f"{target}")
 
 
 @app.command("check")

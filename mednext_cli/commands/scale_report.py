@@ -6,18 +6,18 @@ from typing import Annotated
 import typer
 
 from mednext_cli.commands.options import Device, OutputFolder, Quiet, Verbose
-from mednext_cli.commands.tables import print_table
+from mednext_cli.commands.tables import report, report_table
 
 _HEADER = (
     "network",
     "parameters, M",
-    "published",
+    "published, M",
     "multiply-adds, G",
-    "published",
+    "published, G",
     "off, %",
     "training, GiB",
-    "checkpointed",
-    "inference",
+    "checkpointed, GiB",
+    "inference, GiB",
     "forward, s",
     "step, s",
 )
@@ -77,8 +77,8 @@ def scale_report(
         )
         for row in result.rows
     ]
-    print_table(_HEADER, rows)
+    report_table(_HEADER, rows)
     for row in result.rows:
         if row.note:
-            typer.echo(f"{row.model} k{row.kernel}: {row.note}")
-    typer.echo(f"{result.table}, {result.plot}")
+            report(f"{row.model} k{row.kernel}: {row.note}")
+    report(f"{result.table}, {result.plot}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mednext_cli.commands.options import Cache, Device, Quiet, Verbose
-from mednext_cli.commands.tables import print_table
+from mednext_cli.commands.tables import report, report_table
 
 
 def train(
@@ -61,6 +61,6 @@ def train(
             device=device,
         )
     )
-    typer.echo(f"{result.folder}: trained for {format_seconds(result.seconds)}")
+    report(f"{result.folder}: trained for {format_seconds(result.seconds)}")
     if result.dice:
-        print_table(("region", "dice"), list(result.dice.items()), title="validation, whole cases")
+        report_table(("region", "dice"), list(result.dice.items()), title="validation, whole cases")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mednext_cli.commands.options import Quiet, Verbose
-from mednext_cli.commands.tables import print_table
+from mednext_cli.commands.tables import report, report_table
 
 
 def upkern(
@@ -34,8 +34,8 @@ def upkern(
     target, steps = enlarge_file(source, to, out)
     resampled = [step for step in steps if step.action == "resample"]
     rows = [(one.name, _shape(one.source_shape), _shape(one.target_shape)) for one in resampled]
-    print_table(("tensor", "from", "to"), rows, title="resampled")
-    typer.echo(f"{target}: {len(resampled)} resampled, {len(steps) - len(resampled)} copied")
+    report_table(("tensor", "from", "to"), rows, title="resampled")
+    report(f"{target}: {len(resampled)} resampled, {len(steps) - len(resampled)} copied")
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mednext_cli.commands.options import Quiet, Verbose
-from mednext_cli.commands.tables import print_table
+from mednext_cli.commands.tables import report, report_table
 
 app = typer.Typer(no_args_is_help=True, help="Import and export weights of the published code.")
 
@@ -47,8 +47,8 @@ def import_weights(
     from mednext_cli.networks.weight_files import import_file
 
     checkpoint = import_file(official, out, size, kernel, norm, residual)
-    print_table(("setting", "value"), checkpoint.architecture.to_json().items())
-    typer.echo(f"{out}: {len(checkpoint.state_dict)} tensors")
+    report_table(("setting", "value"), checkpoint.architecture.to_json().items())
+    report(f"{out}: {len(checkpoint.state_dict)} tensors")
 
 
 @app.command("export")
@@ -69,4 +69,4 @@ def export_weights(
     from mednext_cli.networks.weight_files import export_official
 
     weights = export_official(out, load_checkpoint(checkpoint))
-    typer.echo(f"{out}: {len(weights)} tensors")
+    report(f"{out}: {len(weights)} tensors")

@@ -1,6 +1,8 @@
 """Work on a Dask cluster instead of this machine's processes (extra ``distributed``)."""
 
 import logging
+import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +14,10 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
-_SECONDS_TO_CONNECT = 20
+_SECONDS_TO_CONNECT, _SECONDS_TO_KNOCK = 20, 5
+_ADDRESS = re.compile(r"((tcp|tls|ws|wss|ucx)://)?\[?(?P<host>[^\[\]/\s]+?)\]?:(?P<port>\d{1,5})/?")
+_LAST_PORT = 65535
+_START = "Start one with dask scheduler, and give the address it prints."
 
 
 class ClusterError(MednextError):
@@ -55,6 +60,7 @@ def on_cluster(
 
 
 def _connect(address: str) -> "Client":
+    _knock(address)
     try:
         from distributed import Client
     except ImportError as error:
@@ -68,8 +74,23 @@ def _connect(address: str) -> "Client":
         return Client(address, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise SettingsError(
-            f"--scheduler {address}: no Dask scheduler answers there",
-            "Start one with dask scheduler, and give the address it prints.",
+            f"--scheduler {address}: no Dask scheduler answers there", _START
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """See that the address is one and somebody listens: Dask would try for 40 seconds."""
+    found = _ADDRESS.fullmatch(address)
+    if not found or int(found["port"]) > _LAST_PORT:
+        raise SettingsError(
+            f"--scheduler {address} is not an address like tcp://node1:8786", _START
+        )
+    try:
+        socket.create_connection((found["host"], int(found["port"])), _SECONDS_TO_KNOCK).close()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(
+            f"--scheduler {address}: nobody answers there ({reason.lower()})", _START
         ) from error
 
 

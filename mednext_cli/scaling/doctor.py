@@ -8,11 +8,7 @@ from pathlib import Path
 from platform import platform, python_version
 from typing import Literal
 
-import torch
-
 from mednext_cli.foundation.machine import GIB, free_memory_bytes, usable_cores
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import architecture
 
 _PACKAGES = (
     "mednext",
@@ -47,14 +43,16 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at packages, machine and devices, and try what every command needs."""
+    """Look at packages, machine and devices, and try what every command needs.
+
+    Whatever is missing or broken is a finding, torch included.
+    """
     return [
         Finding("python", f"{python_version()} on {platform()}"),
         *(_package(name) for name in _PACKAGES),
         Finding("cores", str(usable_cores())),
-        _memory(),
-        *_devices(),
-        *_conv3d_warning(str(torch.__version__), _cudnn_version()),
+        _try("free memory", _memory),
+        *_accelerators(),
         _try("hdf5 with Blosc2", _store_and_read),
         _try("network", _run_network),
         _try("temporary folder", _write_temporary),
@@ -75,7 +73,18 @@ def _memory() -> Finding:
     )
 
 
+def _accelerators() -> list[Finding]:
+    try:
+        import torch
+
+        return [*_devices(), *_conv3d_warning(str(torch.__version__), _cudnn_version())]
+    except Exception as error:  # not installed, or for another CUDA, glibc, processor
+        return [_failed("torch loads", error)]
+
+
 def _devices() -> Iterator[Finding]:
+    import torch
+
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
         yield Finding(f"cuda:{index}", f"{about.name}, {about.total_memory / GIB:.1f} GiB")
@@ -86,6 +95,8 @@ def _devices() -> Iterator[Finding]:
 
 
 def _cudnn_version() -> int | None:
+    import torch
+
     found = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return None if found is None else int(found)
 
@@ -107,12 +118,17 @@ def _conv3d_warning(torch_version: str, cudnn_version: int | None) -> Iterator[F
             )
 
 
-def _try(what: str, check: Callable[[], str]) -> Finding:
+def _try(what: str, check: Callable[[], str | Finding]) -> Finding:
     try:
-        return Finding(what, check())
+        found = check()
     except Exception as error:
-        reason = " ".join(str(error).split())
-        return Finding(what, f"{type(error).__name__}: {reason}", "failed")
+        return _failed(what, error)
+    return found if isinstance(found, Finding) else Finding(what, found)
+
+
+def _failed(what: str, error: Exception) -> Finding:
+    reason = " ".join(str(error).split())
+    return Finding(what, f"{type(error).__name__}: {reason}", "failed")
 
 
 def _store_and_read() -> str:
@@ -129,6 +145,11 @@ def _store_and_read() -> str:
 
 
 def _run_network() -> str:
+    import torch
+
+    from mednext_cli.networks.mednext import build
+    from mednext_cli.networks.variants import architecture
+
     network = build(architecture("S", 3, 1, 2, base_channels=4))
     logits = network(torch.randn(1, 1, 16, 16, 32))
     logits.sum().backward()

@@ -1,4 +1,5 @@
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -84,7 +85,25 @@ def test_quiet_takes_progress_away(tmp_path: Path, capsys: Captured) -> None:
     assert main(["phantom", str(tmp_path / "a"), "--cases", "1", shape]) == 0
     assert "drawing phantoms: 1/1 cases" in capsys.readouterr().err
     assert main(["phantom", str(tmp_path / "b"), "--cases", "1", shape, "-q"]) == 0
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr() == ("", "")
+
+
+def test_quiet_leaves_what_was_asked_for(capsys: Captured) -> None:
+    assert main(["recipes", "show", "cpu", "--quiet"]) == 0
+    assert "epochs" in capsys.readouterr().out
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('not here', name='torch')")
+    done = subprocess.run(
+        [sys.executable, "-m", "mednext_cli", "recipes", "check", "cpu"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "the package torch is not installed" in done.stderr
 
 
 @pytest.mark.slow

@@ -122,3 +122,24 @@ def test_nobody_answers(tmp_path: Path, capsys: Capture, monkeypatch: pytest.Mon
     raw = make_raw(tmp_path, 1)
     assert run(raw, "--scheduler", "tcp://127.0.0.1:9") == 2
     assert "no Dask scheduler answers there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("nonsense", "is no address"),
+        ("foo://here:1", "is no address"),
+        ("tcp://127.0.0.1:99999", "is no address"),
+        ("tcp://", "is no address"),
+        ("tcp://127.0.0.1:1", "nobody answers there"),
+        ("no-such-host.invalid:8786", "nobody answers there"),
+        ("[::1]:1", "nobody answers there"),
+    ],
+)
+def test_an_address_without_a_scheduler_is_one_line(
+    tmp_path: Path, capsys: Capture, address: str, says: str
+) -> None:
+    assert run(make_raw(tmp_path, 1), "--scheduler", address) == 2
+    (line,) = (one for one in capsys.readouterr().err.splitlines() if one.startswith("error"))
+    assert says in line
+    assert "dask scheduler" in line
