@@ -96,7 +96,7 @@ def _by_name(methods: list[str]) -> dict[str, Path]:
     tables: dict[str, Path] = {}
     for text in methods:
         name, equals, path = text.partition("=")
-        if not (name.strip() and equals and path):
+        if not (name.partition("@")[0].strip() and equals and path):
             raise SettingsError(f"{text!r} is not NAME=cases.csv", "Write ours=scores/cases.csv.")
         if name.strip() in tables:
             raise SettingsError(f"the name {name.strip()} is given twice", "Rename one of them.")

@@ -84,7 +84,8 @@ def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
 
     Raises:
         DatasetError: missing, unreadable, of another version, without a column, with a text where
-            a number belongs, or with a row twice, or with a share beyond 0 to 1.
+            a number belongs, with a row twice or without a name, with a share beyond 0 to 1 or a
+            distance below 0.
     """
     rows = _read_rows(path, ("case", "region", *metrics))
     values: dict[tuple[str, str, str], float] = {}
@@ -92,6 +93,8 @@ def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
     for line, row in enumerate(rows, start=2):
         if row.get("status") == FAILED:
             continue
+        if not (row["case"].strip() and row["region"].strip()):
+            raise DatasetError(f"{path}: line {line} names no case or no region", _AGAIN)
         for column in _deciding(row, metrics):
             rules.setdefault((column, row["region"]), set()).add(row[column])
         for metric in metrics:
@@ -145,9 +148,11 @@ def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _score(text: str, metric: str, where: str) -> float:
-    value = _number(text, where)
-    if find_metric(metric).unit == _SHARE and not (math.isnan(value) or 0 <= value <= _MOST):
+    value, column = _number(text, where), find_metric(metric)
+    if column.unit == _SHARE and not (math.isnan(value) or 0 <= value <= _MOST):
         raise DatasetError(f"{where}: {text} is not from 0 to 1", "Write shares, not per cent.")
+    if column.unit == "mm" and value < 0:
+        raise DatasetError(f"{where}: {text} is below 0", "Distances are from 0 on.")
     return value
 
 
