@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from mednext_cli.datasets.raw_folder import either_ending, list_names
+from mednext_cli.datasets.raw_folder import list_names, scan_id
 from mednext_cli.datasets.registry import fitting_layouts, read_dataset
+from mednext_cli.evaluation.label_maps import same_form
 from mednext_cli.evaluation.score_case import CasePair, read_prediction
 from mednext_cli.evaluation.scores import ScoreSettings
 from mednext_cli.evaluation.slices import MOST_SLICES, LabelledScan, Plane, draw_planes
@@ -17,6 +18,7 @@ from mednext_cli.foundation.errors import DatasetError, MednextError
 from mednext_cli.foundation.workers import run_over
 from mednext_cli.volumes.masks import read_labels
 from mednext_cli.volumes.orientation import to_canonical, turned_onto
+from mednext_cli.volumes.scan_names import list_scans
 from mednext_cli.volumes.scans import read_volume
 from mednext_cli.volumes.volume import Volume
 
@@ -47,7 +49,7 @@ class CaseOverlay:
 
 
 def find_images(folder: Path, cases: Sequence[str], dataset: str | None = None) -> dict[str, Path]:
-    """The scan of each case: CASE, CASE_0000 or CASE/imaging, ending in .nii.gz or .nii.
+    """The scan of each case: CASE, CASE_0000, CASE/imaging or CASE/CASE, of any format.
 
     Args:
         folder: of the scans, or a raw dataset's folder.
@@ -57,12 +59,11 @@ def find_images(folder: Path, cases: Sequence[str], dataset: str | None = None) 
     Raises:
         DatasetError: the folder cannot be listed, or holds no case's scan.
     """
-    list_names(folder)
+    scans = _scans_by_name(folder)
     found: dict[str, Path] = {}
     for case in cases:
-        names = [pattern.format(case, case) for pattern in _NAMES]
-        paths = [either_ending(folder, name) for name in names]
-        if path := next((path for path in paths if path.is_file()), None):
+        names = (pattern.format(case, case) for pattern in _NAMES)
+        if path := next((scans[name] for name in names if name in scans), None):
             found[case] = path
     if not found and dataset is not None:
         found = _images_of(folder, dataset, cases)
@@ -80,9 +81,19 @@ def find_images(folder: Path, cases: Sequence[str], dataset: str | None = None) 
     return found
 
 
+def _scans_by_name(folder: Path) -> dict[str, Path]:
+    """Scans in a folder and in its sub-folders by name without ending: ``a``, ``a/imaging``."""
+    entries = [folder / name for name in list_names(folder)]
+    found = {same_form(scan_id(path.name)): path for path in list_scans(entries).scans}
+    for inner in filter(Path.is_dir, entries):
+        for path in list_scans(inner / name for name in list_names(inner)).scans:
+            found[f"{same_form(inner.name)}/{same_form(scan_id(path.name))}"] = path
+    return found
+
+
 def _images_of(folder: Path, layout: str, cases: Sequence[str]) -> dict[str, Path]:
     """The first channel of each case of a raw folder; 4D files are not drawn."""
-    first = {case.id: case.channels[0] for case in read_dataset(folder, layout).cases}
+    first = {same_form(case.id): case.channels[0] for case in read_dataset(folder, layout).cases}
     return {case: first[case].path for case in cases if case in first and first[case].index is None}
 
 

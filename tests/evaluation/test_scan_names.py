@@ -22,7 +22,7 @@ def evaluate(predictions, labels):
 
 
 @pytest.mark.parametrize(
-    "name", ["case_1.NII.GZ", "case_1.NII", "case_1.nrrd", "case_1.mha", "case_1.MHD", "case_1.hdr"]
+    "name", ["case_1.NII.GZ", "case_1.Nii", "case_1.nrrd", "case_1.mha", "case_1.MHD", "case_1.hdr"]
 )
 @pytest.mark.parametrize("place", ["predictions", "labels"])
 def test_every_ending_that_is_read_is_paired(folders, capsys, place, name):
