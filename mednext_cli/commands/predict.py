@@ -1,5 +1,6 @@
 """`mednext predict`: label maps for new scans."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,9 @@ from mednext_cli.commands.tables import report
 
 
 def predict(
-    images: Annotated[Path, typer.Argument(help="A scan, a folder of scans, or a raw dataset.")],
+    images: Annotated[
+        Path, typer.Argument(help="A scan, a folder or .zip of scans, or a raw dataset.")
+    ],
     model: Annotated[
         list[Path],
         typer.Option(
@@ -57,6 +60,7 @@ def predict(
 
     Example: mednext predict scans/ --model runs/kits19/S-k3/fold0 --out predictions/
     """
+    from mednext_cli.inference.archives import Scratch
     from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
     from mednext_cli.inference.sources import read_ids
@@ -78,5 +82,6 @@ def predict(
         force=force,
         kernels=as_choice(kernels),
     )
-    result = run(spec)
+    with Scratch() as scratch:
+        result = run(replace(spec, scratch=scratch))
     report(f"{result.folder}: {len(result.made)} made, {len(result.kept)} kept")

@@ -14,6 +14,7 @@ from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import FailedCases
 from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
 from mednext_cli.foundation.progress import track
+from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.engine import Engine, build_engine, choose_engine
 from mednext_cli.inference.memory import estimate_bytes
 from mednext_cli.inference.models import Model, load_models
@@ -50,6 +51,7 @@ class PredictSpec:
         force: predict cases anew that are done.
         kernels: auto, fused or stock operators, of the engine torch.
         options: of the raw dataset's layout; None for none.
+        scratch: where zip archives of scans are unpacked; None leaves them unread.
     """
 
     images: Path
@@ -66,6 +68,7 @@ class PredictSpec:
     force: bool = False
     kernels: Kernels = "auto"
     options: LayoutOptions | None = None
+    scratch: Scratch | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def predict(spec: PredictSpec) -> PredictResult:
     device = str(pick_device(spec.device))
     availability.check(spec.kernels, torch.device(device))
     engine = choose_engine(spec.engine)
-    cases = find_cases(spec.images, models[0].plan, spec.layout, spec.options)
+    cases = find_cases(spec.images, models[0].plan, spec.layout, spec.options, spec.scratch)
     if spec.cases is not None:
         cases = select_cases(cases, spec.cases)
     record = _open_record(spec, models, engine, device)

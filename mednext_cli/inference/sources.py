@@ -1,56 +1,124 @@
 """Which cases a folder or file of scans holds."""
 
 import logging
-import re
-from collections import defaultdict
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mednext_cli.datasets.dataset import Case, Channel
+from mednext_cli.datasets.dataset import Case
 from mednext_cli.datasets.options import LayoutOptions
-from mednext_cli.datasets.raw_folder import list_names, scan_id
 from mednext_cli.datasets.registry import fitting_layouts, read_dataset
 from mednext_cli.foundation.errors import DatasetError, ScanError, SettingsError
 from mednext_cli.foundation.files import listed_names
+from mednext_cli.inference.archives import Scratch, is_archive
+from mednext_cli.inference.grouping import Item, UnreadCase, group_cases, short_ids
+from mednext_cli.inference.search import NO_SCANS, Found, has_scans, search
 from mednext_cli.preprocessing.plan import Plan
-from mednext_cli.volumes.dicom import is_series
-from mednext_cli.volumes.scans import SCAN_ENDINGS, read_grid
+from mednext_cli.volumes.dicom_bytes import ENDINGS as DICOM_ENDINGS
+from mednext_cli.volumes.dicom_bytes import has_dicom_name, is_dicom
+from mednext_cli.volumes.dicom_series import name_some
+from mednext_cli.volumes.scan_names import SCAN_ENDINGS, is_scan_name, list_scans, stem_of
+from mednext_cli.volumes.scans import read_grid
 
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
-Groups = dict[str, dict[int, Path]]  # files by number, by the name before the number
+_KINDS = f"{', '.join(SCAN_ENDINGS)}, DICOM series, .zip"
 logger = logging.getLogger(__name__)
 
 
 def find_cases(
-    images: Path, plan: Plan, layout: str | None = None, options: LayoutOptions | None = None
+    images: Path,
+    plan: Plan,
+    layout: str | None = None,
+    options: LayoutOptions | None = None,
+    scratch: Scratch | None = None,
 ) -> list[Case]:
-    """The cases to predict, sorted by id.
+    """The cases to predict, sorted by id; what is passed over is said in a warning.
 
     Args:
-        images: a scan (a file, or the folder of a DICOM series); a folder of scans, one a case
-            (4D where there are several channels) or nnU-Net's ``CASE_0000.nii.gz``, one file a
-            channel; or a raw dataset.
+        images: a scan (a file, the folder of a DICOM series, or a file of one); a folder of scans
+            and of folders of scans, one a case (4D where there are several channels) or nnU-Net's
+            ``CASE_0000.nii.gz``, one file a channel; a zip archive of such a folder; or a raw
+            dataset. Cases in sub-folders are named after these, too: ``p1/ct.nii.gz`` is p1_ct.
         plan: how many channels there are, and which layout to try first on a folder of folders.
         layout: name of the raw dataset's layout; None finds out.
         options: of that layout.
+        scratch: where archives are unpacked; the cases lie there. None does not unpack them.
 
     Raises:
-        DatasetError: nothing there, or two files for the same case.
+        DatasetError: nothing there, or two files for the same case. ScanError: an archive that
+            cannot be unpacked.
         PluginError: no such layout. SettingsError: options for what is no raw dataset.
     """
     if layout is not None:
-        return _read(images, layout, plan, options)
+        return short_ids(_read(images, layout, plan, options))
     if options is not None and options.given():
         raise SettingsError("--modality is for raw datasets", "Give --dataset with it.")
-    if not images.exists():
+    if not _exists(images):
         raise DatasetError(f"{images} does not exist", "Give a scan or a folder of scans.")
-    if not images.is_dir() or is_series(images):
-        return _cases([_checked(images)], len(plan.channels))
-    files = [images / name for name in list_names(images)]
-    files = [path for path in files if _is_scan(path)]
-    if files:
-        return _cases(files, len(plan.channels))
-    return _as_dataset(images, plan)
+    if images.is_dir():
+        return short_ids(_find_below(images, images.absolute().name, plan, scratch))
+    if is_archive(images.name) and scratch is not None:
+        name = images.name[: -len(".zip")]
+        return short_ids(_find_below(scratch.unpack(images), name, plan, scratch))
+    return short_ids(group_cases([_single(images)], len(plan.channels)))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for the file system
+        return False
+
+
+def _single(path: Path) -> Item:
+    """A scan that was given by itself."""
+    if is_scan_name(path.name):
+        return Item((), stem_of(path.name), path)
+    if has_dicom_name(path) or is_dicom(path):
+        logger.info("%s stands for its DICOM series in that folder", path)
+        name = path.stem if path.suffix.lower() in DICOM_ENDINGS else path.name
+        return Item((), name, path)
+    why = list_scans([path]).unread.get(path)
+    raise DatasetError(
+        f"{path} is not a scan" + (f": {why}" if why else ""),
+        f"Give {', '.join(SCAN_ENDINGS)}, a DICOM series or a .zip.",
+    )
+
+
+def _find_below(images: Path, name: str, plan: Plan, scratch: Scratch | None) -> list[Case]:
+    """The cases of a folder, which is called `name`."""
+    fitting = [] if has_scans(images) else fitting_layouts(images)
+    if fitting:
+        return _read(images, plan.layout if plan.layout in fitting else fitting[0], plan)
+    inside = scratch is not None and scratch.shown(images) != str(images)
+    found = search(images, scratch, inside)
+    _say(found, images, scratch or Scratch())
+    items = [item for place in found.places for item in place.items(name)]
+    unread = [case for place in found.places for case in place.unread_cases(name)]
+    if not items and not unread:
+        raise DatasetError(
+            f"{images} holds no scans ({_KINDS})", "Give a folder of scans, or --dataset NAME."
+        )
+    return group_cases(items, len(plan.channels), unread)
+
+
+def _say(found: Found, root: Path, scratch: Scratch) -> None:
+    """Name what is passed over, a line for each reason."""
+    for note in found.notes:
+        logger.info("%s", note)
+    for why, paths in _by_reason(found.passed).items():
+        names = [
+            str(path.relative_to(root)) if root in path.parents else scratch.shown(path)
+            for path in paths
+        ]
+        level = logging.INFO if why == NO_SCANS else logging.WARNING
+        logger.log(level, "passed over in %s: %s (%s)", root.name, name_some(names), why)
+
+
+def _by_reason(passed: Mapping[Path, str]) -> dict[str, list[Path]]:
+    reasons: dict[str, list[Path]] = {}
+    for path, why in sorted(passed.items()):
+        reasons.setdefault(why, []).append(path)
+    return reasons
 
 
 def read_ids(text: str) -> tuple[str, ...]:
@@ -66,26 +134,34 @@ def read_ids(text: str) -> tuple[str, ...]:
 
 
 def select_cases(cases: Sequence[Case], wanted: Sequence[str]) -> list[Case]:
-    """The cases of these ids, in the order of `cases`.
+    """The cases of these ids, in the order of `cases`; letters may be composed or not (NFC, NFD).
 
     Raises:
         SettingsError: there is no such case.
     """
-    known = {case.id: case for case in cases}
-    unknown = [name for name in wanted if name not in known]
+    names = {_composed(name): name for name in wanted}
+    known = {_composed(case.id) for case in cases}
+    unknown = [name for composed, name in names.items() if composed not in known]
     if unknown:
         raise SettingsError(
             f"there is no case {unknown[0]!r}",
             f"There are {len(cases)}, {cases[0].id} to {cases[-1].id}.",
         )
-    return [case for case in cases if case.id in set(wanted)]
+    return [case for case in cases if _composed(case.id) in names]
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def check_volumes(case: Case, plan: Plan) -> None:
-    """Raise `ScanError` unless a file read as 4D holds one volume a channel of the network.
+    """Raise `ScanError` where a case cannot be read, as was known when it was found; and unless a
+    file read as 4D holds one volume a channel of the network.
 
     Too few are noticed when they are read; too many would be left out in silence.
     """
+    if isinstance(case, UnreadCase):
+        raise ScanError(case.problem)
     path, first = case.channels[0].path, case.channels[0].index
     count = len(plan.channels)
     if first is None or not (_is_grid(path, None) or _is_grid(path, count)):
@@ -103,83 +179,6 @@ def _is_grid(path: Path, index: int | None) -> bool:
     except ScanError:
         return False
     return True
-
-
-def _checked(path: Path) -> Path:
-    if not _is_scan(path):
-        raise DatasetError(
-            f"{path} is not a scan",
-            f"Give {', '.join(SCAN_ENDINGS)}, or the folder of a DICOM series.",
-        )
-    return path.absolute() if path.is_dir() else path  # its name is the case's, even of "."
-
-
-def _is_scan(path: Path) -> bool:
-    return (path.is_file() and path.name.endswith(SCAN_ENDINGS)) or is_series(path)
-
-
-def _cases(files: list[Path], channels: int) -> list[Case]:
-    """Files of one case together, where they are numbered as nnU-Net numbers channels."""
-    groups = _numbered(files, channels)
-    together = {path for group in groups.values() for path in group.values()}
-    found = {
-        name: tuple(Channel(group[number]) for number in sorted(group))
-        for name, group in groups.items()
-    }
-    for path in files:
-        if path in together:
-            continue
-        name = scan_id(path.name)
-        if name in found:
-            raise DatasetError(
-                f"{path.name} and {found[name][0].path.name} are the same case", "Remove one."
-            )
-        found[name] = _volumes(path, channels)
-    return [Case(name, found[name]) for name in sorted(found)]
-
-
-def _volumes(path: Path, channels: int) -> tuple[Channel, ...]:
-    if channels == 1:
-        return (Channel(path),)
-    return tuple(Channel(path, index) for index in range(channels))
-
-
-def _numbered(files: list[Path], channels: int) -> Groups:
-    """Files whose numbers name channels: those with a ``_0000`` beside them.
-
-    AMOS and others number their cases the same way, from 1 on. Files that are all of one such row,
-    from 0 on, are taken as cases too where the network has one channel.
-    """
-    groups: Groups = defaultdict(dict)
-    for path in files:
-        match = _CHANNEL.fullmatch(scan_id(path.name))
-        if match is None:
-            continue
-        name, number = match[1], int(match[2])
-        if number in groups[name]:
-            other = groups[name][number].name
-            raise DatasetError(f"{path.name} and {other} are the same case", "Remove one.")
-        groups[name][number] = path
-    found = {name: group for name, group in groups.items() if 0 in group}
-    if (
-        channels == 1
-        and len(files) > 1
-        and [len(group) for group in found.values()] == [len(files)]
-    ):
-        logger.info("%s and the others are taken as cases, not channels", files[0].name)
-        return {}
-    return found
-
-
-def _as_dataset(images: Path, plan: Plan) -> list[Case]:
-    """A folder of folders: a raw dataset, best in the layout the network's own had."""
-    fitting = fitting_layouts(images)
-    if not fitting:
-        raise DatasetError(
-            f"{images} holds no scans ({', '.join(SCAN_ENDINGS)}, DICOM series)",
-            "Give a folder of scans, or --dataset NAME.",
-        )
-    return _read(images, plan.layout if plan.layout in fitting else fitting[0], plan)
 
 
 def _read(

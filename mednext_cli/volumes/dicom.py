@@ -70,6 +70,16 @@ def read_volume(path: Path) -> Volume:
     return Volume(array, grid.affine)
 
 
+def make_one_volume(parts: Sequence[Series]) -> bool:
+    """Whether these series, which share their UID, are the parts of one regular volume."""
+    together = Series(tuple(one for part in parts for one in part.slices))
+    try:
+        _grid(parts[0].path, _in_order(parts[0].path, together))
+    except ScanError:
+        return False
+    return True
+
+
 def _in_order(path: Path, series: Series) -> list[Header]:
     """The slices along their normal, if they can be slices of one volume."""
     for one in series.slices:

@@ -4,17 +4,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-NIFTI_ENDINGS = (".nii.gz", ".nii", ".hdr", ".mgz", ".mgh")  # nibabel reads these
+NIFTI_ENDINGS = (
+    ".nii.gz",
+    ".nii",
+    ".hdr",
+    ".hdr.gz",
+    ".mgz",
+    ".mgh",
+    ".mgh.gz",
+)  # nibabel reads these
 ITK_ENDINGS = (".nrrd", ".mha", ".mhd", ".nhdr")
 SCAN_ENDINGS = (*NIFTI_ENDINGS[:2], *ITK_ENDINGS, *NIFTI_ENDINGS[2:])
 _HEADER_OF = {  # files of voxels, and the headers that name them
-    ".img": (".hdr",),
+    ".img": (".hdr", ".hdr.gz"),
+    ".img.gz": (".hdr", ".hdr.gz"),
     ".raw": (".mhd", ".nhdr"),
     ".zraw": (".mhd",),
     ".raw.gz": (".nhdr",),
 }
 _UNREAD = (  # scans to any radiologist, in formats that are not read here
-    ".nii.bz2", ".nii.xz", ".nii.zst", ".hdr.gz", ".img.gz", ".mgh.gz", ".gipl", ".gipl.gz",
+    ".nii.bz2", ".nii.xz", ".nii.zst", ".img.gz", ".gipl", ".gipl.gz",
     ".mnc", ".par", ".mif", ".mif.gz", ".vtk", ".vti", ".img", ".raw", ".zraw", ".raw.gz",
 )  # fmt: skip
 
@@ -82,7 +91,7 @@ def _has_header(name: str, ending: str, names: set[str]) -> bool:
 
 
 def _why_unread(ending: str) -> str:
-    headers = _HEADER_OF.get(ending.lower())
+    headers = [one for one in _HEADER_OF.get(ending.lower(), ()) if not one.endswith(".gz")]
     if headers:
         return f"the voxels of a scan without its header ({' or '.join(headers)})"
     return f"{ending} is not read: convert it to .nii.gz"

@@ -17,6 +17,7 @@ from mednext_cli.volumes.dicom_bytes import has_dicom_name, is_dicom
 from mednext_cli.volumes.dicom_series import notes as dicom_notes
 from mednext_cli.volumes.scan_names import ITK_ENDINGS, ending_of
 from mednext_cli.volumes.scan_names import SCAN_ENDINGS as SCAN_ENDINGS
+from mednext_cli.volumes.stored import read_stored
 from mednext_cli.volumes.volume import Grid, Volume
 
 _DATA_FILE = re.compile(rb"(?im)^(?:ElementDataFile *=|data ?file *:)[ \t]*(.+?)\s*$")
@@ -121,16 +122,20 @@ def files_of(path: Path) -> list[Path]:
     if _is_series(path):
         return dicom.files_of(path)
     ending = ending_of(path.name).lower()
-    if ending == ".hdr":
-        return [path, *_beside(path, path.name[:-4], (".img", ".IMG", ".Img"))]
+    if ending.startswith(".hdr"):
+        return [path, *_voxels_beside(path)]
     if ending in (".mhd", ".nhdr"):
         return [path, *_named_inside(path)]
     return [path]
 
 
-def _beside(path: Path, stem: str, endings: tuple[str, ...]) -> list[Path]:
-    found = [path.with_name(stem + ending) for ending in endings]
-    return [one for one in found if one.is_file()][:1]
+def _voxels_beside(path: Path) -> list[Path]:
+    """The file of voxels of a pair."""
+    try:
+        voxels = read_stored(path).voxels
+    except ScanError:  # reported when the scan is read
+        return []
+    return [voxels] if voxels != path else []
 
 
 def _named_inside(path: Path) -> list[Path]:
