@@ -23,6 +23,9 @@ def train(
     ] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     restart: Annotated[bool, typer.Option(help="Begin anew, whatever is there.")] = False,
+    extend: Annotated[
+        bool, typer.Option(help="Go on, though the run was begun with another number of epochs.")
+    ] = False,
     device: Device = "auto",
     kernels: Annotated[
         str | None, typer.Option(help="auto, fused or stock operators; default: the recipe's.")
@@ -58,6 +61,7 @@ def train(
             runs=runs,
             init=init,
             restart=restart,
+            extend=extend,
             device=device,
         )
     )

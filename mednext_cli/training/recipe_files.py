@@ -79,9 +79,10 @@ def check_recipe(table: Mapping[str, Any], source: str) -> Recipe:
         raise SettingsError(f"{source}: {problems}", "Correct the recipe or the --set.") from error
 
 
-def write_recipe(path: Path, recipe: Recipe) -> None:
-    """Write the resolved recipe as TOML."""
-    write_text(path, tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+def write_recipe(path: Path, recipe: Recipe, remarks: Sequence[str] = ()) -> None:
+    """Write the resolved recipe as TOML, under `remarks` of a line each."""
+    comments = "".join(f"# {remark}\n" for remark in remarks)
+    write_text(path, comments + tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
 
 
 def _read_extended(path: Path) -> Table:

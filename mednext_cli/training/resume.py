@@ -1,81 +1,132 @@
 """Go on with a run where it stopped, if it is still the same run."""
 
 import logging
-from typing import Any
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
+from mednext_cli.training import same_run
 from mednext_cli.training.recipe import Recipe
 from mednext_cli.training.recipe_files import check_recipe
 from mednext_cli.training.run_folder import RunFolder
-from mednext_cli.training.state import Progress, TrainingState
+from mednext_cli.training.state import Change, Progress, TrainingState
 
-_ANEW = "Add --restart to begin anew, or --runs to keep both."
-# Changing these in a run that has begun changes no result already there.
-_FREE_TO_CHANGE = {
-    "description",
-    "training.epochs",
-    "training.workers",
-    "training.checkpoint_minutes",
-    "inference.overlap",
-    "inference.mirror",
-}
 logger = logging.getLogger(__name__)
 
 
-def resume(state: TrainingState, folder: RunFolder) -> None:
+def resume(state: TrainingState, folder: RunFolder, init: Path | None, extend: bool) -> bool:
     """Bring `state` to where the run's last checkpoint stands.
 
+    Args:
+        state: as the run is asked for now.
+        folder: of the run; has a last checkpoint.
+        init: checkpoint to start from that was given now.
+        extend: whether the number of epochs may be another than the run was begun with.
+
+    Returns:
+        Whether the recipe has changed, so that the state is to be saved.
+
     Raises:
-        SettingsError: the run was begun with another recipe, plan, split or initial checkpoint.
+        SettingsError: the run was begun with another recipe, plan, split, cases or initial
+            checkpoint, or for other epochs.
         CheckpointError: the checkpoint is damaged or of another network.
     """
-    checkpoint = load_checkpoint(folder.last)
-    _check_recipe(folder, check_recipe(checkpoint.recipe or {}, str(folder.last)), state.recipe)
-    _check_origin(folder, checkpoint, state)
+    checkpoint = _load(folder)
+    begun = _read_recipe(folder, checkpoint)
+    progress = _read_progress(folder, checkpoint, begun)
+    same_run.check_recipe(folder, begun, state)
+    same_run.check_init(folder, checkpoint, init)
+    finished = len(progress.history) >= state.recipe.training.epochs
+    same_run.check_cases(folder, checkpoint, state, finished)
+    same_run.check_plan(folder, checkpoint, state.plan)
+    same_run.check_epochs(folder, begun, state.recipe, progress, extend)
+    _put_in_place(state, folder, checkpoint, progress)
+    logger.info("%s: carrying on after iteration %d", folder.path, progress.iteration)
+    return _adopt_recipe(state, begun)
+
+
+def _load(folder: RunFolder) -> Checkpoint:
+    try:
+        return load_checkpoint(folder.last)
+    except CheckpointError as error:
+        raise CheckpointError(error.message, _way_out(folder)) from error
+
+
+def _way_out(folder: RunFolder) -> str:
+    """What to do about a last checkpoint that cannot be used."""
+    try:
+        epoch = len(load_checkpoint(folder.best).progress["history"])
+    except (CheckpointError, KeyError, TypeError):
+        return "Begin anew with --restart."
+    best, last = (shlex.quote(str(path)) for path in (folder.best, folder.last))
+    return f"Go on from epoch {epoch} (cp {best} {last}), or begin anew with --restart."
+
+
+def _damaged(folder: RunFolder, reason: object) -> CheckpointError:
+    return CheckpointError(f"{folder.last} is damaged: {reason}", _way_out(folder))
+
+
+def _read_recipe(folder: RunFolder, checkpoint: Checkpoint) -> Recipe:
+    try:
+        return check_recipe(checkpoint.recipe or {}, str(folder.last))
+    except SettingsError as error:
+        raise CheckpointError(error.message, _way_out(folder)) from error
+
+
+def _read_progress(folder: RunFolder, checkpoint: Checkpoint, begun: Recipe) -> Progress:
+    known = {one.name for one in fields(Progress)}
+    saved = {name: value for name, value in checkpoint.progress.items() if name in known}
+    try:
+        TypeAdapter(Progress).validate_python(saved)
+    except ValidationError as error:
+        raise _damaged(folder, f"progress: {error.errors()[0]['msg']}") from error
+    progress, steps = Progress(**saved), begun.training.iterations_per_epoch
+    if not 0 <= progress.iteration - len(progress.history) * steps <= steps:
+        raise _damaged(folder, f"{progress.iteration} iterations, {len(progress.history)} epochs")
+    return progress
+
+
+def _put_in_place(
+    state: TrainingState, folder: RunFolder, checkpoint: Checkpoint, progress: Progress
+) -> None:
     if checkpoint.architecture != state.architecture or not checkpoint.optimiser:
         raise CheckpointError(
             f"{folder.last} is not a training state of this network", "Begin anew with --restart."
         )
-    state.network.load_state_dict(checkpoint.state_dict)
-    state.optimiser.load_state_dict(checkpoint.optimiser["adamw"])
+    changes = checkpoint.metadata.get("changes", [])
+    origin = checkpoint.metadata.get("origin", {})
+    try:
+        state.network.load_state_dict(checkpoint.state_dict)
+        state.optimiser.load_state_dict(checkpoint.optimiser["adamw"])
+        scaler = checkpoint.optimiser["scaler"]
+        if scaler and state.precision.scaler.is_enabled():
+            state.precision.scaler.load_state_dict(scaler)
+        state.origin = {**state.origin, **origin}
+        state.changes = TypeAdapter(list[Change]).validate_python(changes)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        raise _damaged(folder, str(error).partition("\n")[0]) from error
     for group in state.optimiser.param_groups:  # of this device's precision, not of the last one's
         group["eps"] = state.recipe.training.epsilon or state.precision.epsilon
-    if checkpoint.optimiser["scaler"] and state.precision.scaler.is_enabled():
-        state.precision.scaler.load_state_dict(checkpoint.optimiser["scaler"])
-    saved: dict[str, Any] = dict(checkpoint.progress)
-    saved.pop("finished", None)
-    state.progress = Progress(**saved)
-    logger.info("%s: carrying on after iteration %d", folder.path, state.progress.iteration)
+    state.progress = progress
 
 
-def _check_recipe(folder: RunFolder, begun: Recipe, recipe: Recipe) -> None:
-    before, after = _flatten(begun.model_dump()), _flatten(recipe.model_dump())
-    differing = [
-        f"{key}: {before[key]} -> {after[key]}"
-        for key in before
-        if before[key] != after[key] and key not in _FREE_TO_CHANGE
-    ]
-    if differing:
-        raise SettingsError(
-            f"{folder.path} was begun with another recipe ({'; '.join(differing)})", _ANEW
+def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:
+    """Note what is changed from here on; what only training heeds, not where that is over."""
+    asked = state.recipe
+    if state.finished:
+        update = {"inference": asked.inference, "description": asked.description}
+        state.recipe = begun.model_copy(update=update)
+    before, after = (same_run.flatten(one.model_dump(mode="json")) for one in (begun, state.recipe))
+    changes = [
+        Change(
+            setting=key, before=before[key], after=after[key], iteration=state.progress.iteration
         )
-
-
-def _flatten(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{prefix}{key}"
-        flat.update(_flatten(value, f"{name}.") if isinstance(value, dict) else {name: value})
-    return flat
-
-
-def _check_origin(folder: RunFolder, checkpoint: Checkpoint, state: TrainingState) -> None:
-    """Weights half trained on one thing and half on another are of no use to anybody."""
-    begun = checkpoint.metadata.get("origin", {})
-    for key, value in state.origin.items():
-        if begun.get(key) != value:
-            what = {"init": "--init checkpoint"}.get(key, key.replace("_", " "))
-            raise SettingsError(f"{folder.path} was begun with another {what}", _ANEW)
-    if checkpoint.plan != state.plan.model_dump(mode="json"):
-        raise SettingsError(f"{folder.path} was begun with the cache of another plan", _ANEW)
+        for key in before
+        if before[key] != after[key]
+    ]
+    state.changes += changes
+    return bool(changes)

@@ -1,11 +1,15 @@
 """The folder of one run, and what lies where in it."""
 
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.foundation.files import storage_error
+from mednext_cli.foundation.locks import LOCK_NAME
 from mednext_cli.training.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,13 @@ class RunFolder:
         return self.path / "checkpoint_best.pt"
 
     @property
+    def earlier_best(self) -> Path:
+        """The best state of a run that lost its newest and was begun anew."""
+        return self.path / "checkpoint_best_earlier.pt"
+
+    @property
     def recipe(self) -> Path:
-        """The resolved recipe."""
+        """The resolved recipe, and in comments what was changed on the way."""
         return self.path / "recipe.toml"
 
     @property
@@ -55,14 +64,48 @@ def run_folder(runs: Path, dataset: str, recipe: Recipe, fold: str) -> RunFolder
     return RunFolder(runs / dataset / recipe.model.label / f"fold{fold}")
 
 
+def has_begun(folder: RunFolder) -> bool:
+    """Whether there is a state to go on from.
+
+    Raises:
+        StorageError: no such folder is possible here, or it may not be looked into.
+    """
+    try:
+        return folder.last.is_file()
+    except OSError as error:
+        raise storage_error(folder.path, error) from error
+
+
 def empty(folder: RunFolder) -> None:
-    """Remove what an earlier run left.
+    """Remove what an earlier run left, but for the lock, which is held.
 
     Raises:
         StorageError: the disk refuses.
     """
     try:
-        if folder.path.exists():
-            shutil.rmtree(folder.path)
+        for path in folder.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK_NAME:
+                path.unlink()
     except OSError as error:
         raise storage_error(folder.path, error) from error
+
+
+def set_best_aside(folder: RunFolder) -> None:
+    """Keep the best state of a run whose newest is gone: training anew would replace it.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    if not folder.best.is_file():
+        return
+    try:
+        folder.best.replace(folder.earlier_best)
+    except OSError as error:
+        raise storage_error(folder.earlier_best, error) from error
+    logger.warning(
+        "%s is gone: training begins anew, and the best state so far is kept as %s",
+        folder.last,
+        folder.earlier_best.name,
+    )

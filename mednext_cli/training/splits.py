@@ -1,5 +1,6 @@
 """Five folds as nnU-Net splits them, or the user's own."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import read_json
 
 _NNUNET_SEED = 12345
+_NUMBER = re.compile(r"[0-9]{1,6}")  # superscripts and the like are digits to str.isdigit
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,19 @@ def _ids(names: Sequence[object]) -> tuple[str, ...]:
     return tuple(normalize("NFC", str(name)) for name in names)
 
 
+def fold_name(fold: str) -> str:
+    """One way to write a fold that `choose_split` takes: ``00`` is ``0``."""
+    return fold if fold == "all" else str(int(fold))
+
+
 def choose_split(case_ids: Sequence[str], fold: str, folds: int, splits_file: Path) -> Split:
     """The cases of a fold; ``all`` trains on every case and validates with none."""
     if not case_ids:
         raise SettingsError("the cache has no labelled case", "Check mednext preprocess.")
     if fold == "all":
         return Split(tuple(sorted(case_ids)), ())
-    if not fold.isdigit():
-        raise SettingsError(f"--fold {fold}: not a fold", f"Choose 0 to {folds - 1}, or all.")
+    if not _NUMBER.fullmatch(fold):
+        raise SettingsError(f"--fold {fold!r}: not a fold", f"Choose 0 to {folds - 1}, or all.")
     if splits_file.is_file():
         return read_split(splits_file, int(fold), case_ids)
     return split_cases(case_ids, int(fold), folds)

@@ -15,6 +15,16 @@ from mednext_cli.training.precision import Precision
 from mednext_cli.training.recipe import Recipe
 
 
+@dataclass(frozen=True)
+class Change:
+    """A recipe's value that was changed on the way, in plain types; dotted `setting`."""
+
+    setting: str
+    before: Any
+    after: Any
+    iteration: int
+
+
 @dataclass
 class Progress:
     """How far a run has come.
@@ -41,8 +51,9 @@ class TrainingState:
     """Network, optimiser and progress of one run.
 
     Attributes:
-        origin: what a run must have been begun with to be resumed: its cases and the SHA-256 of
-            the checkpoint it started from, plain types.
+        origin: what a run must have been begun with to be resumed: its cases, what these were made
+            from (`case_keys`) and the SHA-256 of the checkpoint it started from; plain types.
+        changes: what was set otherwise before some iteration, see `Change`.
     """
 
     architecture: Architecture
@@ -53,6 +64,7 @@ class TrainingState:
     recipe: Recipe
     origin: dict[str, Any]
     progress: Progress = field(default_factory=Progress)
+    changes: list[Change] = field(default_factory=list)
 
     def save(self, *paths: Path) -> None:
         """Write the state, each file in one step."""
@@ -66,10 +78,19 @@ class TrainingState:
                 "adamw": self.optimiser.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
             },
-            metadata={"origin": self.origin},
+            metadata={"origin": self.origin, "changes": [vars(one) for one in self.changes]},
         )
         for path in paths:
             save_checkpoint(path, checkpoint)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the recipe does not say of how the weights came to be, a line each."""
+        init = self.origin.get("init")
+        return [f"started from the checkpoint with SHA-256 {init}"] * bool(init) + [
+            f"{one.setting} was {one.before!r} until iteration {one.iteration}"
+            for one in self.changes
+        ]
 
     @property
     def epoch(self) -> int:

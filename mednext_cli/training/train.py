@@ -4,14 +4,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.foundation.devices import pick_device
-from mednext_cli.foundation.errors import CacheError, SettingsError
+from mednext_cli.foundation.errors import CacheError, StorageError
 from mednext_cli.foundation.files import hash_file
+from mednext_cli.foundation.locks import locked, remove_leftovers
 from mednext_cli.foundation.machine import free_memory_bytes, usable_cores
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.architecture import Architecture
@@ -20,15 +22,17 @@ from mednext_cli.networks.kernels import availability
 from mednext_cli.networks.mednext import MedNeXt
 from mednext_cli.networks.variants import architecture as describe_variant
 from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.training.checks import check_names, check_single_process
 from mednext_cli.training.initialise import initialise
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.memory import check_memory
+from mednext_cli.training.patch_size import choose_patch
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.recipe import ModelSettings, Recipe
 from mednext_cli.training.recipe_files import write_recipe
 from mednext_cli.training.resume import resume
-from mednext_cli.training.run_folder import empty, run_folder
-from mednext_cli.training.splits import Split, choose_split
+from mednext_cli.training.run_folder import empty, has_begun, run_folder, set_best_aside
+from mednext_cli.training.splits import Split, choose_split, fold_name
 from mednext_cli.training.state import TrainingState, build_optimiser
 from mednext_cli.training.validate import validate_fold
 
@@ -48,6 +52,7 @@ class TrainSpec:
         runs: where run folders are made.
         init: checkpoint whose weights to start from.
         restart: throw an earlier run of the same folder away.
+        extend: go on with a run that was begun with another number of epochs.
         device: auto, cpu, cuda, cuda:N or mps.
     """
 
@@ -57,6 +62,7 @@ class TrainSpec:
     runs: Path = Path("runs")
     init: Path | None = None
     restart: bool = False
+    extend: bool = False
     device: str = "auto"
 
 
@@ -74,40 +80,62 @@ def train(spec: TrainSpec) -> TrainResult:
 
     Raises:
         CacheError: no usable cache. CheckpointError: `init` or the run's checkpoint does not fit.
-        SettingsError: the recipe, fold or device cannot be used with this dataset.
+        SettingsError: the recipe, fold or device cannot be used with this dataset, or not with
+            the run that has begun.
+        StorageError: the run's folder cannot be written, or another process trains in it.
         KeyboardInterrupt: interrupted; the same call carries on.
     """
+    check_single_process()
     cached = open_cache(spec.cache)
+    check_names(cached)
     plan = _read_plan(cached)
     device = pick_device(spec.device)
     if device.type == "cpu":
         keep_freed_memory(large=False)
     settings = spec.recipe.training
     split = choose_split(cached.labelled_ids, spec.fold, settings.folds, spec.cache / "splits.json")
-    folder = run_folder(spec.runs, cached.name, spec.recipe, spec.fold)
-    state = _prepare_state(spec, plan, device, split)
+    folder = run_folder(spec.runs, cached.name, spec.recipe, fold_name(spec.fold))
+    resuming = has_begun(folder) and not spec.restart
+    state = _prepare_state(spec, plan, device, _origin(cached, split), resuming)
     workers = _count_loaders(settings.workers, device)
     loop = LoopSpec(
         cache=spec.cache,
         split=split,
         folder=folder,
         device=device,
-        patch_voxels=settings.patch_voxels or plan.patch_voxels,
-        batch_size=settings.batch_size or plan.batch_size,
+        patch_voxels=state.plan.patch_voxels,
+        batch_size=state.plan.batch_size,
         workers=workers,
         in_memory=_fits_in_memory(cached, split, workers),
     )
     _describe(state, loop)
-    if folder.last.is_file() and not spec.restart:
-        resume(state, folder)
-    if state.progress.iteration < settings.epochs * settings.iterations_per_epoch:
+    if not resuming:
         check_memory(state, loop.patch_voxels, loop.batch_size)
-    if spec.restart:  # only now, when all that could be refused has been checked
-        empty(folder)
-    write_recipe(folder.recipe, spec.recipe)
-    run_epochs(state, loop)
-    dice = validate_fold(state, loop, cached) if split.validation else {}
+    with locked(folder.path, wait=False):
+        _begin(state, loop, spec, resuming)
+        run_epochs(state, loop)
+        dice = validate_fold(state, loop, cached) if split.validation else {}
     return TrainResult(folder.path, state.progress.seconds, dice)
+
+
+def _begin(state: TrainingState, loop: LoopSpec, spec: TrainSpec, resuming: bool) -> None:
+    """Bring state and folder to where training goes on; all that can be refused is, before."""
+    folder, changed = loop.folder, False
+    if has_begun(folder) and not spec.restart:
+        changed = resume(state, folder, spec.init, spec.extend)
+        if not state.finished:
+            check_memory(state, loop.patch_voxels, loop.batch_size)
+    elif resuming:
+        raise StorageError(f"{folder.last} was removed meanwhile", "Run the same command again.")
+    for place in (folder.path, folder.validation):
+        remove_leftovers(place, alone=True)
+    if spec.restart:
+        empty(folder)
+    elif not has_begun(folder):
+        set_best_aside(folder)
+    if changed:
+        state.save(folder.last)
+    write_recipe(folder.recipe, state.recipe, state.remarks)
 
 
 def describe_architecture(model: ModelSettings, channels: int, outputs: int) -> Architecture:
@@ -149,42 +177,38 @@ def _read_plan(cached: CachedDataset) -> Plan:
 
 
 def _prepare_state(
-    spec: TrainSpec, plan: Plan, device: torch.device, split: Split
+    spec: TrainSpec, plan: Plan, device: torch.device, origin: dict[str, Any], resuming: bool
 ) -> TrainingState:
-    """The state a run begins with."""
-    precision = Precision(spec.recipe.training.precision, device)
-    plan = _planned(plan, spec.recipe)
-    architecture = describe_architecture(
-        spec.recipe.model, len(plan.channels), plan.output_channels
-    )
-    torch.manual_seed(spec.recipe.training.seed)
+    """The state a run begins with; of one that goes on, to be filled with its weights."""
+    model, settings = spec.recipe.model, spec.recipe.training
+    precision = Precision(settings.precision, device)
+    architecture = describe_architecture(model, len(plan.channels), plan.output_channels)
+    torch.manual_seed(settings.seed)
     network = build_plain(architecture)
-    if spec.recipe.model.checkpointing:
+    patch = choose_patch(settings.patch_voxels, plan.patch_voxels, network)
+    batch_size = settings.batch_size or plan.batch_size
+    # Checkpoints carry the plan: with what the recipe says otherwise.
+    plan = plan.model_copy(update={"patch_voxels": patch, "batch_size": batch_size})
+    if model.checkpointing:
         network.checkpointing = True  # type: ignore[assignment]
-    availability.check(spec.recipe.model.kernels, device)
+    availability.check(model.kernels, device)
     if isinstance(network, MedNeXt):
-        network.kernels = spec.recipe.model.kernels
-    if spec.init is not None:
+        network.kernels = model.kernels
+    if spec.init is not None and not resuming:
         initialise(network, architecture, spec.init)
+        origin = {**origin, "init": hash_file(spec.init)}
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = build_optimiser(network, spec.recipe, precision)
-    origin = {
-        "training_cases": list(split.training),
-        "validation_cases": list(split.validation),
-        "init": hash_file(spec.init) if spec.init else None,
-    }
     return TrainingState(architecture, network, optimiser, precision, plan, spec.recipe, origin)
 
 
-def _planned(plan: Plan, recipe: Recipe) -> Plan:
-    """The plan with what the recipe overrides, since checkpoints carry the plan."""
-    settings = recipe.training
-    changes: dict[str, object] = {}
-    if settings.patch_voxels:
-        changes["patch_voxels"] = settings.patch_voxels
-    if settings.batch_size:
-        changes["batch_size"] = settings.batch_size
-    return plan.model_copy(update=changes)
+def _origin(cached: CachedDataset, split: Split) -> dict[str, Any]:
+    return {
+        "training_cases": list(split.training),
+        "validation_cases": list(split.validation),
+        "case_keys": cached.keys((*split.training, *split.validation)),
+        "init": None,
+    }
 
 
 def _count_loaders(requested: int | None, device: torch.device) -> int:
@@ -205,18 +229,13 @@ def _fits_in_memory(cached: CachedDataset, split: Split, workers: int) -> bool:
 
 def _describe(state: TrainingState, loop: LoopSpec) -> None:
     parameters = sum(weights.numel() for weights in state.network.parameters())
-    patch = " x ".join(map(str, loop.patch_voxels))
-    if any(length % 16 for length in loop.patch_voxels):
-        raise SettingsError(
-            f"patch {patch}: every axis must be divisible by 16", "Set training.patch_voxels."
-        )
     logger.info(
         "%s: %s, %.2f M parameters, patch %s, batch %d, %d training and %d validation cases, "
         "%s, %s",
         loop.folder.path,
         state.recipe.model.label,
         parameters / 1e6,
-        patch,
+        " x ".join(map(str, loop.patch_voxels)),
         loop.batch_size,
         len(loop.split.training),
         len(loop.split.validation),

@@ -1,0 +1,51 @@
+"""What is refused before a run takes any time or leaves any file."""
+
+import os
+from collections.abc import Mapping
+
+from mednext_cli.cache.reader import CachedDataset
+from mednext_cli.foundation.errors import CacheError, SettingsError
+
+_LONGEST_NAME = 255  # bytes, on every common file system
+_LONGEST_ENDING = ".nii.gz"
+
+
+def check_single_process(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise `SettingsError` under torchrun and the like: the processes would do the same twice."""
+    processes = max(_count(environment, "WORLD_SIZE"), _count(environment, "RANK") + 1)
+    if processes > 1:
+        raise SettingsError(
+            f"this is one of {processes} processes (WORLD_SIZE and RANK, as torchrun sets them), "
+            "and mednext trains in a single one",
+            "Call mednext train without torchrun, one fold a GPU (--device cuda:1).",
+        )
+
+
+def _count(environment: Mapping[str, str], name: str) -> int:
+    text = environment.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def check_names(cached: CachedDataset) -> None:
+    """Refuse a cache whose dataset or cases would name files outside the run's folder.
+
+    Raises:
+        CacheError: such a name, or one that is too long for a label map's file.
+    """
+    for name in (cached.name, *cached.case_ids):
+        if not _is_file_name(name):
+            raise CacheError(
+                f"{cached.folder / 'dataset.json'}: {name!a} cannot be the name of a file",
+                "Do not use caches of unknown origin; make it anew with mednext preprocess.",
+            )
+        if len(os.fsencode(name + _LONGEST_ENDING)) > _LONGEST_NAME:
+            raise CacheError(
+                f"{cached.folder / 'dataset.json'}: the name {name[:40]}... is longer than the "
+                f"{_LONGEST_NAME - len(_LONGEST_ENDING)} bytes that a file may have",
+                "Rename the raw files and run mednext preprocess again.",
+            )
+
+
+def _is_file_name(name: str) -> bool:
+    inside = name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
+    return inside and name.isprintable() and not name.startswith(".")

@@ -1,0 +1,198 @@
+"""Whether a run that has begun and what is asked for now are the same run."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.files import hash_file
+from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.training.precision import Precision
+from mednext_cli.training.recipe import Recipe
+from mednext_cli.training.run_folder import RunFolder
+from mednext_cli.training.schedule import poly_learning_rate
+from mednext_cli.training.state import Progress, TrainingState
+
+_ANEW = "Add --restart to begin anew, or --runs to keep both."
+# Changing these in a run that has begun changes no result already there; or it is looked at apart.
+_FREE_TO_CHANGE = {
+    "description",
+    "model.checkpointing",
+    "model.kernels",
+    "training.batch_size",  # by the plan
+    "training.patch_voxels",
+    "training.epochs",
+    "training.workers",
+    "training.checkpoint_minutes",
+    "inference.overlap",
+    "inference.mirror",
+}
+_AS_USED = ("model.encoder_kernel", "model.decoder_kernel", "training.epsilon")
+_SHOWN = 3
+logger = logging.getLogger(__name__)
+
+
+def check_recipe(folder: RunFolder, begun: Recipe, state: TrainingState) -> None:
+    """Raise `SettingsError` where the recipe asks for another training than was begun."""
+    device = next(state.network.parameters()).device
+    before, after = _as_used(begun, device), _as_used(state.recipe, device)
+    differing = [
+        f"{key}: {before[key]} -> {after[key]}"
+        for key in before
+        if before[key] != after[key] and key not in _FREE_TO_CHANGE
+    ]
+    if differing:
+        raise SettingsError(
+            f"{folder.path} was begun with another recipe ({'; '.join(differing)})", _ANEW
+        )
+
+
+def _as_used(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """The recipe's values, where it leaves a choice what is chosen on this device."""
+    flat = flatten(recipe.model_dump(mode="json"))
+    flat |= dict(zip(_AS_USED, recipe.model.kernel_pair, strict=False))
+    del flat["model.kernel"]
+    try:
+        precision = Precision(recipe.training.precision, device)
+    except SettingsError:  # begun where there was more choice
+        return flat
+    flat["training.precision"] = str(precision.dtype).removeprefix("torch.")
+    flat["training.epsilon"] = recipe.training.epsilon or precision.epsilon
+    return flat
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        flat.update(flatten(value, f"{name}.") if isinstance(value, dict) else {name: value})
+    return flat
+
+
+def check_epochs(
+    folder: RunFolder, begun: Recipe, recipe: Recipe, progress: Progress, extend: bool
+) -> None:
+    """Another number of epochs is another schedule: it is said what that means, and asked for.
+
+    Raises:
+        SettingsError: it is another one, without `extend` or not above what is done.
+    """
+    before, after, done = begun.training.epochs, recipe.training.epochs, len(progress.history)
+    if before == after:
+        return
+    begun_with = f"{folder.path} was begun with {before} epochs, of which {done} are done"
+    if after <= done:
+        raise SettingsError(
+            f"{begun_with}: it cannot end after {after}",
+            f"Set training.epochs={before}, or more with --extend; {_ANEW[0].lower()}{_ANEW[1:]}",
+        )
+    settings = recipe.training
+    now = progress.history[-1]["learning_rate"] if done else settings.learning_rate
+    then = poly_learning_rate(settings.learning_rate, done, after, settings.poly_exponent)
+    what = (
+        f"{begun_with}: to go on to {after} takes the learning rate from {now:.3g} to {then:.3g}, "
+        "then down to 0, and replaces the checkpoints"
+    )
+    if not extend:
+        raise SettingsError(
+            what, "Add --extend to do so, --restart to begin anew, or --runs to keep both."
+        )
+    logger.warning("%s", what)
+
+
+def check_init(folder: RunFolder, checkpoint: Checkpoint, init: Path | None) -> None:
+    """Raise `SettingsError` if the run started from another checkpoint than `init`.
+
+    The weights are in the run by now: `init` may be left out, and may be gone.
+    """
+    begun = _origin(checkpoint).get("init")
+    if init is None or (begun and not init.exists()):
+        return
+    if not init.is_file() or hash_file(init) != begun:
+        raise SettingsError(
+            f"{folder.path} was begun with another --init checkpoint than {init}",
+            f"Leave --init out to go on with the run. {_ANEW}",
+        )
+
+
+def check_cases(
+    folder: RunFolder, checkpoint: Checkpoint, state: TrainingState, finished: bool
+) -> None:
+    """Weights half trained on one thing and half on another are of no use to anybody.
+
+    A finished run may be validated with corrected images and labels, which is said.
+
+    Raises:
+        SettingsError: the run was begun with another split, or images or labels have changed.
+    """
+    begun = _origin(checkpoint)
+    _check_split(folder, begun, state.origin)
+    before, now = begun.get("case_keys"), state.origin["case_keys"]
+    if not isinstance(before, dict):
+        logger.info("%s does not say what its cases were made from: not checked", folder.last)
+        return
+    changed = [case_id for case_id in now if before.get(case_id) != now[case_id]]
+    trained_on = set(changed) & set(state.origin["training_cases"])
+    what = (
+        f"the images or labels of {_listed(changed)} are others than {folder.path} was begun with"
+    )
+    if changed and (trained_on or not finished):
+        raise SettingsError(what, _ANEW)
+    if changed:
+        logger.warning("%s; the weights are as they were", what)
+
+
+def _check_split(folder: RunFolder, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    sides = ("training_cases", "validation_cases")
+    before, after = ({name: set(one.get(name) or ()) for name in sides} for one in (begun, now))
+    if before == after:
+        return
+    old, new = set().union(*before.values()), set().union(*after.values())
+    parts = {
+        "new": new - old,
+        "gone": old - new,
+        "on the other side": (before[sides[0]] ^ after[sides[0]]) & old & new,
+    }
+    what = "; ".join(f"{_listed(sorted(ids))} {name}" for name, ids in parts.items() if ids)
+    raise SettingsError(f"{folder.path} was begun with another split ({what})", _ANEW)
+
+
+def check_plan(folder: RunFolder, checkpoint: Checkpoint, plan: Plan) -> None:
+    """Raise `SettingsError` if the run was begun with another plan."""
+    try:
+        begun = Plan.model_validate(checkpoint.plan)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{folder.last} holds a plan of another version of mednext", _ANEW
+        ) from error
+    before, after = begun.model_dump(mode="json"), plan.model_dump(mode="json")
+    differing = [
+        f"{key}: {_short(before[key])} -> {_short(after[key])}"
+        for key in before
+        if before[key] != after[key]
+    ]
+    if differing:
+        raise SettingsError(
+            f"{folder.path} was begun with another plan ({'; '.join(differing)})", _ANEW
+        )
+
+
+def _origin(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    origin = checkpoint.metadata.get("origin")
+    return origin if isinstance(origin, dict) else {}
+
+
+def _listed(case_ids: Sequence[str]) -> str:
+    more = f" and {len(case_ids) - _SHOWN} more" if len(case_ids) > _SHOWN else ""
+    return f"{', '.join(case_ids[:_SHOWN])}{more}"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
