@@ -49,14 +49,15 @@ def train(
     from mednext_cli.training.train import TrainSpec
     from mednext_cli.training.train import train as run
 
-    changes = list(settings or [])
-    changes += [f"model.size={model}"] if model is not None else []
-    changes += [f"model.kernel={kernel}"] if kernel is not None else []
-    changes += [f"model.kernels={kernels}"] if kernels is not None else []
+    options = {
+        "--model": ("model.size", model),
+        "--kernel": ("model.kernel", kernel),
+        "--kernels": ("model.kernels", kernels),
+    }
     result = run(
         TrainSpec(
             cache=cache / name,
-            recipe=load_recipe(recipe, changes),
+            recipe=load_recipe(recipe, settings or (), options),
             fold=fold,
             runs=runs,
             init=init,

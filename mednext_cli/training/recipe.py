@@ -1,24 +1,46 @@
 """A recipe: all that a training run needs beside the data; frozen, checked, all errors at once."""
 
 import re
-from math import isfinite
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_LARGEST = 100.0  # of an augmentation's range
 
 
 def _check_range(limits: tuple[float, float]) -> tuple[float, float]:
-    if not 0 <= limits[0] <= limits[1] or not isfinite(limits[1]) or limits[1] == 0:
-        raise ValueError("a range is [low, high] with 0 <= low <= high and high above 0")
+    if not 0 <= limits[0] <= limits[1] <= _LARGEST or limits[1] == 0:
+        raise ValueError(
+            f"a range is [low, high] with 0 <= low <= high, high above 0 and at most {_LARGEST:g}"
+        )
     return limits
+
+
+def _refuse_truth(value: object) -> object:
+    """True is no 1: pydantic would take it so."""
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
 
 
 Axis = Literal["superior_inferior", "anterior_posterior", "left_right"]
 AXES: tuple[Axis, ...] = ("superior_inferior", "anterior_posterior", "left_right")
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
-Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
+# Upper bounds are where a number can only be a slip, and work would never end or never begin.
+_NoTruth = BeforeValidator(_refuse_truth)
+Number = Annotated[float, _NoTruth]
+Probability = Annotated[Number, Field(ge=0.0, le=1.0)]
+Positive = Annotated[Number, Field(gt=0.0)]
+NotNegative = Annotated[Number, Field(ge=0.0)]
+Count = Annotated[int, _NoTruth, Field(ge=1, le=10**6)]
+CountOrZero = Annotated[int, _NoTruth, Field(ge=0, le=10**6)]
+Width = Annotated[int, _NoTruth, Field(ge=1, le=4096)]
+Kernel = Annotated[Literal[3, 5, 7], _NoTruth]
+Size = Annotated[Literal["S", "B", "M", "L"], BeforeValidator(_upper)]
+Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
 
 
 def _as_file_name(text: str) -> str:
@@ -38,11 +60,11 @@ class ModelSettings(_Section):
     """
 
     network: str = "mednext"
-    size: Literal["S", "B", "M", "L"] = "S"
-    kernel: Literal[3, 5, 7] | None = None
-    encoder_kernel: Literal[3, 5, 7] | None = None
-    decoder_kernel: Literal[3, 5, 7] | None = None
-    base_channels: Count = 32
+    size: Size = "S"
+    kernel: Kernel | None = None
+    encoder_kernel: Kernel | None = None
+    decoder_kernel: Kernel | None = None
+    base_channels: Width = 32
     norm: Literal["group", "layer"] = "group"
     grn: bool = False
     residual: bool = True
@@ -105,19 +127,19 @@ class TrainingSettings(_Section):
 
     epochs: Count = 1000
     iterations_per_epoch: Count = 250
-    validation_iterations: Annotated[int, Field(ge=0)] = 50
-    batch_size: Count | None = None
-    patch_voxels: tuple[Count, Count, Count] | None = None
+    validation_iterations: CountOrZero = 50
+    batch_size: Width | None = None
+    patch_voxels: tuple[Width, Width, Width] | None = None
     learning_rate: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0.0)] = 3e-5
+    weight_decay: NotNegative = 3e-5
     epsilon: Positive | None = None
-    poly_exponent: Annotated[float, Field(ge=0.0)] = 0.9
+    poly_exponent: Annotated[NotNegative, Field(le=100.0)] = 0.9
     gradient_clip: Positive = 12.0
     oversample_foreground: Probability = 1 / 3
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    folds: Annotated[int, Field(ge=2)] = 5
-    seed: Annotated[int, Field(ge=0)] = 12345
-    workers: Annotated[int, Field(ge=0)] | None = None
+    folds: Annotated[Count, Field(ge=2)] = 5
+    seed: Annotated[int, _NoTruth, Field(ge=0, lt=2**32)] = 12345
+    workers: Annotated[CountOrZero, Field(le=1024)] | None = None
     checkpoint_minutes: Positive = 5.0
 
 
@@ -132,7 +154,7 @@ class AugmentationSettings(_Section):
     """
 
     rotation: Probability = 0.2
-    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 30.0
+    rotation_degrees: Annotated[NotNegative, Field(le=180.0)] = 30.0
     scaling: Probability = 0.2
     scaling_range: Range = (0.7, 1.4)
     noise: Probability = 0.1
@@ -159,7 +181,7 @@ class AugmentationSettings(_Section):
 class InferenceSettings(_Section):
     """Sliding window of the final validation, and the default of `mednext predict`."""
 
-    overlap: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    overlap: Annotated[NotNegative, Field(le=0.95)] = 0.5
     mirror: bool = True
 
 

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tomli_w
@@ -15,6 +16,7 @@ from mednext_cli.foundation.files import read_toml, write_text
 from mednext_cli.training.recipe import Recipe
 
 Table = dict[str, Any]
+_LONGEST = 80  # characters of what somebody wrote, in an error
 
 
 def shipped_folder() -> Path:
@@ -41,23 +43,39 @@ def locate_recipe(name_or_file: str) -> Path:
     """
     if name_or_file.endswith(".toml"):
         path = Path(name_or_file)
-        if not path.is_file():
+        if not _is_file(path):
             raise SettingsError(
                 f"{path} does not exist", "mednext recipes ls lists the shipped ones."
             )
         return path
     shipped = find_recipes()
     if name_or_file not in shipped:
-        raise SettingsError(f"unknown recipe {name_or_file!r}", nearest(name_or_file, shipped))
+        raise SettingsError(
+            f"unknown recipe {_brief(repr(name_or_file))}", nearest(name_or_file, shipped)
+        )
     return shipped[name_or_file]
 
 
-def load_recipe(name_or_file: str, settings: Sequence[str] = ()) -> Recipe:
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it
+        return False
+
+
+def load_recipe(
+    name_or_file: str,
+    settings: Sequence[str] = (),
+    options: Mapping[str, tuple[str, Any]] = MappingProxyType({}),
+) -> Recipe:
     """Read a recipe, with what it extends, and apply ``key=value`` settings.
 
     Args:
         name_or_file: a shipped recipe's name or a TOML file.
-        settings: like ``training.epochs=50``; values are TOML, bare words are text.
+        settings: like ``training.epochs=50``; values are TOML, bare words are text. Of two for one
+            key the last one counts.
+        options: key and value by the name of a command's option, which errors then name; None
+            leaves the recipe as it is. They come after the settings.
 
     Raises:
         SettingsError: unknown recipe, invalid TOML, or invalid values: all of them in one message,
@@ -67,16 +85,34 @@ def load_recipe(name_or_file: str, settings: Sequence[str] = ()) -> Recipe:
     table = _read_extended(path)
     for setting in settings:
         _apply_setting(table, setting)
-    return check_recipe(table, str(path))
+    given = {key: name for name, (key, value) in options.items() if value is not None}
+    for key, name in given.items():
+        table = _merge(table, _nested(key, options[name][1]))
+    return check_recipe(table, str(path), given)
 
 
-def check_recipe(table: Mapping[str, Any], source: str) -> Recipe:
-    """Validate a table of values; `source` names it in the errors."""
+def check_recipe(
+    table: Mapping[str, Any], source: str, options: Mapping[str, str] = MappingProxyType({})
+) -> Recipe:
+    """Validate a table of values.
+
+    Args:
+        table: by section.
+        source: names it in the errors.
+        options: names of the command's options that gave a value, by dotted key.
+
+    Raises:
+        SettingsError: all that is wrong.
+    """
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        problems = "; ".join(_describe(problem) for problem in error.errors())
-        raise SettingsError(f"{source}: {problems}", "Correct the recipe or the --set.") from error
+        problems = [_describe(problem, options) for problem in error.errors()]
+        if all(problem.startswith("--") for problem in problems):
+            raise SettingsError("; ".join(problems), "Correct the option.") from error
+        raise SettingsError(
+            f"{source}: {'; '.join(problems)}", "Correct the recipe or the --set."
+        ) from error
 
 
 def write_recipe(path: Path, recipe: Recipe, remarks: Sequence[str] = ()) -> None:
@@ -91,8 +127,10 @@ def _read_extended(path: Path) -> Table:
     base = table.pop("extends", None)
     if base is None:
         return table
-    beside = path.parent / f"{str(base).removesuffix('.toml')}.toml"
-    below = read_toml(beside if beside.is_file() else locate_recipe(str(base)))
+    if not isinstance(base, str):
+        raise SettingsError(f"{path}: extends is no text", 'Name a recipe, like extends = "cpu".')
+    beside = path.parent / f"{base.removesuffix('.toml')}.toml"
+    below = read_toml(beside if _is_file(beside) else locate_recipe(base))
     if "extends" in below:
         raise SettingsError(
             f"{path} extends {base}, which itself extends {below['extends']}",
@@ -114,28 +152,59 @@ def _apply_setting(table: Table, setting: str) -> None:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise SettingsError(f"--set {setting}: not KEY=VALUE", "Like --set training.epochs=50.")
+    if not setting.isascii() and setting.encode(errors="replace").decode() != setting:
+        raise SettingsError(f"--set {setting!a}: not UTF-8", "Check the terminal's encoding.")
     *sections, name = key.strip().split(".")
+    if len(sections) > 1:
+        raise SettingsError(
+            f"unknown key {_brief(key)}",
+            _nearest_key(key) or "mednext recipes show cpu lists all.",
+        )
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise SettingsError(f"--set {setting}: {section} holds a value, not a section")
-    table[name] = _parse_value(text.strip())
+            raise SettingsError(
+                f"--set {setting}: {section} holds a value, not a section",
+                "Set its keys one by one, like training.epochs.",
+            )
+    value = _parse_value(text.strip())
+    both = isinstance(value, dict) and isinstance(table.get(name), dict)
+    table[name] = _merge(table[name], value) if both else value
+
+
+def _nested(key: str, value: Any) -> Table:  # noqa: ANN401 - any value of a recipe
+    section, _, name = key.partition(".")
+    return {section: {name: value}}
 
 
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
+    """The TOML value that `text` is, and nothing beside it; else the text itself."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text
+    return parsed["value"] if set(parsed) == {"value"} else text
 
 
-def _describe(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _describe(problem: Any, options: Mapping[str, str]) -> str:  # noqa: ANN401 - ErrorDetails
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        close = get_close_matches(key, known_keys(), n=1)
-        return f"unknown key {key}" + (f", did you mean {close[0]}?" if close else "")
-    value = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
-    return f"{key}{value}: {problem['msg']}"
+        close = _nearest_key(key)
+        return f"unknown key {_brief(key)}" + (f", {close[0].lower()}{close[1:]}" if close else "")
+    value = "" if isinstance(problem["input"], dict) else f" {_brief(repr(problem['input']))}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if key in options:
+        return f"{options[key]}{value}: {message}"
+    return f"{key} ={value}: {message}" if value else f"{key}: {message}"
+
+
+def _nearest_key(key: str) -> str:
+    close = get_close_matches(_brief(key), known_keys(), n=1)
+    return f"Did you mean {close[0]}?" if close else ""
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def known_keys() -> list[str]:

@@ -13,7 +13,8 @@ from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import CacheError, StorageError
 from mednext_cli.foundation.files import hash_file
-from mednext_cli.foundation.locks import locked, remove_leftovers
+from mednext_cli.foundation.leftovers import remove_leftovers
+from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.machine import free_memory_bytes, usable_cores
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.architecture import Architecture

@@ -127,7 +127,7 @@ def test_another_beginning_in_the_same_folder_is_refused(
 
 def test_more_epochs_go_on_from_the_end(train: Train, tmp_path: Path) -> None:
     assert train() == 0
-    assert train(settings=("training.epochs=3",)) == 0
+    assert train("--extend", settings=("training.epochs=3",)) == 0
     log = _rows(_run(tmp_path / "runs") / "log.csv")
     assert [row["epoch"] for row in log] == ["1", "2", "3"]
 
@@ -234,7 +234,7 @@ def test_a_finished_run_needs_no_memory(train: Train, monkeypatch: pytest.Monkey
     assert train() == 0
     monkeypatch.setattr("mednext_cli.training.memory.free_memory_bytes", lambda: 0)
     assert train() == 0
-    assert train("--set", "training.epochs=3") == 2
+    assert train("--extend", "--set", "training.epochs=3") == 2
 
 
 def test_a_missing_cache_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
