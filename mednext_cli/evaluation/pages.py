@@ -5,6 +5,7 @@ escaping could run or fetch anything.
 """
 
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from math import isinf, isnan
@@ -40,7 +41,13 @@ def render_page(template: str, **values: object) -> str:
 
 def fill_template(template: str, **values: object) -> str:
     """The same without the style and script of a page."""
-    environment = Environment(
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    """One for all pages: it keeps the templates that it has compiled."""
+    return Environment(
         loader=PackageLoader(_PACKAGE, _FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
@@ -48,7 +55,6 @@ def fill_template(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
 
 
 def _without_controls(value: object) -> object:

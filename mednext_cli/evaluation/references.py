@@ -60,7 +60,8 @@ def find_references(
             each; or the raw folder of a dataset, with or without its scans.
         dataset: name of a layout; None looks for a dataset.json in the folder or beside it.
         given: what the user says the values mean, which goes before everything else.
-        known: what they mean where neither the layout nor a dataset.json says so.
+        known: what they mean where a layout is named and neither it nor a dataset.json says so.
+            Without a layout the values found are scored: annotators may know more than a network.
 
     Raises:
         DatasetError: nothing there, one scan under two endings, not that layout's folder, or
@@ -68,7 +69,7 @@ def find_references(
         PluginError: there is no such layout.
     """
     if dataset is None:
-        return _guess(labels, given, known)
+        return _guess(labels, given)
     layout = load_layout(dataset)
     paths = find_label_maps(labels)
     naming = given or (Naming(layout.label_set, dataset) if layout.label_set else None)
@@ -169,7 +170,7 @@ def _name_bare(labels: Path, dataset: str, known: Naming | None) -> Naming:
     )
 
 
-def _guess(labels: Path, given: Naming | None, known: Naming | None) -> References:
+def _guess(labels: Path, given: Naming | None) -> References:
     paths = find_label_maps(labels)
     root = _described_root(labels)
     whole = None if root is None or (paths and given) else _first_fitting(root)
@@ -186,7 +187,7 @@ def _guess(labels: Path, given: Naming | None, known: Naming | None) -> Referenc
     if root is not None and whole is not None:
         named: Naming | None = Naming(whole.labels, str(root / _DESCRIPTION))
     else:
-        named = (_described(root) if root else None) or known
+        named = _described(root) if root else None
     return References(paths, *_fields(_named(named) if named else None))
 
 

@@ -172,15 +172,23 @@ RECORD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("dataset", [None, "folder", "nnunet"])
+@pytest.mark.parametrize("dataset", ["folder", "nnunet"])
 def test_labels_by_the_record_of_the_predictions(folders, dataset):
     predictions, labels = folders
     (predictions / "predict.json").write_text(json.dumps({"provenance": {"label_set": RECORD}}))
-    assert evaluate(predictions, labels, *(("--dataset", dataset) if dataset else ())) == 0
+    assert evaluate(predictions, labels, "--dataset", dataset) == 0
     assert [row["region"] for row in rows_of(predictions)] == ["whole", "tumour"] * 3
     (labels / "dataset.json").write_text(json.dumps({"labels": {"1": "a", "2": "b"}}))
     assert evaluate(predictions, labels) == 0  # what the annotators say goes first
     assert {row["region"] for row in rows_of(predictions)} == {"a", "b"}
+
+
+def test_annotators_may_know_more_than_the_network(folders):
+    predictions, labels = folders
+    record = {**RECORD, "labels": {"liver": 1}, "regions": {"liver": [1]}}
+    (predictions / "predict.json").write_text(json.dumps({"provenance": {"label_set": record}}))
+    assert evaluate(predictions, labels) == 0
+    assert {row["region"] for row in rows_of(predictions)} == {"label_1", "label_2"}
 
 
 @pytest.mark.parametrize("record", [{}, [], {"provenance": {"label_set": {"labels": 3}}}, 7])
