@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mednext_cli.commands.options import (
+    LabelNames,
     Modality,
     Quiet,
     RegionTraining,
@@ -61,6 +62,7 @@ def verify(
     modality: Modality = None,
     structures: Structures = None,
     region_training: RegionTraining = None,
+    labels: LabelNames = None,
     workers: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -84,7 +86,7 @@ def verify(
         raise SettingsError(
             "what is to be verified?", "Give RAW and --dataset, or --cache and neither of them."
         )
-    options = layout_options(modality, structures, region_training)
+    options = layout_options(modality, structures, region_training, labels)
     result = run(VerifySpec(raw, dataset, workers, options))
     rows = [_row(one) for one in result.checks]
     print_table(VERIFY_COLUMNS, rows)

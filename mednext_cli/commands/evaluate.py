@@ -57,8 +57,8 @@ def evaluate(
     empty_policy: Annotated[
         str | None,
         typer.Option(
-            help="Scores of empty masks: nnunet, kits19, kits23, brats21, amos22, btcv, msd or "
-            "totalsegmentator.",
+            help="Scores of empty masks: nnunet, kits19, kits21, kits23, brats21, brats23, "
+            "brats24, amos22, btcv, msd or totalsegmentator.",
             show_default="that of --dataset, else nnunet",
         ),
     ] = None,

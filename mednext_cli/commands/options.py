@@ -63,7 +63,16 @@ RegionTraining = Annotated[
     typer.Option(
         "--region-training/--label-training",
         show_default="label training",
-        help="brats21: networks predict the nested regions (sigmoid) or the labels (softmax).",
+        help="BraTS: networks predict the nested regions (sigmoid) or the labels (softmax).",
+    ),
+]
+LabelNames = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="NAME=VALUE,...",
+        show_default="of dataset.json, else label_1, ...",
+        help="folder: what label values are called, like liver=1,tumour=2.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
@@ -74,9 +83,12 @@ def layout_options(
     modality: Literal["ct", "mr", "all"] | None = None,
     structures: str | None = None,
     region_training: bool | None = None,
+    labels: str | None = None,
 ) -> "LayoutOptions":
     """What a command's layout options say, as layouts take it."""
+    from mednext_cli.datasets.described_labels import read_listed_labels
     from mednext_cli.datasets.options import LayoutOptions, read_structures
 
     names = None if structures is None else read_structures(structures)
-    return LayoutOptions(modality, names, region_training)
+    label_set = None if labels is None else read_listed_labels(labels)
+    return LayoutOptions(modality, names, region_training, label_set)

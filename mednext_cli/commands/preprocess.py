@@ -1,5 +1,6 @@
 """`mednext preprocess`: a raw folder, as downloaded, into the cache."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,6 +8,7 @@ import typer
 
 from mednext_cli.commands.options import (
     Cache,
+    LabelNames,
     Modality,
     Quiet,
     RegionTraining,
@@ -20,6 +22,7 @@ from mednext_cli.commands.tables import report_table
 if TYPE_CHECKING:
     from mednext_cli.preprocessing.run import PreprocessResult
 
+logger = logging.getLogger(__name__)
 Spacing = Annotated[
     str | None,
     typer.Option(
@@ -44,6 +47,7 @@ def preprocess(
     modality: Modality = None,
     structures: Structures = None,
     region_training: RegionTraining = None,
+    labels: LabelNames = None,
     spacing: Spacing = None,
     plan: Annotated[Path | None, typer.Option(help="Follow this plan (JSON).")] = None,
     write_plan: Annotated[Path | None, typer.Option(help="Write the plan there (JSON).")] = None,
@@ -75,7 +79,7 @@ def preprocess(
     spec = PreprocessSpec(
         raw=raw,
         layout=dataset,
-        options=layout_options(modality, structures, region_training),
+        options=layout_options(modality, structures, region_training, labels),
         cache=cache,
         spacing_mm=_spacing(spacing, plan),
         workers=workers,
@@ -90,6 +94,9 @@ def preprocess(
     if write_plan is not None:
         write(write_plan, result.plan)
     report_table(("what", "value"), _rows(result))
+    if not dry_run:
+        where = "" if cache == Path("mednext_cache") else f" --cache {cache}"
+        logger.info("next: mednext train %s%s", result.folder.name, where)
     result.raise_failed()
 
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet, labels_in_order
+from mednext_cli.datasets.names import is_hidden
 from mednext_cli.datasets.options import Modality
 from mednext_cli.datasets.raw_folder import (
+    CHECK,
+    OtherLayoutError,
+    Scans,
     check_folder,
-    either_ending,
     inside,
-    list_names,
+    note_hidden,
     read_description,
     require,
     scan_id,
@@ -63,9 +66,7 @@ class Amos22Layout:
         """
         check_folder(raw)
         if not self.recognises(raw):
-            raise DatasetError(
-                f"{raw} holds no imagesTr/amos_0001.nii.gz", "Check the folder and --dataset."
-            )
+            raise OtherLayoutError(f"{raw} holds no imagesTr/amos_0001.nii.gz", CHECK)
         cases = [case for case in _cases(raw) if modality in ("all", _modality(case.id))]
         if not cases:
             raise DatasetError(
@@ -85,28 +86,31 @@ def _modality(case_id: str) -> Modality:
 
 
 def _numbers_in(folder: Path) -> set[str]:
-    names = map(scan_id, list_names(folder)) if folder.is_dir() else ()
-    return {name for name in names if _ID.fullmatch(name)}
+    return {name for name in Scans(folder) if _ID.fullmatch(name)}
 
 
 def _cases(raw: Path) -> Iterator[Case]:
     description = read_description(raw) if (raw / "dataset.json").is_file() else {}
-    for images, labels, key in _PARTS:
-        ids = _numbers_in(raw / images) | set(_listed(raw, description, key))
-        labelled = labels is not None and (raw / labels).is_dir()
-        if labelled:
-            ids |= _numbers_in(raw / str(labels))
+    for folder, labels_folder, key in _PARTS:
+        images = Scans(raw / folder)
+        labels = Scans(raw / labels_folder) if labels_folder else None
+        if labels is not None and not labels.folder.is_dir():
+            labels = None
+        ids = {*images, *_listed(raw, description, key), *(labels or ())}
         for name in sorted(ids):
-            label = either_ending(raw / str(labels), name) if labelled else None
-            yield Case(name, (Channel(either_ending(raw / images, name)),), label)
+            if _ID.fullmatch(name):
+                label = labels.path(name) if labels is not None else None
+                yield Case(name, (Channel(images.path(name)),), label)
 
 
 def _listed(raw: Path, description: dict[str, Any], key: str) -> Iterator[str]:
     """Ids of a list of dataset.json, whose entries are objects or plain paths."""
     where = raw / "dataset.json"
+    hidden = []
     for entry in require({key: [], **description}, key, list, where):
         path = inside(raw, entry.get("image") if isinstance(entry, dict) else entry, where)
-        if path.name.startswith("."):
+        if is_hidden(path.name):
+            hidden.append(path.name)
             continue
         if _ID.fullmatch(scan_id(path.name)) is None:
             raise DatasetError(
@@ -114,3 +118,4 @@ def _listed(raw: Path, description: dict[str, Any], key: str) -> Iterator[str]:
                 "Take --dataset msd for a folder with other names.",
             )
         yield scan_id(path.name)
+    note_hidden(where, hidden)

@@ -9,8 +9,13 @@ import re
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet, labels_in_order
-from mednext_cli.datasets.raw_folder import check_folder, either_ending, list_names, sorted_unique
-from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.datasets.raw_folder import (
+    CHECK,
+    OtherLayoutError,
+    Scans,
+    check_folder,
+    sorted_unique,
+)
 
 LABELS = labels_in_order(
     "spleen, right_kidney, left_kidney, gallbladder, oesophagus, liver, stomach, aorta, "
@@ -20,8 +25,8 @@ LABELS = labels_in_order(
 _ROOTS = (".", "RawData", "Abdomen/RawData")
 _TRAINING = (("Training/img", "Training/label"), ("imagesTr", "labelsTr"))
 _TEST = ("Testing/img", "Test/img", "imagesTs")
-_IMAGE = re.compile(r"(img(?P<number>\d{4}))\.nii(\.gz)?")
-_LABEL = re.compile(r"(label(?P<number>\d{4}))\.nii(\.gz)?")
+_IMAGE = re.compile(r"img(\d{4})")
+_LABEL = re.compile(r"label(\d{4})")
 
 
 class BtcvLayout:
@@ -45,14 +50,13 @@ class BtcvLayout:
         check_folder(raw)
         found = _find_training(raw)
         if found is None:
-            raise DatasetError(
-                f"{raw} holds no Training/img/img0001.nii.gz, neither itself nor in RawData",
-                "Check the folder and --dataset.",
+            raise OtherLayoutError(
+                f"{raw} holds no Training/img/img0001.nii.gz, neither itself nor in RawData", CHECK
             )
         root, images, labels = found
         numbers = _numbers(images, _IMAGE) | _numbers(labels, _LABEL)
         cases = [_case(images, labels, number) for number in sorted(numbers)]
-        for folder in (root / name for name in _TEST):
+        for folder in (Scans(root / name) for name in _TEST):
             cases += [_case(folder, None, number) for number in sorted(_numbers(folder, _IMAGE))]
         return Dataset("btcv", "btcv", ("CT",), LABELS, sorted_unique(cases, raw))
 
@@ -60,21 +64,19 @@ class BtcvLayout:
 LAYOUT = BtcvLayout()
 
 
-def _find_training(raw: Path) -> tuple[Path, Path, Path] | None:
-    """The folder of the archive, of its training images and of their labels."""
+def _find_training(raw: Path) -> tuple[Path, Scans, Scans] | None:
+    """The folder of the archive, its training images and their labels."""
     for root in (raw / name for name in _ROOTS):
         for images, labels in _TRAINING:
-            if _numbers(root / images, _IMAGE):
-                return root, root / images, root / labels
+            if _numbers(scans := Scans(root / images), _IMAGE):
+                return root, scans, Scans(root / labels)
     return None
 
 
-def _numbers(folder: Path, pattern: re.Pattern[str]) -> set[str]:
-    names = list_names(folder) if folder.is_dir() else []
-    return {match["number"] for match in map(pattern.fullmatch, names) if match}
+def _numbers(scans: Scans, pattern: re.Pattern[str]) -> set[str]:
+    return {match[1] for match in map(pattern.fullmatch, scans) if match}
 
 
-def _case(images: Path, labels: Path | None, number: str) -> Case:
-    image = either_ending(images, f"img{number}")
-    label = None if labels is None else either_ending(labels, f"label{number}")
-    return Case(f"img{number}", (Channel(image),), label)
+def _case(images: Scans, labels: Scans | None, number: str) -> Case:
+    label = None if labels is None else labels.path(f"label{number}")
+    return Case(f"img{number}", (Channel(images.path(f"img{number}")),), label)

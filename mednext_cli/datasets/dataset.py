@@ -1,9 +1,11 @@
 """What every layout yields: cases, channels, labels and regions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+_CORRECT = "Correct the label map, or the labels where the dataset names them (dataset.json)."
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class LabelSet:
         tolerance_mm: surface Dice tolerance by region, where the dataset sets one.
         summary_keys: key of each trained region in nnU-Net's summary.json, where it is not the
             tuple of its values.
+        strangers: what to do about values that other editions of the dataset have, by value.
     """
 
     names: Mapping[str, int]
@@ -60,6 +63,12 @@ class LabelSet:
     region_values: tuple[int, ...] = ()
     tolerance_mm: Mapping[str, float] = field(default_factory=dict)
     summary_keys: Mapping[str, str] = field(default_factory=dict, compare=False)
+    strangers: Mapping[int, str] = field(default_factory=dict, compare=False)
+
+    def advice(self, unknown: Iterable[int]) -> str:
+        """What to do about label values that are not of this set."""
+        known = [self.strangers[value] for value in unknown if value in self.strangers]
+        return known[0] if known else _CORRECT
 
     @property
     def values(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import LabelSet
-from mednext_cli.datasets.label_table import named_labels, numbered_labels, scored_labels
+from mednext_cli.datasets.label_table import labels_of, scored_labels
 from mednext_cli.datasets.msd import TOLERANCE_MM
 from mednext_cli.datasets.raw_folder import folder_name, read_description, require
 from mednext_cli.foundation.errors import DatasetError, SettingsError
@@ -23,9 +23,8 @@ def read_described_labels(raw: Path) -> LabelSet:
     where = raw / "dataset.json"
     description = read_description(raw)
     table = require(description, "labels", dict, where)
-    if table and all(key.strip().isdecimal() for key in table):
-        return numbered_labels(table, where, TOLERANCE_MM.get(folder_name(raw)))
-    return named_labels(table, description.get("regions_class_order"), where)
+    order = description.get("regions_class_order")
+    return labels_of(table, order, where, TOLERANCE_MM.get(folder_name(raw)))
 
 
 def read_listed_labels(text: str) -> LabelSet:

@@ -4,24 +4,24 @@ The affine nibabel gives is right for all cases, the nine label files with a qfo
 nothing here corrects it.
 """
 
-import re
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet
+from mednext_cli.datasets.kits21 import case_folders, looks_like_kits21
 from mednext_cli.datasets.raw_folder import (
+    CHECK,
+    OtherLayoutError,
+    Scans,
     check_folder,
-    either_ending,
-    list_names,
     sorted_unique,
 )
-from mednext_cli.foundation.errors import DatasetError
 
 # The challenge scores the kidney with its tumour (Dice of labels above 0) and the tumour.
 LABELS = LabelSet(
     names={"kidney": 1, "tumour": 2},
     regions={"kidney_and_tumour": (1, 2), "tumour": (2,)},
+    strangers={3: "In KiTS23 label 3 is a cyst: give --dataset kits23."},
 )
-_CASE_FOLDER = re.compile(r"case_\d{5}")
 
 
 class Kits19Layout:
@@ -31,21 +31,25 @@ class Kits19Layout:
     label_set: LabelSet | None = LABELS
 
     def recognises(self, raw: Path) -> bool:
-        """Whether there are case folders, here or in data/."""
-        return bool(_case_folders(raw) or _case_folders(raw / "data"))
+        """Whether there are case folders, here or in data/, and none of a later challenge."""
+        return bool(_case_folders(raw)) and not looks_like_kits21(raw)
 
     def read(self, raw: Path) -> Dataset:
         """List the case folders in `raw` or, as in a clone of the challenge, in ``raw/data``.
 
         Raises:
-            DatasetError: there are none, or a scan is there as .nii and as .nii.gz.
+            DatasetError: there are none, they are of KiTS21, or a scan is there under two endings.
         """
         check_folder(raw)
-        folders = _case_folders(raw) or _case_folders(raw / "data")
+        folders = _case_folders(raw)
         if not folders:
-            raise DatasetError(
-                f"{raw} holds no case_00000/imaging.nii.gz, neither itself nor in data/",
-                "Check the folder and --dataset.",
+            raise OtherLayoutError(
+                f"{raw} holds no case_00000/imaging.nii.gz, neither itself nor in data/", CHECK
+            )
+        if looks_like_kits21(raw):
+            raise OtherLayoutError(
+                f"{raw} is KiTS21: aggregated_MAJ_seg.nii.gz is there, segmentation.nii.gz is not",
+                CHECK,
             )
         cases = sorted_unique(map(_read_case, folders), raw)
         return Dataset("kits19", "kits19", ("CT",), LABELS, cases)
@@ -55,12 +59,10 @@ LAYOUT = Kits19Layout()
 
 
 def _case_folders(raw: Path) -> list[Path]:
-    if not raw.is_dir():
-        return []
-    return [raw / name for name in list_names(raw) if _CASE_FOLDER.fullmatch(name)]
+    return case_folders(raw) or case_folders(raw / "data")
 
 
 def _read_case(folder: Path) -> Case:
-    label = either_ending(folder, "segmentation")
-    image = either_ending(folder, "imaging")
-    return Case(folder.name, (Channel(image),), label if label.exists() else None)
+    scans = Scans(folder, forgiving=True)
+    label = scans.path("segmentation") if "segmentation" in scans else None
+    return Case(folder.name, (Channel(scans.path("imaging")),), label)

@@ -5,7 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from mednext_cli.datasets.dataset import LabelSet, region_name
+from mednext_cli.datasets.names import problem_of_name, shortened
 from mednext_cli.foundation.errors import DatasetError
+
+_LARGEST = 65535  # of a label map
+_LONGEST = 100  # letters of a label's name
+_MOST_DIGITS = 9
 
 
 def channel_names(table: object, where: Path) -> tuple[str, ...]:
@@ -20,14 +25,57 @@ def channel_names(table: object, where: Path) -> tuple[str, ...]:
         table = {str(index): name for index, name in enumerate(table)}
     if not isinstance(table, dict) or not table:
         raise DatasetError(f"{where}: the channels are not an object", 'Write {"0": "CT"}, say.')
-    by_number = {int(key): str(name) for key, name in table.items() if key.strip().isdecimal()}
+    by_number = {int(key): name for key, name in table.items() if _is_number(key)}
     if sorted(by_number) != list(range(len(table))):
-        numbers = ", ".join(table)
+        keys = [key if _is_number(key) else shortened(key) for key in table]
+        few = ", ".join(keys[:10]) + (", ..." if len(keys) > 10 else "")
         raise DatasetError(
-            f"{where}: channels are numbered {numbers}", f"Number them 0 to {len(table) - 1}."
+            f"{where}: channels are numbered {few}", f"Number them 0 to {len(table) - 1}."
         )
-    names = (by_number[number].strip() for number in sorted(by_number))
-    return tuple("CT" if name.casefold() == "ct" else name for name in names)
+    return tuple(_channel_name(by_number[number], where) for number in sorted(by_number))
+
+
+def _channel_name(name: object, where: Path) -> str:
+    if not isinstance(name, str) or problem_of_name(name):
+        raise DatasetError(
+            f"{where}: {shortened(name)} cannot name a channel", 'Write {"0": "CT"}, say.'
+        )
+    return "CT" if name.strip().casefold() == "ct" else name.strip()
+
+
+def _is_number(text: object) -> bool:
+    """Whether a text is a number as people write labels and channels, not one of 5,000 digits."""
+    return isinstance(text, str) and text.strip().isdecimal() and len(text) <= _MOST_DIGITS
+
+
+def labels_of(
+    table: Mapping[str, Any], order: object, where: Path, tolerance_mm: float | None = None
+) -> LabelSet:
+    """Labels spelled either way: number to name, or name to number.
+
+    Args:
+        table: as `numbered_labels` or `named_labels` take it.
+        order: see `named_labels`.
+        where: the dataset.json, for messages.
+        tolerance_mm: see `numbered_labels`.
+
+    Raises:
+        DatasetError: see both.
+    """
+    if is_numbered(table):
+        return numbered_labels(table, where, tolerance_mm)
+    return named_labels(table, order, where)
+
+
+def is_numbered(table: Mapping[str, Any]) -> bool:
+    """Whether labels are spelled number to name: by the keys, or by names that are no numbers.
+
+    Names may look like numbers, and numbers may be quoted: ``{"background": "0", "organ": "1"}``.
+    """
+    if table and all(map(_is_number, table)):
+        return True
+    names = list(table.values())
+    return all(isinstance(name, str) and not _is_number(name) for name in names) and bool(names)
 
 
 def numbered_labels(
@@ -45,9 +93,10 @@ def numbered_labels(
     """
     pairs = []
     for number, name in table.items():
-        if not number.strip().isdecimal() or not isinstance(name, str):
+        if not _is_label(number) or not isinstance(name, str):
             raise DatasetError(
-                f"{where}: label {number!r}: {name!r} is not a number with a name",
+                f"{where}: label {shortened(number)}: {shortened(name)} is not a number with a "
+                "name",
                 'Write the labels as {"0": "background", "1": "liver"}.',
             )
         pairs.append((name, int(number)))
@@ -127,17 +176,29 @@ def _values_by_name(
     return inner, ignore
 
 
-def _label_values(name: str, value: object, where: Path | str) -> tuple[int, ...]:
-    numbers = tuple(value) if isinstance(value, list) else (value,)
-    for number in numbers:
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise DatasetError(
-                f"{where}: label {name!r} has the value {value!r}",
-                "Labels are whole numbers from 0, regions lists of them.",
-            )
+def _label_values(name: str, value: Any, where: Path | str) -> tuple[int, ...]:  # noqa: ANN401
+    numbers = [
+        int(one) if _is_label(one) else -1
+        for one in (value if isinstance(value, list) else [value])
+    ]
+    if -1 in numbers:
+        raise DatasetError(
+            f"{where}: label {shortened(name)} has the value {shortened(value)}",
+            f"Labels are whole numbers from 0 to {_LARGEST}, regions lists of them.",
+        )
     if not numbers:
-        raise DatasetError(f"{where}: region {name!r} is empty", "Name its label values.")
+        raise DatasetError(f"{where}: region {shortened(name)} is empty", "Name its label values.")
     return tuple(sorted(set(numbers)))
+
+
+def _is_label(value: Any) -> bool:  # noqa: ANN401 - JSON holds anything
+    """Whether a value is a label: a whole number that a label map can hold, quoted or not."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False
+    if isinstance(value, str) and not _is_number(value):
+        return False
+    number = int(value) if isinstance(value, str) else value
+    return 0 <= number <= _LARGEST and number == int(number)
 
 
 def _check_reserved(
@@ -147,7 +208,9 @@ def _check_reserved(
         raise DatasetError(f"{where} names no label but background", "Add the labels.")
     for name, numbers in inner.items():
         if 0 in numbers:
-            raise DatasetError(f"{where}: region {name!r} holds background (0)", "Take it out.")
+            raise DatasetError(
+                f"{where}: region {shortened(name)} holds background (0)", "Take it out."
+            )
         if ignore in numbers or ignore == 0:
             raise DatasetError(
                 f"{where}: the ignore value {ignore} is also in use for a label", "Give it its own."
@@ -162,10 +225,11 @@ def _spelled(
     pairs = []
     for name, numbers in items:
         short = region_name(name)
-        if not short or short in spelled:
-            other = f" like {spelled[short]!r}" if short else ""
+        if not short or short in spelled or len(short) > _LONGEST:
+            other = f" like {shortened(spelled[short])}" if short in spelled else ""
             raise DatasetError(
-                f"{where}: label name {name!r} reads {short!r}{other}", "Rename one of them."
+                f"{where}: label name {shortened(name)} reads {shortened(short)}{other}",
+                "Give every label a name of its own, in letters and digits.",
             )
         spelled[short] = name
         pairs.append((short, numbers))
@@ -179,7 +243,9 @@ def _unique_names(pairs: Iterable[tuple[str, int]], where: Path) -> dict[str, in
         raise DatasetError(f"{where} names no label but background", "Add the labels.")
     names = {name: numbers[0] for name, numbers in _spelled(inner, where)}
     if len(set(names.values())) < len(names):
-        raise DatasetError(f"{where}: two labels have the same value: {names}", "Correct one.")
+        raise DatasetError(
+            f"{where}: two labels have the same value: {shortened(names)}", "Correct one."
+        )
     return names
 
 
@@ -199,12 +265,11 @@ def _region_values(
             "Add it: the label value each region is written as, in the order of the regions.",
         )
     known = {value for numbers in regions.values() for value in numbers}
-    if len(order) != len(regions) or not all(
-        isinstance(value, int) and value in known for value in order
-    ):
+    values = tuple(int(value) if _is_label(value) else -1 for value in order)
+    if len(values) != len(regions) or not known.issuperset(values):
         raise DatasetError(
-            f"{where}: 'regions_class_order' {order} does not give one label value to each of "
-            f"the regions {', '.join(regions)}",
+            f"{where}: 'regions_class_order' {shortened(order)} does not give one label value "
+            f"to each of the regions {', '.join(regions)}",
             f"Use values out of {sorted(known)}, one a region.",
         )
-    return tuple(order)
+    return values

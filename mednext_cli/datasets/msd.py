@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from mednext_cli.datasets.dataset import Case, Dataset, LabelSet
-from mednext_cli.datasets.label_table import channel_names, numbered_labels
+from mednext_cli.datasets.label_table import channel_names, labels_of
+from mednext_cli.datasets.names import is_hidden
 from mednext_cli.datasets.raw_folder import (
+    OtherLayoutError,
+    as_on_disk,
     channels_of,
     check_folder,
     folder_name,
     inside,
+    note_hidden,
     read_description,
     require,
     scan_id,
@@ -61,9 +65,9 @@ class MsdLayout:
         check_folder(raw)
         where = raw / "dataset.json"
         description = read_description(raw)
-        labels = numbered_labels(
-            require(description, "labels", dict, where), where, TOLERANCE_MM.get(folder_name(raw))
-        )
+        table = require(description, "labels", dict, where)
+        order = description.get("regions_class_order")
+        labels = labels_of(table, order, where, TOLERANCE_MM.get(folder_name(raw)))
         channels = channel_names(require(description, "modality", dict, where), where)
         cases = _cases(raw, description, len(channels))
         _check_images(raw, cases)
@@ -75,14 +79,17 @@ LAYOUT = MsdLayout()
 
 def _cases(raw: Path, description: dict[str, Any], channels: int) -> tuple[Case, ...]:
     where = raw / "dataset.json"
-    cases = []
+    cases, hidden = [], []
     require(description, "training", list, where)
     for key in ("training", "test"):
         for entry in _entries(description, key, where):
             image = _image(raw, entry)
-            if not image.name.startswith("."):
-                label = _label(raw, entry, image) if key == "training" else None
-                cases.append(Case(scan_id(image.name), channels_of(image, channels), label))
+            if is_hidden(image.name):
+                hidden.append(image.name)
+                continue
+            label = _label(raw, entry, image) if key == "training" else None
+            cases.append(Case(scan_id(image.name), channels_of(image, channels), label))
+    note_hidden(where, hidden)
     return sorted_unique(cases, raw)
 
 
@@ -100,7 +107,7 @@ def _label(raw: Path, entry: object, image: Path) -> Path:
     """The label of a training entry; a bare path has it under the same name in labelsTr."""
     if isinstance(entry, dict):
         return inside(raw, entry.get("label"), _where(raw))
-    return raw / "labelsTr" / image.name
+    return as_on_disk(raw, f"labelsTr/{image.name}")
 
 
 def _where(raw: Path) -> Path:
@@ -111,7 +118,7 @@ def _check_images(raw: Path, cases: tuple[Case, ...]) -> None:
     """One missing scan is that case's fault; all of them missing is the wrong folder."""
     if any(case.channels[0].path.exists() for case in cases):
         return
-    raise DatasetError(
+    raise OtherLayoutError(
         f"none of the {len(cases)} images that {_where(raw)} lists exists",
         f"Check the folder; the first would be {cases[0].channels[0].path}.",
     )

@@ -7,27 +7,36 @@ Formats: nnU-Net `documentation/dataset_format.md`, `region_based_training.md`, 
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet
-from mednext_cli.datasets.label_table import channel_names, named_labels, numbered_labels
+from mednext_cli.datasets.label_table import (
+    channel_names,
+    is_numbered,
+    named_labels,
+    numbered_labels,
+)
+from mednext_cli.datasets.names import is_hidden, problem_of_id, shortened
 from mednext_cli.datasets.raw_folder import (
+    Scans,
     check_folder,
+    check_label_names,
     folder_name,
     inside,
-    list_names,
+    is_folder,
+    note_hidden,
     read_description,
     require,
     scan_id,
     sorted_unique,
 )
 from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.volumes.scans import SCAN_ENDINGS
+from mednext_cli.volumes.scan_names import SCAN_ENDINGS, ending_of
 
 logger = logging.getLogger(__name__)
-_CHANNEL_FILE = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})(?P<ending>\.nii(\.gz)?|\.nrrd|\.mha)")
+_CHANNEL = re.compile(r"(?P<id>.+)_(?P<channel>\d{4})")
 
 
 class NnunetLayout:
@@ -38,10 +47,9 @@ class NnunetLayout:
 
     def recognises(self, raw: Path) -> bool:
         """Whether there is a dataset.json beside images with channel numbers in their names."""
-        images = raw / "imagesTr"
-        if not ((raw / "dataset.json").is_file() and images.is_dir()):
+        if not (raw / "dataset.json").is_file():
             return False
-        return any(_CHANNEL_FILE.fullmatch(name) for name in list_names(images))
+        return any(_CHANNEL.fullmatch(name) for name in Scans(raw / "imagesTr"))
 
     def read(self, raw: Path) -> Dataset:
         """List the cases; a missing channel or label keeps its expected path.
@@ -54,10 +62,9 @@ class NnunetLayout:
         where = raw / "dataset.json"
         description = read_description(raw)
         table = require(description, "labels", dict, where)
-        numbered = bool(table) and all(isinstance(name, str) for name in table.values())
         key = "channel_names" if "channel_names" in description else "modality"
         channels = channel_names(require(description, key, dict, where), where)
-        if numbered:
+        if is_numbered(table):
             labels = numbered_labels(table, where)
             cases = _listed_cases(raw, description, len(channels))
         else:
@@ -75,26 +82,41 @@ def _listed_cases(raw: Path, description: dict[str, Any], channels: int) -> list
     Published converters write test lists with wrong paths, so those are not looked at.
     """
     where = raw / "dataset.json"
-    cases = []
+    folders: dict[Path, Scans] = {}
+    cases, hidden = [], []
     for entry in require(description, "training", list, where):
         pair = entry if isinstance(entry, dict) else {"image": entry}
         image = inside(raw, pair.get("image"), where)
-        if image.name.startswith("."):
+        if is_hidden(image.name):
+            hidden.append(image.name)
             continue
+        scans = folders.setdefault(image.parent, Scans(image.parent))
         case_id = scan_id(image.name)
-        default = f"labelsTr/{case_id}{SCAN_ENDINGS[0]}"
-        label = inside(raw, pair.get("label", default), where)
-        files = [image.parent / f"{case_id}_{index:04d}.nii.gz" for index in range(channels)]
+        _check_listed(where, image, scans)
+        label = inside(raw, pair.get("label", f"labelsTr/{image.name}"), where)
+        files = [scans.path(f"{case_id}_{index:04d}") for index in range(channels)]
         cases.append(Case(case_id, tuple(map(Channel, files)), label))
+    note_hidden(where, hidden)
     return [*cases, *_found_cases(raw, "imagesTs", None, SCAN_ENDINGS[0], channels)]
+
+
+def _check_listed(where: Path, image: Path, scans: Scans) -> None:
+    case_id = scan_id(image.name)
+    numbered = _CHANNEL.fullmatch(case_id)
+    if numbered and case_id in scans and f"{case_id}_0000" not in scans:
+        raise DatasetError(
+            f"{where} names {image.name}, with the number of a channel",
+            f"Version 1 lists the case: {numbered['id']}{ending_of(image.name)}.",
+        )
 
 
 def _version_2_cases(raw: Path, description: dict[str, Any], channels: int) -> list[Case]:
     where = raw / "dataset.json"
     ending = require(description, "file_ending", str, where)
-    if ending not in SCAN_ENDINGS:
+    if ending.lower() not in SCAN_ENDINGS:
         raise DatasetError(
-            f"{where}: files end in {ending!r}; only {', '.join(SCAN_ENDINGS)} can be read",
+            f"{where}: files end in {shortened(ending)}; only {', '.join(SCAN_ENDINGS)} can be "
+            "read",
             "Convert the scans to .nii.gz and set file_ending.",
         )
     if "dataset" in description:
@@ -108,16 +130,16 @@ def _explicit_cases(raw: Path, table: dict[str, Any], channels: int) -> list[Cas
     where = raw / "dataset.json"
     cases = []
     for case_id, entry in table.items():
+        if problem := problem_of_id(case_id):
+            raise DatasetError(f"{where}: {shortened(case_id)} {problem}", "Rename the case.")
         images = entry.get("images") if isinstance(entry, dict) else None
         if not isinstance(images, list) or len(images) != channels:
             raise DatasetError(
                 f"{where}: case {case_id} does not name {channels} images", "Correct the entry."
             )
-        if not case_id or Path(case_id).name != case_id or case_id.startswith("."):
-            raise DatasetError(f"{where}: {case_id!r} cannot name a case", "Rename the case.")
         label = inside(raw, entry["label"], where) if entry.get("label") else None
         files = tuple(Channel(inside(raw, image, where)) for image in images)
-        cases.append(Case(case_id, files, label))
+        cases.append(Case(scan_id(case_id), files, label))
     return cases
 
 
@@ -125,71 +147,50 @@ def _found_cases(
     raw: Path, images: str, labels: str | None, ending: str, channels: int
 ) -> list[Case]:
     """Cases as the files of a folder show them; a label without image counts too."""
-    ids = set(_ids_of_images(raw / images, ending, channels))
-    folder = raw / labels if labels else None
-    if folder is not None and folder.is_dir():
-        ids |= _ids_of_labels(folder, ending)
-    elif folder is not None:
-        folder = None
+    scans = _of_ending(Scans(raw / images), ending)
+    ids = _ids_of_images(scans, channels)
+    maps: Mapping[str, Path] | None = None
+    if labels is not None and is_folder(raw / labels):
+        maps = _of_ending(Scans(raw / labels), ending)
+        check_label_names(ids, maps, raw / images, raw / labels)
+    elif labels is not None:
         logger.warning("%s has no %s: its cases count as unlabelled", raw, labels)
+
+    def file(case_id: str, index: int) -> Path:
+        name = f"{case_id}_{index:04d}"
+        return scans.get(name, raw / images / f"{name}{ending}")
+
     return [
         Case(
             case_id,
-            tuple(
-                Channel(raw / images / f"{case_id}_{index:04d}{ending}")
-                for index in range(channels)
-            ),
-            folder / f"{case_id}{ending}" if folder else None,
+            tuple(Channel(file(case_id, index)) for index in range(channels)),
+            None if maps is None else maps.get(case_id, raw / str(labels) / f"{case_id}{ending}"),
         )
-        for case_id in sorted(ids)
+        for case_id in sorted(ids.union(maps or ()))
     ]
 
 
-def _ids_of_images(folder: Path, ending: str, channels: int) -> set[str]:
-    names = list_names(folder) if folder.is_dir() else []
-    _check_endings(folder, names, ending)
+def _of_ending(scans: Scans, ending: str) -> dict[str, Path]:
+    """The scans that end as dataset.json says, in upper or lower case, by name without ending."""
+    paths = {stem: scans.path(stem) for stem in scans}
+    return {
+        stem: path for stem, path in paths.items() if ending_of(path.name).lower() == ending.lower()
+    }
+
+
+def _ids_of_images(scans: Mapping[str, Path], channels: int) -> set[str]:
     ids = set()
-    for name in names:
-        match = _CHANNEL_FILE.fullmatch(name)
+    for stem, path in scans.items():
+        match = _CHANNEL.fullmatch(stem)
         if match is None:
-            if name.endswith(ending):
-                raise DatasetError(
-                    f"{folder / name} has no channel number in its name",
-                    f"Rename it to {name.removesuffix(ending)}_0000{ending}, say.",
-                )
-            continue
-        if match["ending"] != ending:
-            continue
+            raise DatasetError(
+                f"{path} has no channel number in its name",
+                f"Rename it to {stem}_0000{ending_of(path.name)}, say.",
+            )
         if int(match["channel"]) >= channels:
             raise DatasetError(
-                f"{folder / name} is a channel that dataset.json does not name",
+                f"{path} is a channel that dataset.json does not name",
                 f"It names {channels}; add the channel there or remove the file.",
             )
         ids.add(match["id"])
     return ids
-
-
-def _ids_of_labels(folder: Path, ending: str) -> set[str]:
-    names = list_names(folder)
-    _check_endings(folder, names, ending)
-    return {name.removesuffix(ending) for name in names if name.endswith(ending)}
-
-
-def _check_endings(folder: Path, names: Iterable[str], ending: str) -> None:
-    """Files of the other ending are left out; the same scan under both is an error."""
-    stems: dict[str, str] = {}
-    others = []
-    for name in names:
-        if not name.endswith(SCAN_ENDINGS):
-            continue
-        if scan_id(name) in stems:
-            raise DatasetError(
-                f"duplicate case: {folder / stems[scan_id(name)]} and {folder / name} are the "
-                "same scan by name",
-                "Remove one.",
-            )
-        stems[scan_id(name)] = name
-        others += [] if name.removeprefix(scan_id(name)) == ending else [name]
-    if others:
-        note = "%s: %d files do not end in %s, e.g. %s; they are left out"
-        logger.warning(note, folder, len(others), ending, others[0])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import listed_names
 
@@ -20,11 +21,13 @@ class LayoutOptions:
         modality: which scans to take, or what they are.
         structures: names of the structures to take, in the order of their label values.
         region_training: whether networks are to predict regions rather than labels.
+        labels: what the values of label maps are called.
     """
 
     modality: Modality | None = None
     structures: tuple[str, ...] | None = None
     region_training: bool | None = None
+    labels: LabelSet | None = None
 
     def given(self) -> dict[str, object]:
         """The options that were set, by name."""

@@ -4,7 +4,12 @@ import logging
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Dataset, Layout
+from mednext_cli.datasets.hints import advise
+from mednext_cli.datasets.hints import fitting_layouts as fitting_layouts
+from mednext_cli.datasets.names import problem_of_id, shortened
 from mednext_cli.datasets.options import LayoutOptions
+from mednext_cli.datasets.passed_over import note_passed_over
+from mednext_cli.datasets.raw_folder import CHECK, OtherLayoutError, is_folder
 from mednext_cli.foundation.errors import DatasetError, PluginError, SettingsError
 from mednext_cli.foundation.plugin_check import check_strangers
 from mednext_cli.foundation.plugins import Plugin, find_plugins, load_plugin
@@ -44,19 +49,33 @@ def read_dataset(raw: Path, layout: str, options: LayoutOptions | None = None) -
     try:
         dataset = reader.read(raw, **given)
     except DatasetError as error:
-        fitting = fitting_layouts(raw)
-        if not fitting or layout in fitting:
-            raise
-        others = " or --dataset ".join(fitting)
-        raise DatasetError(error.message, f"{raw} looks like --dataset {others}.") from error
+        raise _with_hint(error, raw, layout) from error
+    if problem := problem_of_id(dataset.name):
+        raise DatasetError(f"{raw}: {shortened(dataset.name)} {problem}", "Rename the folder.")
+    note_passed_over(raw, dataset, logging.INFO if given else logging.WARNING)
     _note_unlabelled(dataset)
     return dataset
+
+
+def _with_hint(error: DatasetError, raw: Path, layout: str) -> DatasetError:
+    """The error with the layout that fits; or, for a folder of none, with what it holds."""
+    fitting = fitting_layouts(raw)
+    if layout in fitting or not is_folder(raw):
+        return error
+    if fitting:
+        return DatasetError(error.message, advise(raw))
+    if isinstance(error, OtherLayoutError):
+        remedy = "" if error.remedy == CHECK else error.remedy
+        return DatasetError(error.message, f"{remedy} {advise(raw)}".strip() or CHECK)
+    return error
 
 
 def _note_unlabelled(dataset: Dataset) -> None:
     """Test cases are not dropped in silence: preprocessing and training pass them over."""
     without = [case.id for case in dataset.cases if case.label is None]
-    if without and len(without) < len(dataset.cases):
+    if len(without) == len(dataset.cases):
+        logger.info("%s: none of the %d cases has a label map", dataset.name, len(without))
+    elif without:
         named = without[0] if len(without) == 1 else f"{without[0]} to {without[-1]}"
         note = "%s: %d of %d cases have no label map and count as test cases (%s)"
         logger.info(note, dataset.name, len(without), len(dataset.cases), named)
@@ -85,18 +104,3 @@ def describe_layouts() -> tuple[tuple[str, str, str], ...]:
 def _describe(plugin: Plugin) -> str:
     text = getattr(plugin.load(), "description", None)
     return text if isinstance(text, str) else f"{plugin.target} is no dataset layout"
-
-
-def fitting_layouts(raw: Path) -> tuple[str, ...]:
-    """Names of the layouts that recognise the folder; plugins that fail are passed over."""
-    plugins = find_plugins("datasets")
-    sound = [name for name, error in check_strangers("datasets").items() if not error]
-    return tuple(name for name in sound if _recognises(plugins[name], raw))
-
-
-def _recognises(plugin: Plugin, raw: Path) -> bool:
-    try:
-        return bool(plugin.load().recognises(raw))
-    except Exception as error:  # a stranger's, or a folder that cannot be read
-        logger.debug("%s does not say whether it fits %s", plugin.name, raw, exc_info=error)
-        return False

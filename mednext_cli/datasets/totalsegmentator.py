@@ -6,22 +6,27 @@ written over an earlier one, and a mask that is missing is empty.
 """
 
 import logging
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet, region_name
+from mednext_cli.datasets.names import composed
 from mednext_cli.datasets.raw_folder import (
+    CHECK,
+    OtherLayoutError,
+    Scans,
     check_folder,
-    either_ending,
+    is_folder,
     list_names,
-    scan_id,
     sorted_unique,
 )
 from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
-from mednext_cli.volumes.scans import SCAN_ENDINGS
 
 logger = logging.getLogger(__name__)
 _SCANS = {"ct": "CT", "mri": "MR"}
 _MASKS = "segmentations"
+_NAME = re.compile(r"s\d{4,}")
 
 
 class TotalSegmentatorLayout:
@@ -33,7 +38,7 @@ class TotalSegmentatorLayout:
 
     def recognises(self, raw: Path) -> bool:
         """Whether a folder holds ct or mri beside a folder of masks."""
-        return any((subject / _MASKS).is_dir() for subject, _ in _subjects(raw))
+        return any(subject.masks is not None for subject in _subjects(raw))
 
     def read(self, raw: Path, structures: tuple[str, ...] | None = None) -> Dataset:
         """List the subjects; those without a folder of masks are unlabelled.
@@ -49,48 +54,58 @@ class TotalSegmentatorLayout:
         """
         check_folder(raw)
         subjects = _subjects(raw)
-        if not subjects:
-            raise DatasetError(
-                f"{raw} holds no s0000/ct.nii.gz or s0000/mri.nii.gz",
-                "Check the folder and --dataset.",
-            )
-        kinds = {kind for _, kind in subjects}
+        if not any(subject.kind for subject in subjects):
+            raise OtherLayoutError(f"{raw} holds no s0000/ct.nii.gz or s0000/mri.nii.gz", CHECK)
+        kinds = {subject.kind for subject in subjects} - {None}
         if len(kinds) > 1:
             raise DatasetError(
                 f"{raw} holds both ct and mri scans", "Make two folders, one of each."
             )
-        names = _choose(raw, [subject for subject, _ in subjects], structures)
+        names = _choose(raw, subjects, structures)
         values = {name: value for value, name in enumerate(names, start=1)}
         labels = LabelSet(values, {name: (value,) for name, value in values.items()})
-        cases = [_read_case(subject, kind, values) for subject, kind in subjects]
-        channels = (_SCANS[kinds.pop()],)
-        unique = sorted_unique(cases, raw)
-        return Dataset("totalsegmentator", "totalsegmentator", channels, labels, unique)
+        kind = next(iter(kinds)) or ""
+        cases = sorted_unique((_read_case(one, kind, values) for one in subjects), raw)
+        return Dataset("totalsegmentator", "totalsegmentator", (_SCANS[kind],), labels, cases)
 
 
 LAYOUT = TotalSegmentatorLayout()
 
 
-def _subjects(raw: Path) -> list[tuple[Path, str]]:
-    """Folders that hold a scan, and which of the two it is."""
-    names = list_names(raw) if raw.is_dir() else []
-    folders = [raw / name for name in names if (raw / name).is_dir()]
-    return [
-        (folder, kind)
-        for folder in folders
-        for kind in _SCANS
-        if any((folder / f"{kind}{ending}").exists() for ending in SCAN_ENDINGS)
-    ]
+@dataclass(frozen=True)
+class _Subject:
+    """A folder that holds a scan.
+
+    Attributes:
+        scans: in the folder.
+        kind: "ct" or "mri"; None where the folder cannot be listed.
+        masks: of its structures, None where it has none.
+    """
+
+    scans: Scans
+    kind: str | None
+    masks: Scans | None
 
 
-def _masks_of(subject: Path) -> set[str]:
-    folder = subject / _MASKS
-    names = list_names(folder) if folder.is_dir() else []
-    return {scan_id(name) for name in names if name.endswith(SCAN_ENDINGS)}
+def _subjects(raw: Path) -> list[_Subject]:
+    names = list_names(raw) if is_folder(raw) else []
+    return [one for name in names if is_folder(raw / name) for one in _subjects_in(raw / name)]
 
 
-def _choose(raw: Path, subjects: list[Path], structures: tuple[str, ...] | None) -> tuple[str, ...]:
-    found = sorted(set().union(*map(_masks_of, subjects)))
+def _subjects_in(folder: Path) -> list[_Subject]:
+    """The subject in a folder; none, or one of each kind where it holds both."""
+    scans = Scans(folder, forgiving=True)
+    if scans.closed:
+        return [_Subject(scans, None, None)] if _NAME.fullmatch(folder.name) else []
+    there = is_folder(folder / _MASKS)
+    masks = Scans(folder / _MASKS, forgiving=True) if there else None
+    return [_Subject(scans, kind, masks) for kind in _SCANS if kind in scans]
+
+
+def _choose(
+    raw: Path, subjects: list[_Subject], structures: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    found = sorted({name for subject in subjects for name in subject.masks or ()})
     if not found and structures is None:
         raise DatasetError(
             f"no subject of {raw} has a mask segmentations/NAME.nii.gz", "Check the folder."
@@ -109,13 +124,11 @@ def _choose(raw: Path, subjects: list[Path], structures: tuple[str, ...] | None)
     return structures or tuple(found)
 
 
-def _read_case(subject: Path, kind: str, values: dict[str, int]) -> Case:
-    channels = (Channel(either_ending(subject, kind)),)
-    folder = subject / _MASKS
-    if not folder.is_dir():
-        return Case(subject.name, channels)
-    there = _masks_of(subject)
-    masks = tuple(
-        (either_ending(folder, name).name, value) for name, value in values.items() if name in there
-    )
-    return Case(subject.name, channels, folder, masks)
+def _read_case(subject: _Subject, kind: str, values: dict[str, int]) -> Case:
+    case_id = composed(subject.scans.folder.name)
+    channels = (Channel(subject.scans.path(kind)),)
+    if subject.masks is None:
+        return Case(case_id, channels)
+    masks = subject.masks
+    files = tuple((masks.path(name).name, value) for name, value in values.items() if name in masks)
+    return Case(case_id, channels, masks.folder, files)

@@ -123,7 +123,7 @@ def _worker_bytes(cases: Iterable[Case]) -> int:
     for case in cases:
         try:
             grid = read_grid(case.channels[0].path, case.channels[0].index)
-        except ScanError:
+        except Exception:
             continue
         largest = max(largest, int(np.prod(grid.shape)))
     return _BYTES_OF_A_WORKER + _BYTES_PER_VOXEL * largest
@@ -218,7 +218,8 @@ def _check_label(case: Case, path: Path, labels: LabelSet, found: _Findings) -> 
     if unknown:
         found.problems.append(
             f"{path.name} has the values {', '.join(map(str, unknown))}, "
-            f"which the dataset does not name (it has {', '.join(map(str, labels.values))})"
+            f"which the dataset does not name (it has {', '.join(map(str, labels.values))}). "
+            f"{labels.advice(unknown)}"
         )
     if not any(value not in (0, labels.ignore) for value in found.values):
         found.problems.append(f"{path.name} has no foreground")

@@ -60,6 +60,19 @@ _WRONG = EmptyScores(0.0, 0.0, inf)
 _RIGHT = EmptyScores(1.0, 1.0, 0.0)
 # BraTS: the diagonal of its 240 x 240 x 155 grid of 1 mm.
 _BRATS_WORST = EmptyScores(0.0, 0.0, 373.12866)
+_BRATS23_WORST = EmptyScores(0.0, 0.0, 374.0)
+_KITS23 = EmptyPolicy(
+    "KiTS21 and KiTS23: both empty Dice and surface Dice 1, one empty 0",
+    both=_RIGHT,
+    reference=_WRONG,
+    prediction=_WRONG,
+)
+_BRATS23 = EmptyPolicy(
+    "BraTS from 2023: both empty Dice 1 and distance 0, one empty Dice 0 and 374 mm",
+    both=_RIGHT,
+    reference=_BRATS23_WORST,
+    prediction=_BRATS23_WORST,
+)
 
 DEFAULT_POLICY = "nnunet"
 EMPTY_POLICIES: Mapping[str, EmptyPolicy] = {
@@ -75,18 +88,16 @@ EMPTY_POLICIES: Mapping[str, EmptyPolicy] = {
         reference=_WRONG,
         prediction=_WRONG,
     ),
-    "kits23": EmptyPolicy(
-        "KiTS21 and KiTS23: both empty Dice and surface Dice 1, one empty 0",
-        both=_RIGHT,
-        reference=_WRONG,
-        prediction=_WRONG,
-    ),
+    "kits21": _KITS23,
+    "kits23": _KITS23,
     "brats21": EmptyPolicy(
         "BraTS up to 2021: both empty Dice 1 and distance 0, one empty Dice 0 and 373.12866 mm",
         both=_RIGHT,
         reference=_BRATS_WORST,
         prediction=_BRATS_WORST,
     ),
+    "brats23": _BRATS23,
+    "brats24": _BRATS23,
     "amos22": EmptyPolicy(
         "AMOS22 (convention not published; as surface-distance): both empty undefined, one empty 0",
         both=_UNDEFINED,

@@ -92,7 +92,8 @@ def prepare_image(
     """Prepare an unlabelled scan for prediction.
 
     Raises:
-        ScanError: a file cannot be read or used, or there are more or fewer channels than planned.
+        ScanError: a file cannot be read or used, a channel is constant once it is normalised, or
+            there are more or fewer channels than planned.
     """
     if len(channels) != len(plan.channels):
         raise ScanError(
@@ -104,6 +105,7 @@ def prepare_image(
     for note in source.notes:
         logger.warning("%s", note)
     prepared = _prepare(source, plan)
+    check_varied(prepared.image, channels, plan)
     return prepared.image, prepared.geometry
 
 
@@ -116,9 +118,39 @@ def prepare_case(case: Case, plan: Plan, resample_label: bool = False) -> Prepar
         resample_label: see `read_case`.
 
     Raises:
-        ScanError: a file cannot be read or used; names it.
+        ScanError: a file cannot be read or used, or is constant once it is normalised; names it.
     """
-    return _prepare(read_case(case, plan.label_set, resample_label), plan)
+    prepared = _prepare(read_case(case, plan.label_set, resample_label), plan)
+    check_varied(prepared.image, case.channels, plan)
+    return prepared
+
+
+def check_varied(
+    image: NDArray[np.floating], channels: tuple[Channel, ...], plan: Plan, stored: str = ""
+) -> None:
+    """Refuse an image of which the network would see a constant.
+
+    Args:
+        image: (C, D, H, W), as the network gets it.
+        channels: the scans it was made of.
+        plan: tells how.
+        stored: type in which it is kept, where rounding may be the reason.
+
+    Raises:
+        ScanError: one of the channels is constant; names its scan and why.
+    """
+    for values, channel, settings in zip(image, channels, plan.normalisation, strict=True):
+        if values.min() < values.max():
+            continue
+        if stored:
+            reason, remedy = f"rounded to {stored}", "Add --dtype float32."
+        elif settings.scheme == "ct":
+            reason = f"clipped to {settings.lower:g}..{settings.upper:g}"
+            remedy = "Check that the scan is a CT in Hounsfield units."
+        else:
+            reason = "cropped, resampled and normalised"
+            remedy = "Check the scan: outside of zero it has one intensity, or nearly so."
+        raise ScanError(f"{channel.path} is constant once it is {reason}", remedy)
 
 
 def _prepare(source: SourceCase, plan: Plan) -> PreparedCase:

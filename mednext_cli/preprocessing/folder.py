@@ -1,5 +1,6 @@
 """The cache folder around the cases: what may be written there, its description, what leaves it."""
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from mednext_cli.cache.writer import write_description, write_index
 from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.foundation.errors import CacheError, DatasetError
 from mednext_cli.foundation.files import read_json, write_json
+from mednext_cli.foundation.locks import LOCK_NAME
 from mednext_cli.preprocessing.fingerprint import Fingerprint
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.store import StoredType
@@ -118,3 +120,21 @@ def forget(folder: Path, case_ids: Iterable[str]) -> None:
     for case_id in gone:
         logger.warning("%s: what an earlier run made of it is removed from the cache", case_id)
         schema.case_file(folder, case_id).unlink(missing_ok=True)
+
+
+def remove_if_empty(folder: Path, fingerprints: Path) -> None:
+    """Take away a cache that holds no case; files that are not ours keep it.
+
+    Call it under the folder's lock. Whoever waits for the lock makes the folder anew.
+    """
+    index, description = schema.index_file(folder), schema.description_file(folder)
+    if any(path != index for path in folder.glob(f"*{schema.case_file(folder, 'x').suffix}")):
+        return
+    ours = [index, description, folder / LOCK_NAME, *fingerprints.glob("*.json")]
+    with contextlib.suppress(OSError):
+        if set(folder.iterdir()) <= {*ours, fingerprints}:
+            for path in ours:
+                path.unlink(missing_ok=True)
+            if fingerprints.is_dir():
+                fingerprints.rmdir()
+            folder.rmdir()

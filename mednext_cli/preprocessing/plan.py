@@ -117,7 +117,8 @@ def plan_dataset(
         spacing_mm: target (D, H, W); None takes the median.
 
     Raises:
-        DatasetError: no case has any foreground, or there are more than 255 labels.
+        DatasetError: no case has any foreground or all of it has one value, which would make a
+            network's input constant; or there are more than 255 labels.
     """
     if len(dataset.labels.values) > _MOST_LABELS:
         raise DatasetError(
@@ -169,6 +170,7 @@ def _normalisation(dataset: Dataset, index: int, fingerprint: Fingerprint) -> Ch
     name = dataset.channels[index].casefold()
     if name == "ct":
         statistics = fingerprint.intensities[index]
+        _check_range(dataset, index, statistics)
         return ChannelNormalisation(
             scheme="ct",
             lower=statistics["percentile_00_5"],
@@ -179,3 +181,17 @@ def _normalisation(dataset: Dataset, index: int, fingerprint: Fingerprint) -> Ch
     named: dict[str, Scheme] = {"nonorm": "none", "rescale_to_0_1": "rescale"}
     masked = fingerprint.cropping_ratio < _MUCH_CROPPED
     return ChannelNormalisation(scheme=named.get(name, "z_score"), use_nonzero_mask=masked)
+
+
+def _check_range(dataset: Dataset, index: int, statistics: dict[str, float]) -> None:
+    """CT is clipped to the foreground's percentiles: of one value, every voxel would become it."""
+    if statistics["percentile_00_5"] < statistics["percentile_99_5"] and statistics["std"] > 0:
+        return
+    value = statistics["median"]
+    raise DatasetError(
+        f"{dataset.name}, channel {index} ({dataset.channels[index]}): nearly all labelled voxels "
+        f"have the intensity {value:g}, to which CT would be clipped: every image would be "
+        "constant",
+        "Check scans and labels (metal saturates at 3071 HU); or name the channel otherwise than "
+        "CT (layout folder: --modality mr), so that each image is normalised by itself.",
+    )

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,19 @@ from mednext_cli.cache import schema
 from mednext_cli.datasets.dataset import Case, Dataset
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
-from mednext_cli.foundation.errors import DatasetError, StorageError
+from mednext_cli.foundation.errors import DatasetError, FailedCases, StorageError
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
 from mednext_cli.preprocessing.fingerprint import Fingerprint, summarise
-from mednext_cli.preprocessing.folder import check_folder, describe, drop_strangers, forget
+from mednext_cli.preprocessing.folder import (
+    check_folder,
+    describe,
+    drop_strangers,
+    forget,
+    remove_if_empty,
+)
 from mednext_cli.preprocessing.plan import Plan, plan_dataset
 from mednext_cli.preprocessing.plan_file import read_plan
 from mednext_cli.preprocessing.stamps import content_key
@@ -36,6 +42,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 Failures = dict[str, Outcome[Any]]
 logger = logging.getLogger(__name__)
+_NO_CASE = "No case can be used."
 
 
 @dataclass(frozen=True)
@@ -116,13 +123,24 @@ def preprocess(spec: PreprocessSpec) -> PreprocessResult:
         failed: Failures = {}
         plan = _survey_and_plan(dataset, folder, spec, failed)[0]
         return PreprocessResult(folder, plan, 0, 0, len(dataset.labelled), failed)
-    with locked(folder):
-        _check(dataset, folder, spec)  # again: another run may have made the cache meanwhile
-        _tidy(folder)
-        try:
-            return _fill(dataset, folder, spec)
-        finally:
-            _tidy(folder)  # of workers that were killed meanwhile
+    new = not spec.cache.exists()
+    try:
+        with locked(folder):
+            _check(dataset, folder, spec)  # again: another run may have made the cache meanwhile
+            _tidy(folder)
+            fresh = not schema.description_file(folder).is_file()
+            try:
+                return _fill(dataset, folder, spec)
+            except FailedCases:
+                if fresh:
+                    remove_if_empty(folder, fingerprints_folder(folder))
+                raise
+            finally:
+                _tidy(folder)  # of workers that were killed meanwhile
+    finally:
+        if new:
+            with suppress(OSError):  # it holds something, as it should
+                spec.cache.rmdir()
 
 
 def _tidy(folder: Path) -> None:
@@ -157,6 +175,8 @@ def _fill(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> PreprocessRes
         say(stored)
     forget(folder, failed)
     made, total = len(stored) - kept, len(dataset.labelled)
+    if not stored:
+        raise failed_cases(failed.values(), total, _NO_CASE)
     return PreprocessResult(folder, plan, made, kept, total, dict(sorted(failed.items())))
 
 
@@ -212,7 +232,7 @@ def _survey(
     if not found:
         if not spec.dry_run:
             forget(folder, failed)
-        raise failed_cases(failed.values(), len(dataset.labelled), "No case can be used.")
+        raise failed_cases(failed.values(), len(dataset.labelled), _NO_CASE)
     for case_id, one in sorted(found.items()):
         if not one.fingerprint.foreground_voxels:
             logger.warning("%s: the label map is empty; the case is kept", case_id)

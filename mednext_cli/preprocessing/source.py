@@ -147,7 +147,7 @@ def _check_values(path: Path, array: NDArray[Any], labels: LabelSet) -> None:
         raise ScanError(
             f"{path} has the label {', '.join(map(str, unknown[:5]))}, the dataset has "
             f"{', '.join(map(str, labels.values))}",
-            "Correct the label map, or the labels of dataset.json.",
+            labels.advice(unknown),
         )
 
 

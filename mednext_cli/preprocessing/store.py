@@ -12,7 +12,7 @@ from mednext_cli.cache.reader import open_case_file
 from mednext_cli.cache.writer import CaseRecord, write_case
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import CacheError, ScanError
-from mednext_cli.preprocessing.apply import prepare_case
+from mednext_cli.preprocessing.apply import check_varied, prepare_case
 from mednext_cli.preprocessing.foreground import sample_foreground
 from mednext_cli.preprocessing.plan import Plan
 
@@ -48,13 +48,14 @@ def store_case(task: StoreTask, plan: Plan, folder: Path, stored_type: StoredTyp
     """Prepare one case and write its file.
 
     Raises:
-        ScanError: the case cannot be used. StorageError: the disk refuses.
+        ScanError: the case cannot be used, or not in this type. StorageError: the disk refuses.
     """
     case = task.case
     prepared = prepare_case(case, plan, task.resample_label)
     label, geometry = prepared.label, prepared.geometry.to_json()
     image = _stored_as(prepared.image, stored_type, case)
     del prepared  # with the image in float32
+    check_varied(image, case.channels, plan, stored_type)
     ignored = len(plan.class_values) if plan.ignore is not None else None
     record = CaseRecord(
         case_id=case.id,

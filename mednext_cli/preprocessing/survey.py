@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mednext_cli.datasets.dataset import Case, LabelSet
-from mednext_cli.foundation.errors import DatasetError, ScanError
+from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import read_json, replacing
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, fingerprint_case
 from mednext_cli.preprocessing.plan import Plan
@@ -54,7 +54,7 @@ def recall_case(
     try:
         same = all(is_unchanged(path, stamps) for path in files_of(case))
         return found if same and content_of(case, stamps) == found.content else None
-    except ScanError:  # a folder that cannot be listed any more: the survey says so
+    except Exception:  # a folder that cannot be listed any more, say: the survey tells
         return None
 
 
@@ -149,7 +149,7 @@ def bytes_to_survey(cases: Sequence[Case]) -> int:
 def _voxels(case: Case) -> int:
     try:
         grid = read_grid(case.channels[0].path, case.channels[0].index)
-    except (ScanError, IndexError):
+    except Exception:
         return 0  # reported when the case is read
     return int(np.prod(grid.shape)) * len(case.channels)
 

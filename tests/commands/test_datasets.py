@@ -53,5 +53,5 @@ def test_verify_of_a_good_folder(raw: Path, capsys: Captured) -> None:
 
 
 def test_unknown_layout(raw: Path, capsys: Captured) -> None:
-    assert main(["datasets", "verify", str(raw), "--dataset", "kits20"]) == 2
+    assert main(["datasets", "verify", str(raw), "--dataset", "kits_19"]) == 2
     assert "Did you mean kits19?" in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_failed_case_exits_2_and_the_others_are_scored(folders, tmp_path, capsys
     ("options", "text"),
     [
         (["--dataset", "kits91"], "unknown dataset layout 'kits91'"),
-        (["--empty-policy", "brats"], "Did you mean brats21"),
+        (["--empty-policy", "brats_21"], "Did you mean brats21"),
         (["--missing", "skip"], "Known: drop, worst"),
         (["--tolerance", "-1"], "tolerance of -1.0 mm"),
         (["--tolerance", "two"], "--tolerance two"),

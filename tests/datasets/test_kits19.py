@@ -66,9 +66,10 @@ def test_case_folders_as_msd(kits19: Path) -> None:
 
 def test_unknown_layout_names_the_nearest(kits19: Path) -> None:
     with pytest.raises(
-        PluginError, match=r"Did you mean kits19\? Known: amos22, .*kits19, msd, nnunet"
+        PluginError,
+        match=r"Did you mean kits19\? Known: amos22, .*kits19, kits21, kits23, msd, nnunet",
     ):
-        read_dataset(kits19, "kits")
+        read_dataset(kits19, "kits_19")
 
 
 @pytest.mark.parametrize("layout", ["kits19", "msd", "nnunet"])

@@ -147,7 +147,9 @@ def test_wrong_dataset_json(version_2: Path, changes: dict[str, object], says: s
 
 def test_duplicates(version_2: Path) -> None:
     twin = write_scan(version_2 / "imagesTr" / "p_1_0000.nii")
-    with pytest.raises(DatasetError, match=r"duplicate case: .*p_1_0000.nii and .*p_1_0000.nii.gz"):
+    with pytest.raises(
+        DatasetError, match=r"duplicate case: .*p_1_0000.nii.gz and .*p_1_0000.nii are"
+    ):
         read_dataset(version_2, "nnunet")
     twin.unlink()
     for channel in ("0000", "0001"):
@@ -183,3 +185,45 @@ def test_aliases_of_old_and_new_spellings(tmp_path: Path) -> None:
     assert read_dataset(raw, "nnunet").labels.values == tuple(range(14))
     describe(raw, channel_names=None, modality={"0": "CT"})
     assert read_dataset(raw, "nnunet").channels == ("CT",)
+
+
+def test_labels_with_the_number_of_a_channel(version_2: Path) -> None:
+    for path in list((version_2 / "labelsTr").iterdir()):
+        path.rename(path.with_name(path.name.replace(".nii", "_0000.nii")))
+    with pytest.raises(DatasetError, match=r"channel number in its name.*Rename it to p_1\.nii"):
+        read_dataset(version_2, "nnunet")
+
+
+def test_labels_named_in_another_way(version_2: Path) -> None:
+    for path in list((version_2 / "labelsTr").iterdir()):
+        path.rename(path.with_name(path.name.replace(".nii", "_seg.nii")))
+    with pytest.raises(DatasetError, match="no label is named like an image"):
+        read_dataset(version_2, "nnunet")
+
+
+def test_version_1_that_lists_a_channel(tmp_path: Path) -> None:
+    write_scan(tmp_path / "imagesTr" / "p_0000.nii.gz")
+    write_label(tmp_path / "labelsTr" / "p.nii.gz")
+    known = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "x"}}
+    entry = {"image": "imagesTr/p_0000.nii.gz", "label": "labelsTr/p.nii.gz"}
+    write_description(tmp_path, **known, training=[entry])
+    with pytest.raises(DatasetError, match=r"p_0000\.nii\.gz, with the number of a channel"):
+        read_dataset(tmp_path, "nnunet")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"background": "0", "PZ": "1", "TZ": "2"}, {"background": 0.0, "PZ": 1.0, "TZ": "2"}],
+)
+def test_labels_as_texts(version_2: Path, labels: dict[str, object]) -> None:
+    describe(version_2, labels=labels)
+    assert read_dataset(version_2, "nnunet").labels.names == {"pz": 1, "tz": 2}
+    assert main(["datasets", "verify", str(version_2), "--dataset", "nnunet", "-q"]) == 0
+
+
+def test_regions_as_texts(version_2: Path) -> None:
+    regions = {"background": "0", "whole": ["1", "2"], "core": "2"}
+    describe(version_2, labels=regions, regions_class_order=["1", "2"])
+    labels = read_dataset(version_2, "nnunet").labels
+    assert labels.regions == {"whole": (1, 2), "core": (2,)}
+    assert labels.region_values == (1, 2)

@@ -57,7 +57,7 @@ def test_a_dataset_json_that_cannot_be_used_does_not_stop_a_guess(msd):
 
 def test_unknown_dataset_lists_the_known_ones(tmp_path):
     with pytest.raises(PluginError, match="Did you mean kits19"):
-        find_references(tmp_path, "kits20")
+        find_references(tmp_path, "kits_19")
 
 
 def test_duplicate_stems_are_refused(tmp_path, write_labels):

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+import mednext_cli.preprocessing.run as run_module
 from mednext_cli.app import main
+from mednext_cli.foundation.errors import ScanError
+from tests.preprocessing.synthetic import image_of, make_raw, run
 
 
 def _phantom(raw: Path, cases: int, seed: int) -> None:
@@ -57,3 +60,36 @@ def test_other_raw_data_of_the_same_name_are_refused(
     assert _preprocess(moved, cache) == 0
     assert _preprocess(other, cache, "--force") == 0
     assert len(list((cache / "kits19").glob("case_*.h5"))) == 1
+
+
+@pytest.mark.parametrize("when", ["checking", "preparing"])
+def test_no_empty_cache_stays_behind(
+    tmp_path: Path, when: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = make_raw(tmp_path)
+    if when == "checking":
+        for number in range(3):
+            image_of(raw, f"case_{number}").write_bytes(b"no scan")
+    else:
+
+        def refuse(task: object, **_: object) -> None:
+            raise ScanError(f"{task} is bad")
+
+        monkeypatch.setattr(run_module, "store_case", refuse)
+    assert run(raw) == 2
+    assert not (tmp_path / "cache").exists()
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: 3 of 3 cases failed: case_0, case_1, case_2.")
+    assert "others are done" not in error
+    kept = tmp_path / "cache" / raw.name / "splits.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("[]")
+    assert run(raw) == 2
+    assert kept.is_file()
+
+
+def test_the_next_command_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = make_raw(tmp_path)
+    assert run(raw) == 0
+    expected = f"next: mednext train {raw.name} --cache {tmp_path / 'cache'}"
+    assert expected in capsys.readouterr().err.splitlines()
