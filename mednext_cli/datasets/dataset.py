@@ -13,7 +13,7 @@ class Channel:
     """Where one channel of a case is stored.
 
     Attributes:
-        path: the scan file, or the folder of a DICOM series.
+        path: the scan file; the folder of a DICOM series, or a file that stands for its series.
         index: position along the fourth axis of a 4D file; None for a 3D file.
     """
 

@@ -236,14 +236,19 @@ def _name_split_series(found: Found) -> None:
 
 
 def _pass_folders_of_labels(found: Found) -> None:
-    """Folders that are called labels, where other folders hold scans."""
-    labels = [place for place in found.places if any(map(names_labels, place.parts))]
+    """Folders that are called labels or hold nothing else, where other folders hold scans."""
+    labels = [place for place in found.places if _is_of_labels(place)]
     rest = [place for place in found.places if place not in labels]
     if not any(place.files or place.series for place in rest):
         return
     for place in labels:
         found.passed |= dict.fromkeys([*place.files, *place.unread], BY_NAME)
         place.files, place.unread = [], {}
+
+
+def _is_of_labels(place: Place) -> bool:
+    named = [names_labels(stem_of(path.name)) for path in place.files]
+    return any(map(names_labels, place.parts)) or (bool(named) and all(named) and not place.series)
 
 
 def has_scans(folder: Path) -> bool:

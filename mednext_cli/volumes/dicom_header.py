@@ -53,7 +53,7 @@ class Header:
         known: whether the standard lists its kind.
     series: SeriesInstanceUID, "" where there is none.
         instance: SOPInstanceUID.
-        number: SeriesNumber as text.
+        number: SeriesNumber as text; "" where it is no number.
         description: SeriesDescription.
         localizer: a scout that others were planned on.
         flat: of a kind that never makes a volume (screenshots, radiographs); its name.
@@ -155,7 +155,7 @@ def _parse(path: Path, size: int) -> Header:
         "cut off before its pixels",
         series=str(header.get("SeriesInstanceUID", "")),
         instance=str(header.get("SOPInstanceUID", "")),
-        number=str(header.get("SeriesNumber") or ""),
+        number=_digits(header.get("SeriesNumber")),
         description=str(header.get("SeriesDescription") or ""),
         stored=size,
     )
@@ -202,6 +202,12 @@ def _slice(base: Header, header: Any, name: str) -> Header:  # noqa: ANN401
         enhanced="Enhanced" in name,
         claimed=claimed_bytes(header),
     )
+
+
+def _digits(value: Any) -> str:  # noqa: ANN401
+    """A number as text; it becomes part of a file's name, and headers hold anything."""
+    text = str(value).strip()
+    return text if text.isascii() and text.isdigit() else ""
 
 
 def _listed(value: Any) -> list[Any]:  # noqa: ANN401

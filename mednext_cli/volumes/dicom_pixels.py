@@ -10,6 +10,11 @@ from mednext_cli.volumes.dicom_bytes import open_stream
 from mednext_cli.volumes.dicom_header import COPY, Header, library
 
 _JPEG_SIZES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers of a frame's header
+_DECODED = "pip install 'mednext[dicom]' brings a decoder."
+_NOT_DECODED = (
+    "Decompress it (dcmdjpeg, gdcmconv --raw), convert it with dcm2niix, or pip install "
+    "python-gdcm, which decodes most kinds."
+)
 _JPEG_2000 = b"\xff\x4f\xff\x51"
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 
@@ -65,8 +70,7 @@ def _decode(one: Header, dataset: Any, packed: bool) -> NDArray[Any]:  # noqa: A
             raise _damaged(one) from error
         raise ScanError(
             f"{one.path} is compressed ({syntax.name}) and cannot be decoded",
-            "pip install 'mednext[dicom]' brings decoders; else decompress it (dcmdjpeg, gdcmconv) "
-            "or convert it with dcm2niix.",
+            _DECODED if "JPEG 2000" in syntax.name else _NOT_DECODED,
         ) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mednext_cli.foundation.progress import set_verbosity
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.sources import find_cases
 from tests.datasets.conftest import write_scan, write_series
@@ -27,6 +28,7 @@ def scan(path: Path, array: np.ndarray = NOISE) -> Path:
 
 
 def ids(folder: Path, scratch: Scratch | None = None) -> list[str]:
+    set_verbosity()  # as the command does
     return [case.id for case in find_cases(folder, PLAN, scratch=scratch)]
 
 
@@ -120,6 +122,14 @@ def test_label_maps_alone_are_scans(tmp_path: Path) -> None:
         scan(tmp_path / f"{name}.nii.gz", LABELS)
     assert ids(tmp_path) == ["a_seg", "b_seg"]
     assert ids(tmp_path / "a_seg.nii.gz") == ["a_seg"]
+
+
+def test_a_label_map_beside_the_folder_of_its_series(tmp_path: Path, capsys: Captured) -> None:
+    pytest.importorskip("pydicom")
+    write_series(tmp_path / "p1" / "dicom", NOISE)
+    scan(tmp_path / "p1" / "segmentation.nii.gz", LABELS)
+    assert ids(tmp_path) == ["p1_dicom"]
+    assert "p1/segmentation.nii.gz (label maps by their names" in capsys.readouterr().err
 
 
 def test_label_maps_among_many_scans(tmp_path: Path, capsys: Captured) -> None:
@@ -251,6 +261,16 @@ def test_several_series_in_a_folder(model: Path, tmp_path: Path, capsys: Capture
     assert "passed over in flat: shot (Secondary Capture Image Storage)" in said
     assert predict(folder / "bslice900", tmp_path / "one", model) == 0
     assert made(tmp_path / "one") == ["bslice900.nii.gz"]
+
+
+def test_a_number_of_a_series_leads_nowhere(model: Path, tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "flat", NOISE, SeriesNumber=11111)
+    other = write_series(tmp_path / "other", NOISE, SeriesNumber=22222)
+    for path in other.iterdir():
+        content = path.read_bytes().replace(b"22222", b"../..")
+        (folder / f"b{path.name}").write_bytes(content)
+    assert predict(folder, tmp_path / "out", model) == 0
+    assert made(tmp_path / "out") == ["flat_bslice885.nii.gz", "flat_slice885.nii.gz"]
 
 
 def test_a_damaged_series_stops_no_other(model: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -314,3 +314,19 @@ def test_random_damage_ends_in_our_errors(tmp_path: Path, packing: str) -> None:
         with limits(gib=0.3), only_ours(seed):
             read_volume(folder)
             geometry_notes(folder)
+
+
+def test_a_kind_of_jpeg_that_is_not_decoded(tmp_path: Path) -> None:
+    """The one that archives use most; the extra brings no decoder for it."""
+    if pydicom.pixels.get_decoder("1.2.840.10008.1.2.4.70").is_available:
+        pytest.skip("a decoder of it is installed")
+    writer = itk.ImageFileWriter()
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    writer.SetFileName(str(tmp_path / "slice.dcm"))
+    writer.Execute(itk.GetImageFromArray(SMOOTH[np.newaxis, :, :, 0]))
+    place = {"ImagePositionPatient": [0, 0, 0], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    change(tmp_path / "slice.dcm", SliceThickness=1, PixelSpacing=[1, 1], **place)
+    with pytest.raises(ScanError, match=r"is compressed .JPEG Lossless.*cannot be dec") as error:
+        read_volume(tmp_path)
+    assert "dcm2niix" in error.value.remedy
