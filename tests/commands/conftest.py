@@ -33,7 +33,17 @@ def run_with_plugins() -> Run:
 @pytest.fixture
 def raising(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The commands of `raising`, in this process."""
-    monkeypatch.syspath_prepend(str(PLUGIN_PACKAGES / "raising"))
+    yield from _installed("raising", monkeypatch)
+
+
+@pytest.fixture
+def good(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All that `good` brings, in this process."""
+    yield from _installed("good", monkeypatch)
+
+
+def _installed(package: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(PLUGIN_PACKAGES / package))
     find_plugins.cache_clear()
     yield
     find_plugins.cache_clear()

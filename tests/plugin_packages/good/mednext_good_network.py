@@ -1,0 +1,56 @@
+"""A stranger's network, of another shape than ours, and an engine that runs it."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mednext_cli.networks.architecture import Architecture
+from mednext_cli.networks.checkpoint import Checkpoint, build_network
+from mednext_cli.preprocessing.plan import Plan
+
+Array = NDArray[np.float32]
+
+
+class Pyramid(nn.Module):
+    """Reduces its input 32-fold in one step, so every axis must be a multiple of 32."""
+
+    divisor = 32
+    smallest_patch = (32, 32, 32)
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.checkpointing = False
+        width = architecture.base_channels
+        self.stem = nn.Conv3d(architecture.in_channels, width, 3, padding=1)
+        self.down = nn.Conv3d(width, width, self.divisor, stride=self.divisor, groups=width)
+        self.up = nn.ConvTranspose3d(width, width, self.divisor, stride=self.divisor, groups=width)
+        self.head = nn.Conv3d(width, architecture.out_channels, 1)
+
+    def forward(self, x: Tensor, deep_supervision: bool = False) -> Tensor | list[Tensor]:
+        if any(size % self.divisor for size in x.shape[2:]):
+            raise ValueError(f"an input of {tuple(x.shape[2:])} voxels")
+        features = functional.relu(self.stem(x))
+        logits: Tensor = self.head(features + self.up(self.down(features)))
+        return [logits, functional.avg_pool3d(logits, 2)] if deep_supervision else logits
+
+
+def build(architecture: Architecture) -> Pyramid:
+    """The entry point of the network."""
+    return Pyramid(architecture)
+
+
+class PlainEngine:
+    """One image after the other, in float32 on the CPU."""
+
+    def __init__(self, checkpoint: Checkpoint, plan: Plan, device: str) -> None:
+        assert device == "cpu"
+        assert not plan.region_training
+        self._network = build_network(checkpoint)
+
+    @torch.inference_mode()
+    def __call__(self, images: Array) -> Array:
+        made = [self._network(torch.from_numpy(image)[None]).softmax(1)[0] for image in images]
+        probabilities: Array = torch.stack(made).numpy()
+        return probabilities
