@@ -1,12 +1,16 @@
 """`mednext train`: one run, from a cache to a validated checkpoint."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mednext_cli.commands.options import Cache, Device, Quiet, Verbose
 from mednext_cli.commands.tables import report, report_table
+
+if TYPE_CHECKING:
+    from mednext_cli.training.train import TrainResult
 
 
 def train(
@@ -39,12 +43,12 @@ def train(
 ) -> None:
     """Train one fold, resume it where it stopped, and validate it on whole cases.
 
-    The run is in RUNS/NAME/MODEL-kKERNEL/foldN: checkpoints, recipe.toml, log.csv, progress.png,
-    tensorboard/ and validation/ with label maps and scores.
+    The run is in RUNS/NAME/NETWORK/foldN (NETWORK: S-k3, or S-k3-w16 where the width is not 32):
+    checkpoints, recipe.toml, log.csv, progress.png, tensorboard/ and validation/ with label maps
+    and scores. The same command goes on with it.
 
     Example: mednext train kits19 --model S --kernel 3 --fold 0
     """
-    from mednext_cli.foundation.progress import format_seconds
     from mednext_cli.training.recipe_files import load_recipe
     from mednext_cli.training.train import TrainSpec
     from mednext_cli.training.train import train as run
@@ -66,6 +70,14 @@ def train(
             device=device,
         )
     )
+    _report(result)
+
+
+def _report(result: "TrainResult") -> None:
+    from mednext_cli.foundation.progress import format_seconds
+
     report(f"{result.folder}: trained for {format_seconds(result.seconds)}")
     if result.dice:
         report_table(("region", "dice"), list(result.dice.items()), title="validation, whole cases")
+    folder = shlex.quote(str(result.folder))
+    report(f"next: mednext predict SCANS --model {folder} --out predictions/")
