@@ -246,9 +246,13 @@ def _resample(
 
 
 def _nearest(old: int, new: int) -> NDArray[np.intp]:
-    """Nearest voxel of each new one, rounded as ``map_coordinates(order=0)`` does."""
-    where = np.floor((np.arange(new) + 0.5) * old / new).astype(np.intp)
-    return np.clip(where, 0, old - 1)
+    """Nearest voxel of each new one, rounded as ``map_coordinates(order=0)`` does.
+
+    Term by term as nnU-Net has it: half-way between two, the last bit decides.
+    """
+    centre = (old / new) * (np.arange(new) + 0.5) - 0.5
+    where: NDArray[np.intp] = np.floor(centre + 0.5).astype(np.intp)
+    return where.clip(0, old - 1)
 
 
 def _take_nearest(array: NDArray[Any], axis: int, new: int) -> NDArray[Any]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from mednext_cli.volumes.resample import (
     resample_image,
@@ -108,3 +109,22 @@ def test_labels_take_the_class_with_the_most_linear_interpolation(length: int) -
     made = resample_labels(labels, new, spacing, (1, 1, 1))
     chosen = np.take_along_axis(expected, made[None].astype(int), axis=0)[0]
     assert np.allclose(chosen, expected.max(axis=0), atol=1e-4)
+
+
+@pytest.mark.parametrize("old", [2, 4, 6, 12, 26])
+def test_slices_half_way_between_two_are_rounded_as_by_nnunet(old: int) -> None:
+    """Its ``map_coordinates(order=0)`` across slices, where the last bit of a float decides."""
+    slices = np.arange(old, dtype=np.float32)[:, None, None] + np.zeros((1, 2, 2), np.float32)
+    halfway = 0
+    for new in range(1, 200):
+        where = float(old) / new * (np.arange(new) + 0.5) - 0.5
+        expected = ndimage.map_coordinates(slices[:, 0, 0], where[None], order=0, mode="nearest")
+        halfway += np.count_nonzero((2 * np.arange(new) + 1) * old % (2 * new) == 0)
+        spacings = (9.0, 1.0, 1.0), (9.0 * old / new, 1.0, 1.0)
+        for made in (
+            resample_labels(slices.astype(np.uint8), (new, 2, 2), *spacings),
+            resample_probabilities(slices, (new, 2, 2), *spacings),
+            resample_image(slices, (new, 2, 2), *spacings),
+        ):
+            assert np.array_equal(made[:, 0, 0], expected), (old, new)
+    assert halfway > 50
