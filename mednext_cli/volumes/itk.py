@@ -4,6 +4,8 @@ Arrays have ITK's axes (x, y, z), the order in which the file stores them; affin
 ITK's LPS world to RAS.
 """
 
+import re
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,9 @@ from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.checks import check_affine, check_spacing
-from mednext_cli.volumes.scan_names import ITK_ENDINGS, ending_of
+from mednext_cli.volumes.itk_files import ItkHeader, damaged, is_meta, read_header
 from mednext_cli.volumes.volume import Affine, Grid, Volume
 
-_META = (".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -54,7 +55,7 @@ def read_values(path: Path, index: int | None = None) -> tuple[Grid, NDArray[Any
     try:
         values = _library(path).GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     if index is not None:
         values = values[..., index]
     return grid, np.asarray(values.transpose(2, 1, 0))
@@ -82,22 +83,31 @@ def _library(path: Path) -> Any:  # noqa: ANN401 - SimpleITK is untyped
 
 def _information(path: Path) -> Any:  # noqa: ANN401
     itk = _library(path)
-    if not path.is_file():
-        raise ScanError(f"{path} does not exist", "Check the path, or download the file again.")
+    header = read_header(path)
     reader = itk.ImageFileReader()
-    # Named, since ITK does not know every ending in upper case.
-    reader.SetImageIO("MetaImageIO" if ending_of(path.name).lower() in _META else "NrrdImageIO")
+    # Named: ITK does not know every ending in upper case, and would guess by the content.
+    reader.SetImageIO("MetaImageIO" if is_meta(path) else "NrrdImageIO")
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
+    _check_size(path, header, reader, itk)
     return reader
 
 
-def _damaged(path: Path) -> ScanError:
-    kind = " or ".join(ITK_ENDINGS)
-    return ScanError(f"{path} is damaged, cut off or no {kind} file", "Copy it again.")
+def _check_size(path: Path, header: ItkHeader, reader: Any, itk: Any) -> None:  # noqa: ANN401
+    """Refuse a header that claims more than its file can hold, before memory is asked for it."""
+    bits = re.search(r"\d+", itk.GetPixelIDValueAsString(reader.GetPixelID()))
+    values = prod(int(length) for length in reader.GetSize()) * reader.GetNumberOfComponents()
+    claimed = values * (int(bits[0]) if bits else 8) // 8
+    size = header.voxels.stat().st_size
+    if claimed > size * header.growth:
+        raise ScanError(
+            f"{path} is damaged: its header claims {claimed / 2**30:.3g} GiB of voxels, the file "
+            f"has {size} bytes",
+            "Download or copy it again.",
+        )
 
 
 def _grid(path: Path, reader: Any, index: int | None) -> Grid:  # noqa: ANN401

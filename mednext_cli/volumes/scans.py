@@ -4,7 +4,6 @@ The format is told by the name's ending, in upper or lower case (`scan_names`). 
 series; so is one of its files, which stands for all of its series in that folder.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,11 @@ from mednext_cli.volumes import dicom, itk, nifti, nifti_writer
 from mednext_cli.volumes.checks import is_file, is_folder, whole_numbers
 from mednext_cli.volumes.dicom_bytes import has_dicom_name, is_dicom
 from mednext_cli.volumes.dicom_series import notes as dicom_notes
+from mednext_cli.volumes.itk_files import read_header
 from mednext_cli.volumes.scan_names import ITK_ENDINGS, ending_of
 from mednext_cli.volumes.scan_names import SCAN_ENDINGS as SCAN_ENDINGS
 from mednext_cli.volumes.stored import read_stored
 from mednext_cli.volumes.volume import Grid, Volume
-
-_DATA_FILE = re.compile(rb"(?im)^(?:ElementDataFile *=|data ?file *:)[ \t]*(.+?)\s*$")
-_HEADER_BYTES = 65536
 
 
 def read_grid(path: Path, index: int | None = None) -> Grid:
@@ -117,7 +114,7 @@ def files_of(path: Path) -> list[Path]:
     """The files that a scan consists of: those of a DICOM series, a header and its voxels, or one.
 
     Raises:
-        ScanError: a folder that cannot be listed.
+        ScanError: a folder that cannot be listed, a header that names no file of its own folder.
     """
     if _is_series(path):
         return dicom.files_of(path)
@@ -125,7 +122,7 @@ def files_of(path: Path) -> list[Path]:
     if ending.startswith(".hdr"):
         return [path, *_voxels_beside(path)]
     if ending in (".mhd", ".nhdr"):
-        return [path, *_named_inside(path)]
+        return list(dict.fromkeys([path, read_header(path).voxels]))
     return [path]
 
 
@@ -136,18 +133,6 @@ def _voxels_beside(path: Path) -> list[Path]:
     except ScanError:  # reported when the scan is read
         return []
     return [voxels] if voxels != path else []
-
-
-def _named_inside(path: Path) -> list[Path]:
-    """The file of voxels that a header names, where it lies in the header's folder."""
-    try:
-        with path.open("rb") as stream:
-            match = _DATA_FILE.search(stream.read(_HEADER_BYTES))
-    except OSError:
-        return []
-    name = match[1].decode("utf-8", "replace") if match else ""
-    plain = name not in ("", "LOCAL", "LIST") and Path(name).name == name and "\0" not in name
-    return [path.with_name(name)] if plain and path.with_name(name).is_file() else []
 
 
 def _is_series(path: Path) -> bool:
