@@ -5,6 +5,7 @@ longer read (``mednext ... | head``).
 """
 
 import contextlib
+import errno
 import logging
 import signal
 import sys
@@ -53,6 +54,9 @@ def _explain(error: Exception) -> int:
             f"the package {error.name} is not installed, or not whole. Install mednext again: "
             "pip install --force-reinstall mednext"
         )
+        return _USERS_FAULT
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        _say(f"{error.filename} does not exist: no name can be that long. Check the path.")
         return _USERS_FAULT
     text = " ".join(str(error).split())
     _say(

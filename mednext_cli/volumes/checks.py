@@ -11,6 +11,7 @@ from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.volume import Affine
 
 _SMALLEST_SPACING_MM = 1e-6
+_FURTHEST_MM = 1e7
 _SINGLE = 4 * float(np.finfo(np.float32).eps)
 _FLATTEST = 1e-3  # volume that the three unit axes span; 1 where they are at right angles
 
@@ -43,7 +44,7 @@ def is_folder(path: Path) -> bool:
 
 def describes_grid(affine: Affine) -> bool:
     """Whether an affine is finite, its spacings are above 0 and its axes not in one plane."""
-    if not np.isfinite(affine).all():
+    if not (np.abs(affine) <= _FURTHEST_MM).all():  # NaN is not, either
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not (np.isfinite(lengths).all() and (lengths >= _SMALLEST_SPACING_MM).all()):
@@ -51,6 +52,7 @@ def describes_grid(affine: Affine) -> bool:
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) >= _FLATTEST)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def check_affine(path: Path, affine: Affine) -> Affine:
     """The affine, if it describes a grid.
 

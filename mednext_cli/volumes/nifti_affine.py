@@ -29,6 +29,7 @@ def millimetres(header: Any) -> float:  # noqa: ANN401 - nibabel is untyped
     return _UNITS.get(int(header["xyzt_units"]) & _SPATIAL_UNIT, ("", 1.0))[1]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what comes of it describes no grid
 def find_affine(path: Path, header: Any, shape: Shape) -> tuple[Affine, tuple[str, ...]]:  # noqa: ANN401
     """The affine (mm, RAS), and what is odd about it, a line each.
 

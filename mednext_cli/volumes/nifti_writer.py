@@ -85,9 +85,10 @@ def _empty(grid: Grid) -> Any:  # noqa: ANN401 - nibabel is untyped
 def _like(scan: Any, grid: Grid) -> Any:  # noqa: ANN401
     """A header with the geometry of the scan's, field by field."""
     header = _empty(grid)
-    for field in _FORMS:
-        header[field] = scan[field]
-    header["pixdim"][1:4] = scan["pixdim"][1:4]
+    with np.errstate(over="ignore"):  # of NIfTI-2, in a form that is not used
+        for field in _FORMS:
+            header[field] = scan[field]
+        header["pixdim"][1:4] = scan["pixdim"][1:4]
     header["pixdim"][0] = -1 if scan["pixdim"][0] < 0 else 1
     for field in ("sform_code", "qform_code"):
         header[field] = _code(int(scan[field]))
@@ -109,6 +110,7 @@ def _units(said: int) -> int:
     return spatial + (time if time in _TIME_UNITS else 0)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # in forms that nibabel reads as nonsense
 def _lies_on(header: Any, grid: Grid) -> bool:  # noqa: ANN401
     """Whether nibabel reads this header, and on this grid."""
     try:

@@ -225,6 +225,7 @@ def _scaling(path: Path, slope: float, inter: float) -> tuple[float, float] | No
     return slope, inter
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what comes of it describes no grid
 def _read_mgh(path: Path) -> StoredScan:
     header = _mgh_header(read_start(path, _MGH_BYTES), check=False)
     if int(header["version"]) != 1:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from mednext_cli.app import main
+from mednext_cli.foundation.errors import ScanError
+from mednext_cli.volumes import scans
 from mednext_cli.volumes.nifti import read_grid, read_label_map, read_volume
 from tests.inference.synthetic import predict, save_model
 from tests.volumes.headers import OBLIQUE, SPACING, VOXELS, affine_of, itk_grid, write_header
@@ -102,10 +104,8 @@ def test_units(tmp_path: Path, unit: str, code: int, scale: float, form: str) ->
     fields = {"xyzt_units": code, "pixdim": np.array(SPACING) * scale}
     write_header(path, **forms, fields=fields)
     assert read_grid(path).same_as(read_grid(twin), 1e-3)
-    from mednext_cli.volumes.scans import geometry_notes, write_label_map
-
-    assert any(f"measures in {unit}" in note for note in geometry_notes(path))
-    write_label_map(out, VOXELS % 3, path)
+    assert any(f"measures in {unit}" in note for note in scans.geometry_notes(path))
+    scans.write_label_map(out, VOXELS % 3, path)
     made, expected = nibabel.load(out), nibabel.load(path)
     assert np.allclose(made.affine, expected.affine, rtol=1e-5)
     assert int(made.header["xyzt_units"]) == code
@@ -176,8 +176,6 @@ def test_a_pair_is_read_by_either_name_packed_or_not(tmp_path: Path) -> None:
             assert np.array_equal(made.array, VOXELS)
             assert np.allclose(made.affine, GOOD, atol=1e-4)
     (tmp_path / "a.img").unlink()
-    from mednext_cli.foundation.errors import ScanError
-
     with pytest.raises(ScanError, match=r"half of a pair: a\.img is not there"):
         read_volume(tmp_path / "a.hdr")
     (tmp_path / "a.img").write_bytes(whole[352:])
@@ -267,3 +265,27 @@ def test_interpolated_labels_are_still_refused(
     )  # fmt: skip
     assert main(["datasets", "verify", str(raw), "--dataset", "folder", "--workers", "0"]) == 2
     assert "not a whole number" in " ".join(capsys.readouterr().err.split())
+
+
+LONG = "x" * 300
+
+
+def test_names_that_no_file_can_have(tmp_path: Path, capsys: Captured) -> None:
+    """On reading: one line that names it, not a fault of ours."""
+    raw = make_dataset(tmp_path / "raw", lambda path: scaled(path, LABELS, "u1", 1.0))
+    model = save_model(tmp_path / "m.pt", 0)
+    for ending in (".nii.gz", ".nrrd", ".mgz", ".hdr", ""):
+        assert predict(tmp_path / f"{LONG}{ending}", tmp_path / "out", model) == 2
+    for call in (
+        ["predict", str(raw / "images"), "--model", str(tmp_path / LONG), "--out", str(tmp_path)],
+        ["predict", str(raw / "images"), "--model", str(model), "--out", str(tmp_path / LONG)],
+        ["evaluate", str(tmp_path / LONG), str(raw / "labels"), "--out", str(tmp_path / "scores")],
+        ["datasets", "verify", str(tmp_path / LONG), "--dataset", "folder"],
+    ):
+        assert main(call) == 2
+    said = capsys.readouterr().err
+    assert said.count(LONG) == 9
+    assert "fault of ours" not in said
+    for ending in (".nii.gz", ".nrrd", ".mgz", ".hdr", ""):
+        with pytest.raises(ScanError, match=r"does not exist|holds no"):
+            scans.read_volume(tmp_path / f"{LONG}{ending}")
