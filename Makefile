@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATA ?= $(firstword $(wildcard $(MEDNEXT_TEST_DATA)/Task04_Hippocampus ../shared/data/Task04_Hippocampus))
 
-.PHONY: help install demo test test-fast lint format check docs hippocampus peers wheel clean
+.PHONY: help install demo test test-fast mutants lint format check docs hippocampus peers wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ test: $(INSTALLED) ## All tests
 
 test-fast: $(INSTALLED) ## The tests that take no more than seconds
 	$(PYTEST) -m "not slow"
+
+mutants: $(INSTALLED) ## How many deliberate defects the fast tests notice (30 minutes on 2 cores)
+	$(BIN)/python -m tests.mutation.run
 
 lint: $(INSTALLED) ## Format, style, types, layers
 	$(BIN)/ruff format --check .

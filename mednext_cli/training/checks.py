@@ -1,6 +1,7 @@
 """What is refused before a run takes any time or leaves any file."""
 
 import os
+import unicodedata
 from collections.abc import Mapping
 
 from mednext_cli.cache.reader import CachedDataset
@@ -47,5 +48,6 @@ def check_names(cached: CachedDataset) -> None:
 
 
 def _is_file_name(name: str) -> bool:
-    inside = name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
-    return inside and name.isprintable() and not name.startswith(".")
+    """Hidden names, `..` among them, are nobody's; control characters steer a terminal."""
+    plain = not set(name) & {"/", "\\"} and not name.startswith(".") and name != ""
+    return plain and not any(unicodedata.category(letter) == "Cc" for letter in name)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mednext_cli.evaluation.bootstrap import draw_samples
-from mednext_cli.evaluation.plots import plot_agreements
+from mednext_cli.evaluation.columns import find_metric
+from mednext_cli.evaluation.plots import plot_agreements, plot_groups
 from mednext_cli.evaluation.rank_plot import plot_ranks
 from mednext_cli.evaluation.scores import RegionScore
 from mednext_cli.evaluation.summary import summarise
@@ -75,3 +76,16 @@ def test_limits_of_agreement_are_of_95_percent():
     ends = text.split("agreement ")[1].removesuffix(" ml").split(" to ")
     expected = (difference.mean() - reach, difference.mean() + reach)
     assert [float(end) for end in ends] == pytest.approx(expected, rel=0.01)
+
+
+def test_whiskers_reach_the_farthest_case_within_one_and_a_half_boxes():
+    """Tukey: quartiles 0.4 and 0.5 reach to 0.25 and 0.65."""
+    values = [0.2, 0.26, 0.4, 0.4, 0.45, 0.5, 0.5, 0.64, 0.7]
+    assert np.quantile(values, (0.25, 0.75)).tolist() == pytest.approx([0.4, 0.5])
+    plot = plot_groups(find_metric("dice"), {"organ": [(f"c{v}", v) for v in values]})
+    assert plot is not None
+    row = plot.rows[0]
+    places = [dot.x for dot in row.dots]
+    assert row.low == places[values.index(0.26)]
+    assert row.high == places[values.index(0.64)]
+    assert row.median == places[values.index(0.45)]

@@ -76,6 +76,18 @@ def test_tests_are_those_of_scipy_with_holm_over_all_pairs(three, tmp_path):
     assert np.isnan(pairs["second", "third"].p)
 
 
+@pytest.mark.parametrize(("correction", "significant"), [("holm", 0), ("none", 1)])
+def test_what_is_called_significant_is_so_after_the_correction(
+    three, tmp_path, correction, significant
+):
+    three["fourth"] = write(tmp_path, "fourth", scores_of(-0.2))  # ten tests in all
+    spec = LeaderboardSpec(three, tmp_path / "out", ("dice",), correction=correction)
+    pairs = {(one.method, one.other): one for one in rank_methods(spec).pairs}
+    found = pairs["best", "second"]
+    assert found.p < 0.05 < found.p_holm
+    assert found.significant == significant
+
+
 def test_rank_intervals_show_what_resampling_may_turn_round(tmp_path):
     first = {case: (value, 1.0) for case, value in {("a", "x"): 0.9, ("b", "x"): 0.1}.items()}
     second = {case: (value, 1.0) for case, value in {("a", "x"): 0.2, ("b", "x"): 0.6}.items()}

@@ -370,3 +370,14 @@ def test_quiet_says_nothing_where_nothing_is_wrong(folders, tmp_path, capsys):
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines()[-1].startswith("error: 1 of 3 cases failed: case_1")
+
+
+def test_foreground_mean_is_undefined_where_a_labels_mean_is(folders):
+    """`np.mean` over labels, as nnU-Net: a label that no map holds makes it NaN."""
+    predictions, labels = folders
+    assert run(predictions, labels, "--summary-json", "--labels", "a=1,b=2,nowhere=5") == 0
+    found = json.loads((predictions / "summary.json").read_text())
+    assert isnan(found["mean"]["5"]["Dice"])
+    assert isnan(found["foreground_mean"]["Dice"])
+    assert found["mean"]["5"]["n_ref"] == 0
+    assert found["foreground_mean"]["n_ref"] > 0
