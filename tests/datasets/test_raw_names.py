@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mednext_cli.app import main
@@ -226,3 +227,25 @@ def test_a_subject_that_cannot_be_listed_fails_alone(
     forbid(tmp_path / "s0001")
     assert verify(tmp_path, "totalsegmentator") == 2
     assert "1 of 2 cases failed: s0001" in capsys.readouterr().err
+
+
+def test_headers_that_begin_with_a_mark(tmp_path: Path, capsys: Captured) -> None:
+    """MetaImage is read with it; NRRD's first line is what it is told by."""
+    itk = pytest.importorskip("SimpleITK")
+    numbers = np.random.default_rng(0)
+    for folder, array in (
+        ("images", numbers.normal(size=(4, 5, 6)).astype(np.float32)),
+        ("labels", (numbers.random((4, 5, 6)) > 0.5).astype(np.uint8)),
+    ):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "a.mhd"
+        itk.WriteImage(itk.GetImageFromArray(array), str(path))
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert verify(tmp_path, "folder") == 0
+    header = tmp_path / "images" / "a.nhdr"
+    itk.WriteImage(itk.ReadImage(str(tmp_path / "images" / "a.mhd")), str(header))
+    header.write_bytes(b"\xef\xbb\xbf" + header.read_bytes())
+    for name in ("a.mhd", "a.raw", "a.zraw"):
+        (tmp_path / "images" / name).unlink(missing_ok=True)
+    assert verify(tmp_path, "folder") == 2
+    assert "a.nhdr begins with a byte order mark" in capsys.readouterr().out
