@@ -208,8 +208,8 @@ WRONG: dict[str, Callable[[Path], object]] = {
         image_of(raw), np.zeros((22, 24, 12, 2), np.int16)
     ),
     "is a colour image": coloured,
-    "has the shape 21 x 24 x 12": lambda raw: write(label_of(raw), read(label_of(raw))[1:]),
-    "has another affine": lambda raw: shifted(raw, 0.002),
+    "is 21 x 24 x 12, not 22 x 24 x 12": lambda raw: write(label_of(raw), read(label_of(raw))[1:]),
+    "lies on another grid than": lambda raw: shifted(raw, 0.2),
     "has the label 7, the dataset has 0, 1, 2": lambda raw: put(label_of(raw), 7),
     "with the value -2": lambda raw: put(label_of(raw), -2),
     "with the value 1.5, which is not a whole number": lambda raw: put(label_of(raw), 1.5),

@@ -110,7 +110,7 @@ def test_drawing_does_not_depend_on_the_grid() -> None:
 
 def test_command_with_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = tmp_path / "raw"
-    assert main(["phantom", str(raw), "--cases", "1", "--shape", "12,40,48", "--quiet"]) == 0
+    assert main(["phantom", str(raw), "--cases", "1", "--shape", "12,40,48"]) == 0
     assert "12 x 40 x 48" in capsys.readouterr().out
     assert nibabel.load(raw / "case_00000" / "imaging.nii.gz").shape == (12, 40, 48)
 
