@@ -4,6 +4,8 @@ A header may name any file as the one that holds its voxels, and ITK reads it. H
 the header's own folder, or below; several files, patterns and standard input are refused.
 """
 
+import codecs
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +72,12 @@ def is_meta(path: Path) -> bool:
 
 def damaged(path: Path) -> ScanError:
     """The one line for what ITK cannot read."""
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        if stream.read(3).startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return ScanError(
+                f"{path} begins with a byte order mark, which its format does not have",
+                "Save the header as plain ASCII or UTF-8 without the mark.",
+            )
     kind = " or ".join(ITK_ENDINGS)
     return ScanError(f"{path} is damaged, cut off or no {kind} file", "Copy it again.")
 
