@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mednext_cli.cache import schema
 from mednext_cli.cache.reader import CachedDataset, open_cache
-from mednext_cli.cache.seal import is_whole
 from mednext_cli.foundation.errors import CacheError
 from mednext_cli.foundation.machine import count_workers
+from mednext_cli.foundation.seal import is_whole
 from mednext_cli.foundation.workers import run_over
 
 _BYTES_PER_WORKER = 2 * 2**30  # a case is decompressed, an array at a time

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.cache import schema
-from mednext_cli.cache.seal import seal
 from mednext_cli.foundation.files import replacing, write_json
+from mednext_cli.foundation.seal import seal
 
 # Random 128^3 patches come out of these 2.5 times as fast as of zstd in chunks of 64, which is 12 %
 # smaller (benchmarks/preprocess.py).

@@ -5,11 +5,23 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.names import check_name, shown
 
 LEVELS = 4  # resolutions above the bottleneck
 STAGES = 2 * LEVELS + 1  # encoder, bottleneck, decoder
 DIVISOR: int = 2**LEVELS
+OWN_NETWORK = "mednext"
 Norm = Literal["group", "layer"]
+# Far beyond any network that was ever trained; a file that says more is damaged, or a trap.
+_MOST = {
+    "in_channels": 1024,
+    "out_channels": 1024,
+    "base_channels": 1024,
+    "expansion": 64,
+    "blocks": 64,
+}
+_LARGEST_KERNEL = 31
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class Architecture:
     residual: bool = True
     residual_resampling: bool = True
     deep_supervision: bool = True
-    network: str = "mednext"
+    network: str = OWN_NETWORK
 
     def __post_init__(self) -> None:
         for name in ("in_channels", "out_channels", "base_channels"):
@@ -70,9 +82,15 @@ class Architecture:
         check_kernel(self.encoder_kernel)
         check_kernel(self.decoder_kernel)
         if self.dimensions not in (2, 3):
-            raise SettingsError(f"{self.dimensions} dimensions are not possible", "Give 2 or 3.")
+            raise SettingsError(
+                f"{shown(self.dimensions)} dimensions are not possible", "Give 2 or 3."
+            )
         if self.norm not in ("group", "layer"):
-            raise SettingsError(f"unknown norm {self.norm!r}", "Give group or layer.")
+            raise SettingsError(f"unknown norm {shown(self.norm)}", "Give group or layer.")
+        try:
+            check_name(self.network)
+        except ValueError as error:
+            raise SettingsError(f"network: {error}", "Give the name of a network.") from error
 
     @property
     def kernels(self) -> tuple[int, int]:
@@ -110,19 +128,21 @@ def check_kernel(kernel: int) -> None:
     """Raise `SettingsError` unless a depthwise kernel can have this size (odd, at least 3)."""
     if kernel < 3 or kernel % 2 == 0:
         raise SettingsError(
-            f"kernel {kernel} is not possible: a kernel is odd, so that it has a centre, and at "
-            "least 3",
+            f"kernel {shown(kernel)} is not possible: a kernel is odd, so that it has a centre, "
+            "and at least 3",
             "Give 3, 5 or 7.",
         )
+    if kernel > _LARGEST_KERNEL:
+        raise SettingsError(f"kernel {shown(kernel)} is too large", "Give 3, 5 or 7.")
 
 
 def _check_count(name: str, value: int) -> None:
-    if value < 1:
-        raise SettingsError(f"{name} {value} is not possible", "Give 1 or more.")
+    if not 1 <= value <= _MOST[name]:
+        raise SettingsError(f"{name} {shown(value)} is not possible", f"Give 1 to {_MOST[name]}.")
 
 
 def _check_keys(values: Mapping[str, Any], known: Mapping[str, str]) -> None:
-    unknown = sorted(set(values) - set(known))
+    unknown = [shown(name) for name in values if name not in known][:_MOST_NAMED]
     missing = sorted({"in_channels", "out_channels"} - set(values))
     if unknown or missing:
         what = f"unknown {', '.join(unknown)}" if unknown else f"missing {', '.join(missing)}"
@@ -135,7 +155,7 @@ def _check_type(name: str, value: Any, annotation: str) -> None:  # noqa: ANN401
     else:
         good = type(value) is {"int": int, "bool": bool}.get(_plain_name(annotation), str)
     if not good:
-        raise SettingsError(f"an architecture with {name} {value!r}", "Check the file.")
+        raise SettingsError(f"an architecture with {name} {shown(value)}", "Check the file.")
 
 
 def _plain_name(annotation: str) -> str:

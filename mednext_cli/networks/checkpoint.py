@@ -1,12 +1,9 @@
 """Checkpoints: one file of tensors and plain types, safe to load from anybody."""
 
 import logging
-import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,14 +13,21 @@ from torch import Tensor, nn
 from mednext_cli import __version__
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import replacing
+from mednext_cli.foundation.names import shown
 from mednext_cli.foundation.plugins import load_plugin
-from mednext_cli.networks.architecture import Architecture
+from mednext_cli.foundation.seal import SEAL_BYTES, seal
+from mednext_cli.networks.architecture import OWN_NETWORK, Architecture
+from mednext_cli.networks.tensor_files import check_texts, load_tensors
 
 logger = logging.getLogger(__name__)
 FORMAT = "mednext checkpoint"
 VERSION = 1
 _REQUIRED = ("architecture", "state_dict", "progress", "metadata")
+_OPTIONAL = ("plan", "recipe", "optimiser")
+_NO_COMMENT = b"\0\0"  # the length of the comment, last in a zip archive
 _AUXILIARY_HEADS = tuple(f"heads.{level}." for level in range(1, 5))
+_WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_OTHER_COPY = "Take another copy of it."
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -73,9 +77,22 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     # In memory first: torch turns a full disk into an error that does not say so.
     buffer = BytesIO()
     torch.save(content, buffer)
+    _seal(buffer)
     # The view is given back at once: Python 3.12.1 crashes when it collects one in a cycle.
     with replacing(path) as beside, buffer.getbuffer() as view:
         beside.write_bytes(view)
+
+
+def _seal(buffer: BytesIO) -> None:
+    """End the zip archive with a comment, which is a checksum of every byte before it."""
+    buffer.seek(-len(_NO_COMMENT), SEEK_END)
+    if buffer.read() != _NO_COMMENT:
+        raise RuntimeError("torch.save no longer writes a zip archive without a comment")
+    buffer.seek(-len(_NO_COMMENT), SEEK_END)
+    buffer.write(SEAL_BYTES.to_bytes(len(_NO_COMMENT), "little"))
+    with buffer.getbuffer() as view:
+        checksum = seal(view)
+    buffer.write(checksum)
 
 
 def _packed(tensor: Tensor) -> Tensor:
@@ -97,11 +114,14 @@ def _check_plain(value: Any, where: str) -> None:  # noqa: ANN401 - anything may
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint of ours; no code in it can run.
+    """Read a checkpoint of ours; no code in it can run, and no byte of it has changed.
+
+    What it says of the network is checked here: an architecture within bounds, weights that fit
+    it and are finite. Plan, recipe and progress are checked by those who use them.
 
     Raises:
-        CheckpointError: missing, truncated, a pickle of somebody's objects, of another version,
-            or no checkpoint of mednext.
+        CheckpointError: missing, damaged, a pickle of somebody's objects, of another version, or
+            no checkpoint of mednext; or holding a network that cannot be.
     """
     content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -120,11 +140,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def _unpacked(path: Path, content: dict[str, Any]) -> Checkpoint:
     missing = [name for name in _REQUIRED if not isinstance(content.get(name), dict)]
+    missing += [name for name in _OPTIONAL if not isinstance(content.get(name), dict | type(None))]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}", "Take another copy of it.")
     try:
+        check_texts({name: one for name, one in content.items() if name != "optimiser"})
         architecture = Architecture.from_json(content["architecture"])
-    except SettingsError as error:
+        check_weights(architecture, content["state_dict"])
+    except (SettingsError, CheckpointError) as error:
         raise CheckpointError(f"{path}: {error.message}", error.remedy) from error
     return Checkpoint(
         architecture=architecture,
@@ -135,61 +158,6 @@ def _unpacked(path: Path, content: dict[str, Any]) -> Checkpoint:
         optimiser=content.get("optimiser"),
         metadata=content["metadata"],
     )
-
-
-def load_tensors(path: Path) -> Any:  # noqa: ANN401 - whatever somebody saved
-    """What `torch.save` wrote, if it is tensors, plain types and numpy's numbers; on the CPU.
-
-    Raises:
-        CheckpointError: missing, unreadable, truncated, or holding other objects (which would run
-            code of whoever made it).
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of foreign pickles, which are refused below
-            with torch.serialization.safe_globals(_numpy_numbers()):
-                return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist", "Check the path.") from error
-    except IsADirectoryError as error:
-        raise CheckpointError(
-            f"{path} is a folder", f"Give a file in it, such as {path / 'checkpoint_last.pt'}."
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}", "Check it.") from error
-    except pickle.UnpicklingError as error:
-        raise _refusal(path) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise _damage(path) from error
-
-
-def _numpy_numbers() -> list[Any]:
-    """What a numpy number is pickled as, under the names of numpy 1 and 2: data, no code.
-
-    nnU-Net v1's ``.model`` files keep their losses and scores so.
-    """
-    import numpy as np
-    from numpy._core.multiarray import scalar
-
-    types = [type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [np.dtype, *types, *((scalar, name) for name in names)]
-
-
-def _refusal(path: Path) -> CheckpointError:
-    """Why an unpickling error came up: a stranger's objects, or bytes that are no pickle."""
-    with path.open("rb") as stream:
-        start = stream.read(2)
-    if start[:1] != b"\x80" and not zipfile.is_zipfile(path):
-        return _damage(path)
-    return CheckpointError(
-        f"{path} is refused: it holds pickled Python objects, which could run any code when loaded",
-        "Use a checkpoint of mednext, or weights saved as tensors only.",
-    )
-
-
-def _damage(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged or no checkpoint at all", "Take another copy of it.")
 
 
 def build_network(checkpoint: Checkpoint) -> nn.Module:
@@ -220,20 +188,63 @@ def load_weights(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     other way round (fresh ones stay, which is noted).
 
     Raises:
-        CheckpointError: anything else is missing, left over or of another shape.
+        CheckpointError: anything else is missing, left over or of another shape or type.
     """
     expected = network.state_dict()
-    given = {
-        name: value
-        for name, value in state_dict.items()
-        if name in expected or not name.startswith(_AUXILIARY_HEADS)
-    }
+    given = _without_surplus_heads(expected, state_dict)
     fresh = {name for name in expected if name.startswith(_AUXILIARY_HEADS)}
     if fresh and fresh.isdisjoint(given):
         logger.info("the weights have no heads for deep supervision: fresh ones are used")
         given |= {name: expected[name] for name in fresh}
     check_fit(expected, given)
     network.load_state_dict(given)
+
+
+def _without_surplus_heads(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    return {
+        name: value
+        for name, value in given.items()
+        if name in expected or not name.startswith(_AUXILIARY_HEADS)
+    }
+
+
+def check_weights(architecture: Architecture, state_dict: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` unless a network can have these weights; nothing large is built.
+
+    Networks of other packages are only built, and compared, when they are used.
+    """
+    check_dense(state_dict)
+    if architecture.network != OWN_NETWORK:
+        return
+    expected = expected_weights(architecture)
+    given = _without_surplus_heads(expected, state_dict)
+    heads = {name for name in expected if name.startswith(_AUXILIARY_HEADS)}
+    if heads.isdisjoint(given):
+        expected = {name: value for name, value in expected.items() if name not in heads}
+    check_fit(expected, given)
+
+
+def check_dense(state_dict: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` unless all are tensors of finite floating-point numbers."""
+    for name, value in state_dict.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f"weight {shown(name)} is no tensor", _OTHER_COPY)
+        if value.dtype not in _WEIGHT_TYPES:
+            kind = str(value.dtype).removeprefix("torch.")
+            raise CheckpointError(f"weight {name} is of type {kind}, not floating", _OTHER_COPY)
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(
+                f"weight {name} holds a value that is not finite",
+                "The training it comes from went wrong: use an earlier checkpoint.",
+            )
+
+
+def expected_weights(architecture: Architecture) -> dict[str, Tensor]:
+    """Names and shapes of a network's weights, without memory for them (device "meta")."""
+    with torch.device("meta"):
+        return build_plain(architecture).state_dict()
 
 
 def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
-from mednext_cli.networks.architecture import LEVELS, STAGES, Architecture, Norm
-from mednext_cli.networks.checkpoint import build_plain, check_fit
+from mednext_cli.networks.architecture import LEVELS, OWN_NETWORK, STAGES, Architecture, Norm
+from mednext_cli.networks.checkpoint import check_fit, expected_weights
 
 UNUSED = "dummy_tensor"
 _PLACES = (
@@ -59,7 +59,7 @@ def official_name(name: str) -> str:
 
 def name_map(architecture: Architecture) -> dict[str, str]:
     """Our name of every parameter, with the published one."""
-    return {name: official_name(name) for name in _expected(architecture)}
+    return {name: official_name(name) for name in expected_weights(architecture)}
 
 
 def to_official(architecture: Architecture, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -68,12 +68,12 @@ def to_official(architecture: Architecture, state_dict: Mapping[str, Tensor]) ->
     Raises:
         CheckpointError: the published code has no such network.
     """
-    if architecture.network != "mednext" or architecture.grn_in_first_downsampling:
+    if architecture.network != OWN_NETWORK or architecture.grn_in_first_downsampling:
         what = "GRN in the first downsampling" if architecture.grn else architecture.network
         raise CheckpointError(
             f"the published code has no network with {what}", "Keep it as a mednext checkpoint."
         )
-    check_fit(_expected(architecture), state_dict)
+    check_fit(expected_weights(architecture), state_dict)
     official = {official_name(name): _turned(name, value) for name, value in state_dict.items()}
     return {UNUSED: torch.ones(1), **official}
 
@@ -87,7 +87,7 @@ def from_official(architecture: Architecture, weights: Mapping[str, Tensor]) -> 
     ours = {theirs: name for name, theirs in name_map(architecture).items()}
     renamed = {ours.get(name, name): value for name, value in weights.items() if name != UNUSED}
     turned = {name: _turned(name, value) for name, value in renamed.items()}
-    check_fit(_expected(architecture), turned)
+    check_fit(expected_weights(architecture), turned)
     return turned
 
 
@@ -95,11 +95,6 @@ def _turned(name: str, value: Tensor) -> Tensor:
     """A head's weight is (in, out) there and (out, in) here."""
     swapped = _HEAD.fullmatch(name) and value.ndim > 1
     return (value.transpose(0, 1) if swapped else value).contiguous()
-
-
-def _expected(architecture: Architecture) -> Mapping[str, Tensor]:
-    with torch.device("meta"):
-        return build_plain(architecture).state_dict()
 
 
 def infer_architecture(

@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from torch import Tensor
+from torch import Size, Tensor
 from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.architecture import Architecture, check_kernel
 from mednext_cli.networks.checkpoint import (
     Checkpoint,
-    build_plain,
     check_fit,
+    expected_weights,
     load_checkpoint,
     save_checkpoint,
 )
@@ -58,7 +57,7 @@ def plan_upkern(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> l
     return [_step(name, source[name].shape, target[name].shape) for name in target]
 
 
-def _step(name: str, source: torch.Size, target: torch.Size) -> Step:
+def _step(name: str, source: Size, target: Size) -> Step:
     if source == target:
         return Step(name, "copy", tuple(source), tuple(target))
     grown = len(source) == len(target) and len(source) in _MODES
@@ -110,8 +109,8 @@ def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]
     check_kernel(kernel)
     _check_larger(source, kernel)
     target = source.with_kernel(kernel)
-    check_fit(_shapes(source), checkpoint.state_dict)
-    steps = plan_upkern(checkpoint.state_dict, _shapes(target))
+    check_fit(expected_weights(source), checkpoint.state_dict)
+    steps = plan_upkern(checkpoint.state_dict, expected_weights(target))
     if not any(step.action == "resample" for step in steps):
         raise CheckpointError(
             f"network {source.network!r} has no kernels to enlarge", "UpKern is for MedNeXt."
@@ -162,11 +161,6 @@ def _check_larger(source: Architecture, kernel: int) -> None:
             f"kernel {kernel} is not larger than the checkpoint's {kernels}",
             "UpKern only enlarges: take a larger --to, or a checkpoint with smaller kernels.",
         )
-
-
-def _shapes(architecture: Architecture) -> Mapping[str, Tensor]:
-    with torch.device("meta"):
-        return build_plain(architecture).state_dict()
 
 
 def _apply(step: Step, source: Mapping[str, Tensor]) -> Tensor:

@@ -1,5 +1,7 @@
 """Files of bare weights: published state dicts in and out; no pickle is ever run."""
 
+import math
+import zipfile
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -10,19 +12,28 @@ from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import replacing
+from mednext_cli.foundation.names import LONGEST, shown
 from mednext_cli.networks.architecture import Norm
-from mednext_cli.networks.checkpoint import Checkpoint, load_tensors, save_checkpoint
+from mednext_cli.networks.checkpoint import Checkpoint, check_dense, save_checkpoint
 from mednext_cli.networks.official import from_official, infer_architecture, to_official
+from mednext_cli.networks.tensor_files import load_tensors
 from mednext_cli.networks.variants import VARIANTS, size_of
 
+_HOLDERS = ("state_dict", "network_weights", "model_state_dict", "model", "net")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "param/")
+_DEEPEST = 5
+_MOST_INFLATED = 20  # numbers of trained weights hardly shrink at all
+_NPY_HEADERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
 _WRITTEN = (".safetensors", ".pt", ".pth", ".npz")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by name from a ``.safetensors``, ``.npz`` or ``torch.save`` file.
 
-    A `torch.save` file may be the state dict itself or hold it under ``state_dict`` (as nnU-Net's
-    ``.model`` files do); prefixes of DistributedDataParallel and of our reference files go.
+    A `torch.save` file may be the state dict itself or hold it under ``state_dict`` (as nnU-Net
+    v1's ``.model`` files do), ``network_weights`` (nnU-Net v2), ``model``, ``model_state_dict`` or
+    ``net``, also one in the other. Prefixes of DistributedDataParallel, torch.compile, wrappers
+    that call it their model, and of our reference files go, however often they come.
 
     Raises:
         CheckpointError: missing, damaged, unsafe, or without tensors.
@@ -33,46 +44,84 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         weights = _read_npz(path)
     else:
         weights = _state_dict(path, load_tensors(path))
-    return {_bare(name): value for name, value in weights.items()}
+    bare = {_bare(name): value for name, value in weights.items()}
+    if len(bare) != len(weights):
+        raise CheckpointError(
+            f"{path} holds the same weights twice, with and without a prefix",
+            "Save the state_dict of one network.",
+        )
+    return bare
 
 
 def _bare(name: str) -> str:
-    for prefix in ("module.", "_orig_mod.", "param/"):
-        name = name.removeprefix(prefix)
-    return name
+    while True:
+        shorter = name
+        for prefix in _PREFIXES:
+            shorter = shorter.removeprefix(prefix)
+        if shorter == name:
+            return name
+        name = shorter
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return dict(load_file(path))
-    except (OSError, SafetensorError) as error:
+    except Exception as error:  # whatever the parser trips over, the file is to blame
         raise _unreadable(path, error) from error
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
-    import zipfile
-
     import numpy as np
 
     try:
+        _check_npz(path)
         with np.load(path, allow_pickle=False) as archive:
             names = [name for name in archive.files if name.startswith("param/")] or archive.files
             return {name: torch.from_numpy(archive[name]) for name in names}
-    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever the parser trips over, the file is to blame
         raise _unreadable(path, error) from error
 
 
+def _check_npz(path: Path) -> None:
+    """Refuse arrays that are larger than weights can be: see what each claims, before it is made.
+
+    Raises:
+        ValueError: an array's header claims more than its member holds, or all are far larger
+            than the file.
+    """
+    import numpy as np
+
+    with zipfile.ZipFile(path) as file:
+        members = file.infolist()
+        if sum(one.file_size for one in members) > _MOST_INFLATED * path.stat().st_size:
+            raise ValueError("its arrays are far larger than the file")
+        for one in members:
+            with file.open(one) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = _NPY_HEADERS[version]
+                shape, _, kind = getattr(np.lib.format, read)(stream)
+                if kind.hasobject or math.prod(shape) * kind.itemsize > one.file_size:
+                    raise ValueError(f"{shown(one.filename)} claims more than it holds")
+
+
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    if not path.exists():
+    if isinstance(error, FileNotFoundError):
         return CheckpointError(f"{path} does not exist", "Check the path.")
-    return CheckpointError(f"{path} cannot be read: {error}", "Take another copy of it.")
+    reason = error.strerror if isinstance(error, OSError) else error
+    why = shown(reason, longest=200).strip("'\"")
+    return CheckpointError(f"{path} cannot be read: {why}", "Take another copy of it.")
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:  # noqa: ANN401 - a stranger's file
-    inner = content.get("state_dict", content) if isinstance(content, dict) else None
+    inner = content
+    for _ in range(_DEEPEST):
+        held = [inner[key] for key in _HOLDERS if isinstance(inner, dict) and key in inner]
+        nested = [one for one in held if isinstance(one, dict)]
+        if not nested:
+            break
+        inner = nested[0]
     if not isinstance(inner, dict):
         raise CheckpointError(f"{path} holds no state_dict", "Save the network's state_dict.")
     weights = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
@@ -105,6 +154,7 @@ def import_official(
         raise SettingsError(f"unknown size {size}", f"Known: {', '.join(VARIANTS)}")
     weights = read_weights(path)
     try:
+        check_dense(weights)
         architecture = infer_architecture(weights, norm, residual)
         state_dict = from_official(architecture, weights)
     except CheckpointError as error:
@@ -115,7 +165,9 @@ def import_official(
     if kernel is not None and architecture.kernels != (kernel, kernel):
         kernels = " and ".join(str(one) for one in sorted(set(architecture.kernels)))
         raise CheckpointError(f"{path} has kernel {kernels}, not {kernel}", "Leave out --kernel.")
-    return Checkpoint(architecture, state_dict, metadata={"imported_from": path.name})
+    return Checkpoint(
+        architecture, state_dict, metadata={"imported_from": shown(path.name, LONGEST)[1:-1]}
+    )
 
 
 def import_file(

@@ -1,4 +1,4 @@
-"""A checksum at the end of a file: HDF5 reads what comes before and does not mind it."""
+"""A checksum of all bytes at the end of a file; HDF5 and zip readers do not mind it."""
 
 import hashlib
 from pathlib import Path
@@ -9,7 +9,7 @@ SEAL_BYTES = len(_MARK) + _DIGEST_BYTES
 _BLOCK_BYTES = 2**20
 
 
-def seal(content: bytes) -> bytes:
+def seal(content: bytes | memoryview) -> bytes:
     """What to write behind `content`."""
     return _MARK + hashlib.sha256(content).digest()
 
