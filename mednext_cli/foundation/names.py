@@ -46,7 +46,6 @@ def steers(text: str) -> bool:
 
 
 def shown(value: object, longest: int = 60) -> str:
-    """A value as a message shows it: in quotes, short, every control character written out."""
-    text = value if isinstance(value, str) else str(value)
-    short = text if len(text) <= longest else f"{text[: longest - 3]}..."
-    return ascii(short) if _STEERING.search(short) else repr(short)
+    """A value as a message shows it: short, and every control character written out."""
+    text = repr(value)  # which escapes all that is not printable
+    return text if len(text) <= longest else f"{text[: longest - 4]}..."

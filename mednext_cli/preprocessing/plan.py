@@ -1,17 +1,36 @@
 """How a dataset's cases are prepared: decided once, kept in the cache and in every checkpoint."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from math import isfinite
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mednext_cli.datasets.dataset import Dataset, LabelSet
 from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.foundation.names import check_file_name, check_name, shown
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, Fingerprint
+from mednext_cli.preprocessing.spacing import LARGEST_MM, SMALLEST_MM
 from mednext_cli.volumes.resample import resampled_shape
 
-Millimetres = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
+
+def _finite(value: float) -> float:
+    if not isfinite(value):
+        raise ValueError("is infinite or not a number")
+    return value
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+FileName = Annotated[str, AfterValidator(check_file_name)]
+Number = Annotated[float, Field(strict=True), AfterValidator(_finite)]
+Millimetres = Annotated[float, Field(strict=True, gt=0.0)]
+Tolerance = Annotated[Number, Field(ge=0.0)]
+PatchLength = Annotated[int, Field(strict=True, ge=1, le=2048)]
+BatchSize = Annotated[int, Field(strict=True, ge=1, le=4096)]
+LabelValue = Annotated[int, Field(strict=True, ge=1, le=65_535)]  # label maps have 16 bits at most
+Flag = Annotated[bool, Field(strict=True)]
 Scheme = Literal["ct", "z_score", "rescale", "none"]
 
 DIVISOR = 16  # MedNeXt halves its input four times
@@ -21,6 +40,7 @@ _BATCH_DICE_RATIO = 4  # median scan over patch, voxels: where nnU-Net v1 makes 
 
 
 _MOST_LABELS = 256  # class indices are stored in a byte
+_MOST_CHANNELS = 1024
 
 
 class _Frozen(BaseModel):
@@ -38,15 +58,23 @@ class ChannelNormalisation(_Frozen):
     """
 
     scheme: Scheme
-    use_nonzero_mask: bool = False
-    lower: float = 0.0
-    upper: float = 0.0
-    mean: float = 0.0
-    std: float = 1.0
+    use_nonzero_mask: Flag = False
+    lower: Number = 0.0
+    upper: Number = 0.0
+    mean: Number = 0.0
+    std: Number = 1.0
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        if self.scheme == "ct" and not (self.lower < self.upper and self.std > 0):
+            raise ValueError("needs lower < upper and std > 0")
+        return self
 
 
 class Plan(_Frozen):
     """All decisions about a dataset. Triples are (D, H, W) in canonical orientation.
+
+    A plan that contradicts itself is none: what a file says is validated here and nowhere else.
 
     Attributes:
         spacing_mm: target spacing.
@@ -60,20 +88,27 @@ class Plan(_Frozen):
     """
 
     version: Literal[1] = 1
-    dataset: str
-    layout: str
+    dataset: FileName
+    layout: Name
     spacing_mm: tuple[Millimetres, Millimetres, Millimetres]
-    patch_voxels: tuple[Count, Count, Count]
-    batch_size: Count
-    channels: tuple[str, ...]
-    normalisation: tuple[ChannelNormalisation, ...]
-    labels: dict[str, int]
-    regions: dict[str, tuple[int, ...]]
-    ignore: int | None = None
-    region_training: bool = False
-    region_values: tuple[int, ...] = ()
-    tolerance_mm: dict[str, float] = {}
-    batch_dice: bool = False
+    patch_voxels: tuple[PatchLength, PatchLength, PatchLength]
+    batch_size: BatchSize
+    channels: Annotated[tuple[Name, ...], Field(min_length=1, max_length=_MOST_CHANNELS)]
+    normalisation: Annotated[tuple[ChannelNormalisation, ...], Field(max_length=_MOST_CHANNELS)]
+    labels: Annotated[dict[Name, LabelValue], Field(min_length=1, max_length=_MOST_LABELS)]
+    regions: Annotated[dict[Name, tuple[LabelValue, ...]], Field(max_length=_MOST_CHANNELS)]
+    ignore: LabelValue | None = None
+    region_training: Flag = False
+    region_values: Annotated[tuple[LabelValue, ...], Field(max_length=_MOST_CHANNELS)] = ()
+    tolerance_mm: Annotated[dict[Name, Tolerance], Field(max_length=_MOST_CHANNELS)] = {}
+    batch_dice: Flag = False
+
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        for check in _CHECKS:
+            for problem in check(self):
+                raise ValueError(problem)
+        return self
 
     @property
     def label_set(self) -> LabelSet:
@@ -98,6 +133,57 @@ class Plan(_Frozen):
         return len(self.regions) if self.region_training else len(self.class_values)
 
 
+def _sizes(plan: Plan) -> list[str]:
+    problems = []
+    if any(length % DIVISOR for length in plan.patch_voxels):
+        problems.append(f"patch_voxels {plan.patch_voxels} are not multiples of {DIVISOR}")
+    if not all(SMALLEST_MM <= length <= LARGEST_MM for length in plan.spacing_mm):
+        problems.append(f"spacing_mm {plan.spacing_mm} are not {SMALLEST_MM:g} to {LARGEST_MM:g}")
+    if len(plan.normalisation) != len(plan.channels):
+        problems.append(
+            f"normalisation has {len(plan.normalisation)} entries, "
+            f"there are {len(plan.channels)} channels"
+        )
+    return problems
+
+
+def _meanings(plan: Plan) -> list[str]:
+    """What labels and regions say of each other."""
+    known = set(plan.labels.values())
+    problems = [
+        f"regions.{name} {shown(values)} are not labels of the dataset"
+        for name, values in plan.regions.items()
+        if not values or not set(values) <= known
+    ]
+    if plan.region_training and len(plan.region_values) != len(plan.regions):
+        problems.append("region_values need one value for each region")
+    if not set(plan.region_values) <= known:
+        values = shown(plan.region_values)
+        problems.append(f"region_values {values} are not labels of the dataset")
+    if not plan.regions:
+        problems.append("regions are none")
+    if plan.ignore in known:
+        problems.append(f"ignore {plan.ignore} is also a label")
+    if len(plan.label_set.values) > _MOST_LABELS:
+        problems.append(f"there are more than {_MOST_LABELS - 1} labels")
+    return problems
+
+
+_CHECKS: tuple[Callable[[Plan], list[str]], ...] = (_sizes, _meanings)
+
+
+def _entry(part: int | str) -> str:
+    return str(part) if isinstance(part, int) or part.isidentifier() else shown(part)
+
+
+def first_problem(error: ValidationError) -> str:
+    """Of all that is wrong with values from a file, the first, on one line: ``entry: why``."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(_entry, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
 def plan_dataset(
     dataset: Dataset,
     cases: list[CaseFingerprint],
@@ -118,7 +204,8 @@ def plan_dataset(
 
     Raises:
         DatasetError: no case has any foreground or all of it has one value, which would make a
-            network's input constant; or there are more than 255 labels.
+            network's input constant; there are more than 255 labels; or what the dataset says of
+            itself makes no plan.
     """
     if len(dataset.labels.values) > _MOST_LABELS:
         raise DatasetError(
@@ -134,11 +221,27 @@ def plan_dataset(
     shapes = [resampled_shape(case.cropped_shape, case.spacing_mm, target) for case in cases]
     median = np.median(shapes, axis=0)
     patch = plan_patch((float(median[0]), float(median[1]), float(median[2])))
+    try:
+        return _planned(dataset, fingerprint, target, patch, median)
+    except ValidationError as error:
+        raise DatasetError(
+            f"{dataset.name} cannot be planned: {first_problem(error)}",
+            "Check its dataset.json and its scans.",
+        ) from error
+
+
+def _planned(
+    dataset: Dataset,
+    fingerprint: Fingerprint,
+    spacing_mm: tuple[float, float, float],
+    patch: tuple[int, int, int],
+    median_shape: NDArray[np.floating[Any]],
+) -> Plan:
     labels = dataset.labels
     return Plan(
         dataset=dataset.name,
         layout=dataset.layout,
-        spacing_mm=target,
+        spacing_mm=spacing_mm,
         patch_voxels=patch,
         batch_size=_BATCH,
         channels=dataset.channels,
@@ -151,7 +254,7 @@ def plan_dataset(
         region_training=labels.region_training,
         region_values=labels.region_values,
         tolerance_mm=dict(labels.tolerance_mm),
-        batch_dice=bool(np.prod(median) >= _BATCH_DICE_RATIO * np.prod(patch)),
+        batch_dice=bool(np.prod(median_shape) >= _BATCH_DICE_RATIO * np.prod(patch)),
     )
 
 

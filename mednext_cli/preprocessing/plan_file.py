@@ -1,17 +1,20 @@
 """A plan written down, edited, and passed back."""
 
-import math
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from mednext_cli.datasets.dataset import LabelSet
-from mednext_cli.foundation.errors import DatasetError, SettingsError
+from mednext_cli.foundation.errors import CheckpointError, DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, write_json
-from mednext_cli.preprocessing.plan import DIVISOR, Plan
-from mednext_cli.preprocessing.spacing import LARGEST_MM, SMALLEST_MM
+from mednext_cli.foundation.names import shown
+from mednext_cli.networks.architecture import Architecture
+from mednext_cli.preprocessing.plan import DIVISOR, Plan, first_problem
 
 _FACTS = ("dataset", "layout", "channels", "labels", "ignore")  # of the data, not to be decided
+_CORRECT = "Correct that entry, or write a fresh plan with --dry-run --write-plan FILE."
+_OTHER_PLAN = "Take another copy of it, or use the version of mednext that wrote it."
 
 
 def write_plan(path: Path, plan: Plan) -> None:
@@ -33,9 +36,15 @@ def read_plan(path: Path, planned: Plan) -> Plan:
     Raises:
         SettingsError: unreadable, a value that cannot be, or of another dataset; names the entry.
     """
-    plan = _validated(path)
-    for problem in (*_foreign(plan, planned), *_impossible(plan)):
-        raise SettingsError(f"--plan {path}: {problem}", "Correct that entry of the plan.")
+    content = _read(path)
+    for problem in _foreign(content, planned):
+        raise SettingsError(f"--plan {path}: {problem}", _CORRECT)
+    plan = _validated(content, path)
+    if max(plan.patch_voxels) == DIVISOR:
+        raise SettingsError(
+            f"--plan {path}: patch_voxels {plan.patch_voxels} need {2 * DIVISOR} along one axis",
+            _CORRECT,
+        )
     return plan
 
 
@@ -45,71 +54,60 @@ def read_plan_labels(path: Path) -> LabelSet:
     Raises:
         SettingsError: unreadable, or a value that cannot be; names the entry.
     """
-    plan = _validated(path)
-    for problem in _impossible_regions(plan):
-        raise SettingsError(f"--plan {path}: {problem}", "Correct that entry of the plan.")
-    return plan.label_set
+    return _validated(_read(path), path).label_set
 
 
-def _validated(path: Path) -> Plan:
+def _read(path: Path) -> Any:  # noqa: ANN401 - read from a file
     try:
-        return Plan.model_validate(read_json(path))
+        return read_json(path)
     except DatasetError as error:
         raise SettingsError(f"--plan: {error.message}", error.remedy) from error
+
+
+def _validated(content: Any, path: Path) -> Plan:  # noqa: ANN401 - read from a file
+    try:
+        return Plan.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise SettingsError(
-            f"--plan {path}: {place}: {first['msg']}",
-            "Correct it, or write a fresh plan with --dry-run --write-plan FILE.",
-        ) from error
+        raise SettingsError(f"--plan {path}: {first_problem(error)}", _CORRECT) from error
 
 
-def _foreign(plan: Plan, planned: Plan) -> list[str]:
-    pairs = [(name, getattr(plan, name), getattr(planned, name)) for name in _FACTS]
+def _foreign(content: Any, planned: Plan) -> list[str]:  # noqa: ANN401 - read from a file
+    """What the file says of the dataset that is not so."""
+    if not isinstance(content, dict):
+        return ["holds no JSON object"]
+    true = planned.model_dump(mode="json")
     return [
-        f"{name} is {given}, the dataset has {true}" for name, given, true in pairs if given != true
+        f"{name} is {shown(content[name])}, the dataset has {shown(true[name])}"
+        for name in _FACTS
+        if name in content and content[name] != true[name]
     ]
 
 
-def _impossible(plan: Plan) -> list[str]:
-    """What the types alone do not tell."""
-    problems = []
-    if any(length % DIVISOR for length in plan.patch_voxels):
-        problems.append(f"patch_voxels {plan.patch_voxels} are not multiples of {DIVISOR}")
-    if max(plan.patch_voxels) == DIVISOR:
-        problems.append(f"patch_voxels {plan.patch_voxels} need {2 * DIVISOR} along one axis")
-    if not all(SMALLEST_MM <= length <= LARGEST_MM for length in plan.spacing_mm):
-        problems.append(f"spacing_mm {plan.spacing_mm} are not {SMALLEST_MM:g} to {LARGEST_MM:g}")
-    return [*problems, *_impossible_normalisation(plan), *_impossible_regions(plan)]
+def saved_plan(values: object, architecture: Architecture, source: Path) -> Plan:
+    """The plan that a checkpoint holds, if it can be and fits the checkpoint's network.
 
+    Args:
+        values: its JSON.
+        architecture: of the network.
+        source: the checkpoint file, for messages.
 
-def _impossible_normalisation(plan: Plan) -> list[str]:
-    problems = []
-    if len(plan.normalisation) != len(plan.channels):
-        problems.append(
-            f"normalisation has {len(plan.normalisation)} entries, "
-            f"there are {len(plan.channels)} channels"
-        )
-    for index, channel in enumerate(plan.normalisation):
-        if channel.scheme == "ct" and not (channel.lower < channel.upper and channel.std > 0):
-            problems.append(f"normalisation.{index} needs lower < upper and std > 0")
-        numbers = (channel.lower, channel.upper, channel.mean, channel.std)
-        if not all(map(math.isfinite, numbers)):
-            problems.append(f"normalisation.{index} holds a value that is not a number")
-    return problems
-
-
-def _impossible_regions(plan: Plan) -> list[str]:
-    problems = []
-    known = set(plan.labels.values())
-    for name, values in plan.regions.items():
-        if not values or not set(values) <= known:
-            problems.append(f"regions.{name} {values} are not labels of the dataset")
-    if plan.region_training and len(plan.region_values) != len(plan.regions):
-        problems.append("region_values need one value for each region")
-    if plan.region_training and not set(plan.region_values) <= known:
-        problems.append(f"region_values {plan.region_values} are not labels of the dataset")
-    if not plan.regions:
-        problems.append("regions are none")
-    return problems
+    Raises:
+        CheckpointError: it contradicts itself or the network, or is of another version.
+    """
+    try:
+        plan = Plan.model_validate(values)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{source} holds a plan that cannot be: {first_problem(error)}", _OTHER_PLAN
+        ) from error
+    pairs = (
+        ("channels", len(plan.channels), architecture.in_channels),
+        ("outputs", plan.output_channels, architecture.out_channels),
+    )
+    for what, planned, built in pairs:
+        if planned != built:
+            raise CheckpointError(
+                f"{source} contradicts itself: its plan has {planned} {what}, its network {built}",
+                _OTHER_PLAN,
+            )
+    return plan
