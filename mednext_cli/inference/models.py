@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import hash_file
+from mednext_cli.inference.habits import read_habits
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
 from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.preprocessing.plan_file import saved_plan
 
 _LAST, _BEST = "checkpoint_last.pt", "checkpoint_best.pt"
-_AXES = ("superior_inferior", "anterior_posterior", "left_right")
 _SHARED = (
     *("channels", "normalisation", "spacing_mm"),
     *("labels", "regions", "region_training", "region_values"),
@@ -95,23 +93,16 @@ def load_model(file: Path) -> Model:
             f"{file} does not say how its images are prepared (imported weights do not)",
             "Fine-tune it with mednext train --init, or predict with a run of mednext train.",
         )
-    try:
-        plan = Plan.model_validate(checkpoint.plan)
-    except ValidationError as error:
-        raise CheckpointError(
-            f"{file} holds a plan of another version of mednext", "Use the version that wrote it."
-        ) from error
-    recipe: dict[str, Any] = checkpoint.recipe or {}
-    inference = recipe.get("inference", {})
-    mirrored = recipe.get("augmentation", {}).get("mirror_axes", ())
+    plan = saved_plan(checkpoint.plan, checkpoint.architecture, file)
+    habits = read_habits(checkpoint.recipe or {}, file)
     return Model(
         path=file,
         sha256=hash_file(file),
         checkpoint=replace(checkpoint, optimiser=None),  # three times the weights
         plan=plan,
-        mirror_axes=tuple(_AXES.index(axis) for axis in mirrored),
-        mirror=bool(inference.get("mirror", True)),
-        overlap=float(inference.get("overlap", 0.5)),
+        mirror_axes=habits.mirror_axes,
+        mirror=habits.mirror,
+        overlap=habits.overlap,
     )
 
 

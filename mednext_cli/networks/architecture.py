@@ -16,7 +16,7 @@ Norm = Literal["group", "layer"]
 _MOST = {
     "in_channels": 1024,
     "out_channels": 1024,
-    "base_channels": 1024,
+    "base_channels": 4096,
     "expansion": 64,
     "blocks": 64,
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 from mednext_cli.foundation.seal import SEAL_BYTES, is_whole
 
 _MOST_STRUCTURE = 2**24  # bytes; 20 times that of a run of 1,000 epochs with the largest network
+_CHANGED = "its bytes do not match its checksum"
 _BLOCK_BYTES = 2**20
 
 
@@ -40,7 +41,7 @@ def open_archive(path: Path) -> Archive:
     """
     whole = is_whole(path)
     if whole is False:
-        raise ValueError("its bytes do not match its checksum")
+        raise ValueError(_CHANGED)
     with zipfile.ZipFile(path) as file:
         size = path.stat().st_size
         members = file.infolist()
@@ -74,10 +75,13 @@ def _check_sums(file: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:
     """Read all members: zipfile compares their CRC-32 at the end of each."""
     if len(file.comment) == SEAL_BYTES:
         raise ValueError("its checksum is damaged")
-    for one in members:
-        with file.open(one) as stream:
-            while stream.read(_BLOCK_BYTES):
-                pass
+    try:
+        for one in members:
+            with file.open(one) as stream:
+                while stream.read(_BLOCK_BYTES):
+                    pass
+    except zipfile.BadZipFile as error:
+        raise ValueError(_CHANGED) from error
 
 
 def _check_structure(sizes: Mapping[str, int]) -> None:

@@ -5,7 +5,7 @@ copied. Source: arXiv 2303.09975, section 2.3. What happens to a tensor follows 
 shape, not from its name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -125,13 +125,19 @@ def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]
     return enlarged, steps
 
 
-def enlarge_file(source: Path, kernel: str, out: Path | None) -> tuple[Path, list[Step]]:
+def enlarge_file(
+    source: Path,
+    kernel: str,
+    out: Path | None,
+    read: Callable[[Path], Checkpoint] = load_checkpoint,
+) -> tuple[Path, list[Step]]:
     """Enlarge the kernels of a checkpoint file.
 
     Args:
         source: the trained checkpoint.
         kernel: ``k5`` or ``5``.
         out: the result; None puts it beside the source, ``NAME_upkern_k5.pt``.
+        read: loads the source; may check more of it than this room knows of.
 
     Returns:
         The file written, and what was done to each tensor.
@@ -145,7 +151,7 @@ def enlarge_file(source: Path, kernel: str, out: Path | None) -> tuple[Path, lis
     if target.resolve() == source.resolve():
         raise CheckpointError(f"{target} is the checkpoint to read", "Give another --out.")
     try:
-        enlarged, steps = enlarge(load_checkpoint(source), size)
+        enlarged, steps = enlarge(read(source), size)
     except CheckpointError as error:
         named = str(source) in error.message
         message = error.message if named else f"{source}: {error.message}"

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from mednext_cli.inference.habits import AXES, LARGEST_OVERLAP, MirrorAxes
+
 _LARGEST = 100.0  # of an augmentation's range
 
 
@@ -27,8 +29,6 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-Axis = Literal["superior_inferior", "anterior_posterior", "left_right"]
-AXES: tuple[Axis, ...] = ("superior_inferior", "anterior_posterior", "left_right")
 # Upper bounds are where a number can only be a slip, and work would never end or never begin.
 _NoTruth = BeforeValidator(_refuse_truth)
 Number = Annotated[float, _NoTruth]
@@ -170,7 +170,7 @@ class AugmentationSettings(_Section):
     gamma: Probability = 0.3
     gamma_inverted: Probability = 0.1
     gamma_range: Range = (0.7, 1.5)
-    mirror_axes: tuple[Axis, ...] = AXES
+    mirror_axes: MirrorAxes = AXES
 
     @property
     def mirrored(self) -> tuple[int, ...]:
@@ -181,7 +181,7 @@ class AugmentationSettings(_Section):
 class InferenceSettings(_Section):
     """Sliding window of the final validation, and the default of `mednext predict`."""
 
-    overlap: Annotated[NotNegative, Field(le=0.95)] = 0.5
+    overlap: Annotated[NotNegative, Field(le=LARGEST_OVERLAP)] = 0.5
     mirror: bool = True
 
 
