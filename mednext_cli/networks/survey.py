@@ -37,6 +37,8 @@ _STORAGES = {
     "CharStorage": 1,
     "ByteStorage": 1,
     "BoolStorage": 1,
+    "ComplexFloatStorage": 8,
+    "ComplexDoubleStorage": 16,
 }
 _NUMPY_CODES = ("f2", "f4", "f8", "b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
 _NUMBERS = dict(zip(_NUMPY_CODES, "efd?bhiqBHIQ", strict=True))  # in the codes of struct

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.foundation.names import shown, steers
+from mednext_cli.foundation.names import LONGEST, shown, steers
 from mednext_cli.networks.archive import Archive, open_archive
 from mednext_cli.networks.survey import NUMPY, ForeignObjects, check_names, survey
 
@@ -17,6 +17,7 @@ _MOST_ENTRIES = 2_000_000
 _DEEPEST = 50
 _MOST_SHARING = 4  # tensors may share a storage, as tied weights do, but not make much of little
 _START_BYTES = 2**20
+_LINE_BREAKS = frozenset("\n\r\t")
 _LONGEST_TEXT = 10_000
 _PLAIN = (str, int, float, bool, bytes, type(None))
 
@@ -96,20 +97,23 @@ class _Plain:
 def check_texts(value: Any, where: str = "") -> None:  # noqa: ANN401 - a stranger's file
     """Raise `CheckpointError` where a text could steer a terminal, or a name is no name."""
     if isinstance(value, str) and (len(value) > _LONGEST_TEXT or steers(value)):
-        raise CheckpointError(
-            f"{where or 'a text'} holds {shown(value)}, which is too long or has control "
-            "characters",
-            "Take another copy of it.",
-        )
+        raise _steering(where, value)
     if isinstance(value, dict):
         for key, one in value.items():
-            check_texts(
-                str(key).replace("\n", "\0"), f"the name of an entry of {where or 'the file'}"
-            )
-            check_texts(one, f"{where}.{key}" if where else str(key))
+            name = str(key)
+            if len(name) > LONGEST or steers(name) or not _LINE_BREAKS.isdisjoint(name):
+                raise _steering(f"the name of an entry of {where or 'the file'}", name)
+            check_texts(one, f"{where}.{name}" if where else name)
     elif isinstance(value, list | tuple):
         for one in value:
             check_texts(one, where)
+
+
+def _steering(where: str, value: str) -> CheckpointError:
+    return CheckpointError(
+        f"{where or 'a text'} holds {shown(value)}, which is too long or has control characters",
+        "Take another copy of it.",
+    )
 
 
 def damage(path: Path, reason: str = "") -> CheckpointError:

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
 from mednext_cli.preprocessing.plan import first_problem
 from mednext_cli.preprocessing.plan_file import saved_plan
-from mednext_cli.training.recipe_files import check_recipe
+from mednext_cli.training.recipe import Recipe
 from mednext_cli.training.state import Progress
 
 _REMEDY = "Take another copy of it, or use the version of mednext that wrote it."
@@ -28,13 +28,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if checkpoint.plan is not None:
         saved_plan(checkpoint.plan, checkpoint.architecture, path)
     if checkpoint.recipe is not None:
-        try:
-            check_recipe(checkpoint.recipe, f"{path}: its recipe")
-        except SettingsError as error:
-            raise CheckpointError(error.message, _REMEDY) from error
+        _check_recipe(checkpoint.recipe, path)
     if "iteration" in checkpoint.progress:
         saved_progress(checkpoint.progress, path)
     return checkpoint
+
+
+def _check_recipe(values: dict[str, Any], source: Path) -> None:
+    try:
+        Recipe.model_validate(values)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{source} holds a recipe that cannot be: {first_problem(error)}", _REMEDY
+        ) from error
 
 
 def saved_progress(values: dict[str, Any], source: Path) -> Progress:
