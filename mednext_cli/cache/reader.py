@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin  # noqa: F401 - registers the Blosc2 filter with HDF5
 import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.cache import schema
+from mednext_cli.cache.case_file import damaged, open_case_file
+from mednext_cli.cache.description import check_description
 from mednext_cli.cache.writer import checksum
 from mednext_cli.foundation.errors import CacheError, DatasetError, nearest
 from mednext_cli.foundation.files import read_json
@@ -45,11 +46,6 @@ class CachedCase:
         """Whether the file has a checksum of all its bytes; early ones have not."""
         return schema.SEALED in self._open().attrs
 
-    @property
-    def stored_shape(self) -> tuple[int, ...]:
-        """(C, D, H, W), as the file has it."""
-        return tuple(self._dataset.open_array(self.path, schema.IMAGE).shape)
-
     def read_image(self, region: Slices | None = None) -> NDArray[np.float32]:
         """(C, D, H, W) float32: all of it, or all channels of a region of (D, H, W)."""
         found: NDArray[np.float32] = self._read(
@@ -72,28 +68,41 @@ class CachedCase:
         file = self._open()
         if schema.FOREGROUND not in file:
             return {}
-        return {int(index): voxels[()] for index, voxels in file[schema.FOREGROUND].items()}
+        names = {index: f"{schema.FOREGROUND}/{index}" for index in file[schema.FOREGROUND]}
+        return {int(index): self._voxels(name) for index, name in names.items()}
+
+    def _voxels(self, name: str) -> NDArray[np.integer[Any]]:
+        voxels: NDArray[np.integer[Any]] = self._read(name, ())
+        shape = self.image_shape[1:]
+        if voxels.shape[1] != len(shape) or not np.all((voxels >= 0) & (voxels < shape)):
+            raise damaged(self.path, f"{name} lies outside the image")
+        return voxels
 
     @property
     def geometry(self) -> dict[str, Any]:
         """The way back to the scan's own grid, as JSON."""
-        return dict(self._attribute(schema.GEOMETRY))
+        return self._table(schema.GEOMETRY)
 
     @property
     def image_paths(self) -> list[str]:
         """The raw files of the channels."""
-        return list(self._attribute(schema.SOURCES)["images"])
+        return [str(path) for path in self._table(schema.SOURCES).get("images") or ()]
 
     @property
     def label_path(self) -> str | None:
         """The raw label map."""
-        path = self._attribute(schema.SOURCES)["label"]
+        path = self._table(schema.SOURCES).get("label")
         return None if path is None else str(path)
 
     @property
     def key(self) -> str:
         """Hash of everything the file was made from."""
-        return str(self._open().attrs[schema.KEY])
+        try:
+            return str(self._open().attrs[schema.KEY])
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            if isinstance(error, CacheError):
+                raise
+            raise damaged(self.path, "it has no key") from error
 
     def check(self) -> None:
         """Compare every dataset with its checksum.
@@ -101,21 +110,44 @@ class CachedCase:
         Raises:
             CacheError: the file is damaged; names the dataset.
         """
-        for name, expected in self._attribute(schema.CHECKSUMS).items():
+        sums = self._table(schema.CHECKSUMS)
+        labelled = self._dataset.entry(self.case_id)["labelled"]
+        for name in (schema.IMAGE, *((schema.LABEL,) if labelled else ())):
+            if name not in sums:
+                raise damaged(self.path, f"it has no checksum of its {name}")
+        for name, expected in sums.items():
             if checksum(self._read(name, ())) != expected:
                 raise CacheError(
                     f"{self.path}: {name} does not match its checksum",
                     "Delete the file and run mednext preprocess again.",
                 )
 
+    def _table(self, name: str) -> dict[str, Any]:
+        values = self._attribute(name)
+        if not isinstance(values, dict):
+            raise damaged(self.path, f"its {name} is no table")
+        return values
+
     def _attribute(self, name: str) -> Any:  # noqa: ANN401 - JSON
-        return json.loads(self._open().attrs[name])
+        try:
+            return json.loads(self._open().attrs[name])
+        except (KeyError, TypeError, ValueError, RecursionError, OSError) as error:
+            if isinstance(error, CacheError):
+                raise
+            raise damaged(self.path, f"its {name} cannot be read") from error
 
     def _read(self, name: str, region: Slices) -> Any:  # noqa: ANN401 - h5py is untyped
+        array = self._dataset.open_array(self.path, name)
+        expected = {schema.IMAGE: self.image_shape, schema.LABEL: self.image_shape[1:]}
+        if array.shape != expected.get(name, array.shape):
+            raise CacheError(
+                f"{self.path} is of another run than dataset.json",
+                "Delete the file and run mednext preprocess again.",
+            )
         try:
-            return self._dataset.open_array(self.path, name)[region]
-        except OSError as error:
-            raise _damaged(self.path) from error
+            return array[region]
+        except Exception as error:  # whatever a decoder trips over, the file is to blame
+            raise damaged(self.path) from error
 
     def _open(self) -> h5py.File:
         return self._dataset.open_file(self.path)
@@ -228,26 +260,6 @@ def _as_float32(array: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     return made
 
 
-def open_case_file(path: Path) -> h5py.File:
-    """Open a case file for reading.
-
-    Raises:
-        CacheError: missing, damaged, or of another version.
-    """
-    try:
-        # Files are replaced, never changed: no lock is needed, and network disks often have none.
-        # Patches are read at random: no chunk is worth keeping.
-        file = h5py.File(path, "r", locking=False, rdcc_nbytes=0)
-    except FileNotFoundError as error:
-        raise CacheError(f"{path} does not exist", "Run mednext preprocess again.") from error
-    except OSError as error:
-        raise _damaged(path) from error
-    if file.attrs.get("version") != schema.VERSION:
-        file.close()
-        raise CacheError(f"{path} is of another version", "Run mednext preprocess again.")
-    return file
-
-
 def open_cache(folder: Path) -> CachedDataset:
     """Open a dataset's cache folder.
 
@@ -266,25 +278,3 @@ def open_cache(folder: Path) -> CachedDataset:
         raise CacheError(error.message, "Run mednext preprocess again.") from error
     check_description(path, description)
     return CachedDataset(folder, description)
-
-
-def check_description(path: Path, description: Any) -> None:  # noqa: ANN401 - read from a file
-    """Raise `CacheError` unless this is a ``dataset.json`` of this version."""
-    if not isinstance(description, dict) or description.get("format") != schema.FORMAT:
-        raise CacheError(f"{path} is not of a mednext cache", "Choose another --cache folder.")
-    if description.get("version") != schema.VERSION:
-        raise CacheError(
-            f"{path} was made by another version of mednext (cache format "
-            f"{description.get('version')}, here {schema.VERSION})",
-            "Make it anew with mednext preprocess --force, or choose another --cache.",
-        )
-    parts = ("plan", "fingerprint", "cases")
-    missing = {name for name in parts if not isinstance(description.get(name), dict)}
-    if missing:
-        raise CacheError(
-            f"{path} lacks {', '.join(sorted(missing))}", "Run mednext preprocess again."
-        )
-
-
-def _damaged(path: Path) -> CacheError:
-    return CacheError(f"{path} is damaged", "Delete it and run mednext preprocess again.")

@@ -68,12 +68,9 @@ def _check(cached: CachedDataset, case_id: str) -> None:
         case.check()
         if whole is False or (sealed and not whole):
             raise CacheError(f"{case.path} does not match its checksum", _REMEDY)
-        shape = case.stored_shape
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         if isinstance(error, CacheError):
             raise
         raise CacheError(f"{case.path} cannot be read ({error})", _REMEDY) from error
     finally:
         cached.close()
-    if shape != case.image_shape:
-        raise CacheError(f"{case.path} is of another run than dataset.json", _REMEDY)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.datasets.dataset import Case, Channel
-from mednext_cli.foundation.errors import ScanError
+from mednext_cli.foundation.errors import CacheError, ScanError
 from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
 from mednext_cli.preprocessing.source import SourceCase, read_case, read_channels
 from mednext_cli.volumes.crop import Box, box_of, fill_holes, nonzero_mask, slices_of
@@ -16,6 +16,7 @@ from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score, resca
 from mednext_cli.volumes.resample import resample_channels, resample_labels, resampled_shape
 from mednext_cli.volumes.volume import Grid, Shape, Spacing
 
+_LONGEST_AXIS = 2**20
 logger = logging.getLogger(__name__)
 
 
@@ -56,19 +57,48 @@ class SourceGeometry:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "SourceGeometry":
-        """Read back what `to_json` gave."""
+        """Read back what `to_json` gave.
+
+        Raises:
+            CacheError: these are no values of it.
+        """
+        try:
+            return cls._from_json(values)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise CacheError(
+                f"the way back to a scan's grid is damaged ({type(error).__name__})",
+                "Run mednext datasets verify --cache, then mednext preprocess.",
+            ) from error
+
+    @classmethod
+    def _from_json(cls, values: dict[str, Any]) -> "SourceGeometry":
+        affine = np.asarray(values["file_affine"], float)
+        spacing = _three(values["spacing_mm"])
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not min(spacing) > 0:
+            raise ValueError("no grid")
+        canonical = _lengths(values["canonical_shape"])
         first, second, third = ((int(start), int(stop)) for start, stop in values["box"])
+        for (start, stop), length in zip((first, second, third), canonical, strict=True):
+            if not 0 <= start < stop <= length:
+                raise ValueError("no box")
         return cls(
-            file_grid=Grid(_three(values["file_shape"]), np.asarray(values["file_affine"], float)),
-            canonical_shape=_three(values["canonical_shape"]),
-            spacing_mm=_three(values["spacing_mm"]),
+            file_grid=Grid(_lengths(values["file_shape"]), affine),
+            canonical_shape=canonical,
+            spacing_mm=spacing,
             box=(first, second, third),
-            resampled_shape=_three(values["resampled_shape"]),
+            resampled_shape=_lengths(values["resampled_shape"]),
         )
 
 
+def _lengths(values: list[Any]) -> tuple[int, int, int]:
+    if not all(type(length) is int and 0 < length <= _LONGEST_AXIS for length in values):
+        raise ValueError("no shape")
+    return _three(values)
+
+
 def _three(values: list[Any]) -> tuple[Any, Any, Any]:
-    return values[0], values[1], values[2]
+    first, second, third = values
+    return first, second, third
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mednext_cli.cache import schema
-from mednext_cli.cache.reader import check_description
+from mednext_cli.cache.description import check_description
 from mednext_cli.cache.writer import write_description, write_index
 from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.foundation.errors import CacheError, DatasetError
@@ -95,12 +95,13 @@ def drop_strangers(folder: Path, dataset: Dataset) -> None:
     """Remove the files of cases that an earlier run made and that are no longer in the dataset."""
     path = schema.description_file(folder)
     try:
-        made = read_json(path)["cases"]
-    except (DatasetError, KeyError, TypeError):
+        description = read_json(path)
+        check_description(path, description)
+    except (DatasetError, CacheError):
         return
-    for case_id in set(made) - {case.id for case in dataset.labelled}:
+    for case_id in set(description["cases"]) - {case.id for case in dataset.labelled}:
         logger.info("%s is no longer in the dataset: removed from the cache", case_id)
-        schema.case_file(folder, Path(case_id).name).unlink(missing_ok=True)
+        schema.case_file(folder, case_id).unlink(missing_ok=True)
 
 
 def forget(folder: Path, case_ids: Iterable[str]) -> None:

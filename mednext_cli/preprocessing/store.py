@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.cache import schema
-from mednext_cli.cache.reader import open_case_file
+from mednext_cli.cache.case_file import open_case_file
 from mednext_cli.cache.writer import CaseRecord, write_case
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import CacheError, ScanError

@@ -9,7 +9,8 @@ import hdf5plugin  # noqa: F401 - registers the filter
 import numpy as np
 import pytest
 
-from mednext_cli.cache.reader import CachedDataset, open_cache, open_case_file
+from mednext_cli.cache.case_file import open_case_file
+from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.cache.writer import CaseRecord, write_case, write_description, write_index
 from mednext_cli.foundation.errors import CacheError, StorageError
 
