@@ -46,3 +46,11 @@ def test_nothing_to_look_for():
     source, target = np.zeros((2, 20, 20, 20), bool)
     target[10, 10, 10] = True
     assert len(nearest_distances(source, target, (1.0, 1.0, 1.0))) == 0
+
+
+@pytest.mark.parametrize("near", [7, 9])
+def test_many_thin_voxels_may_be_nearer_than_one_thick_one(near):
+    """Seven of 0.7 mm are 4.9 mm, less than one of 5 mm, which is looked at first."""
+    source, target = np.zeros((2, 5, 5, 14), bool)
+    source[1, 2, 2] = target[2, 2, 2] = target[1, 2, 2 + near] = True
+    check(source, target, (5.0, 0.7, 0.7))

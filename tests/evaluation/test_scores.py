@@ -69,6 +69,14 @@ def three_lesions():
     return reference, prediction
 
 
+def test_voxels_that_share_a_corner_are_one_lesion():
+    reference, prediction = np.zeros((2, 5, 5, 5), bool)
+    for place in ((1, 1, 1), (2, 2, 2), (3, 2, 3)):  # over a corner, then over an edge
+        reference[place] = prediction[place] = True
+    found = count_lesions(reference, prediction, "any")
+    assert (found.reference, found.prediction) == (1, 1)
+
+
 def test_lesions_by_any_overlap():
     found = count_lesions(*three_lesions(), "any")
     assert (found.reference, found.prediction) == (3, 3)
