@@ -9,7 +9,8 @@ from mednext_cli.app import main
 from mednext_cli.foundation.cells import read_cell
 from tests.evaluation.conftest import boxes
 
-NAMES = ("-1", "=1+1", "@x", "+x", "'=x", "a\x1b[2Jb", "a\nb", "a\tb", "C:\\x1b", "<b>&amp;")
+NAMES = ("-1", "=1+1", "@x", "+x", "'=x", "C:\\x1b", "<b>&amp;")
+STEERING = "a\x1b[2Jb\x07"  # as a file's name it is refused; as text in a table it may come
 
 
 @pytest.fixture
@@ -42,12 +43,21 @@ def test_every_name_survives_evaluate_and_leaderboard(tables, tmp_path):
 
 
 def test_no_control_character_reaches_a_page_or_a_plot(tables, tmp_path):
-    methods = [f"good\x1b[2J={tables[0]}", f"+bad\x07={tables[1]}"]
+    other = tmp_path / "other.csv"
+    rows = (tables[1] / "cases.csv").read_text(encoding="utf-8").replace("'=1+1", STEERING)
+    other.write_text(rows.replace("label_2", STEERING), encoding="utf-8")
+    methods = [f"good\x1b[2J={other}", f"+bad\x07={other}"]
     assert main(["leaderboard", *methods, "--out", str(tmp_path / "ranks")]) == 0
-    written = [*(tmp_path / "ranks").iterdir(), *(t / "report.html" for t in tables),
-               *(t / "cases.csv" for t in tables)]  # fmt: skip
-    for path in written:
+    for path in (tmp_path / "ranks").iterdir():
         text = path.read_text(encoding="utf-8")
         assert not [letter for letter in text if letter < " " and letter != "\n"], path
+        assert "\\x07" in text, path
         if path.suffix == ".svg":
             ElementTree.fromstring(text)
+
+
+def test_files_of_such_names_are_refused(folders, capsys):
+    path = folders[0] / "case_0.nii.gz"
+    path.rename(path.with_name(f"{STEERING}.nii.gz"))
+    assert main(["evaluate", *map(str, folders), "--workers", "0"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
