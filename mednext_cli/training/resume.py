@@ -1,10 +1,13 @@
 """Go on with a run where it stopped, if it is still the same run."""
 
 import logging
+import math
 import shlex
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
@@ -101,7 +104,7 @@ def _put_in_place(
     origin = checkpoint.metadata.get("origin", {})
     try:
         state.network.load_state_dict(checkpoint.state_dict)
-        state.optimiser.load_state_dict(checkpoint.optimiser["adamw"])
+        _load_optimiser(state.optimiser, checkpoint.optimiser["adamw"])
         scaler = checkpoint.optimiser["scaler"]
         if scaler and state.precision.scaler.is_enabled():
             state.precision.scaler.load_state_dict(scaler)
@@ -112,6 +115,30 @@ def _put_in_place(
     for group in state.optimiser.param_groups:  # of this device's precision, not of the last one's
         group["eps"] = state.recipe.training.epsilon or state.precision.epsilon
     state.progress = progress
+
+
+def _load_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Moments and steps are the file's, and must fit; all settings but the rate are the recipe's.
+
+    Raises:
+        ValueError: they do not fit the network.
+    """
+    own = [
+        {key: value for key, value in group.items() if key not in ("params", "lr")}
+        for group in optimiser.param_groups
+    ]
+    optimiser.load_state_dict(saved)
+    for group, settings in zip(optimiser.param_groups, own, strict=True):
+        group.update(settings)
+        if type(group["lr"]) is not float or not 0 <= group["lr"] < math.inf:
+            raise ValueError("the learning rate is no number")
+    for weights, moments in optimiser.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            found = moments[name]
+            if found.shape != weights.shape or not bool(found.isfinite().all()):
+                raise ValueError("the optimiser's state does not fit the network")
+        if not 0 <= float(moments["step"]) < math.inf:
+            raise ValueError("the optimiser's steps are no number")
 
 
 def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:

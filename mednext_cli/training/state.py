@@ -1,10 +1,12 @@
 """All that changes while training, and its way into a checkpoint and back."""
 
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator, Field
 from torch import nn
 
 from mednext_cli.networks.architecture import Architecture
@@ -13,6 +15,15 @@ from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.training.log import Row
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.recipe import Recipe
+
+
+def _dice(value: float) -> float:
+    if not (isnan(value) or 0.0 <= value <= 1.0):
+        raise ValueError("a Dice is 0 to 1")
+    return value
+
+
+Dice = Annotated[float, AfterValidator(_dice)]
 
 
 @dataclass(frozen=True)
@@ -38,11 +49,11 @@ class Progress:
         history: a row an epoch.
     """
 
-    iteration: int = 0
+    iteration: Annotated[int, Field(strict=True, ge=0)] = 0
     loss_sum: float = 0.0
-    seconds: float = 0.0
-    moving_dice: float = float("nan")
-    best_dice: float = float("nan")
+    seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    moving_dice: Dice = float("nan")
+    best_dice: Dice = float("nan")
     history: list[Row] = field(default_factory=list)
 
 

@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.preprocessing.fingerprint import summarise
+from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.preprocessing.plan_file import read_plan, read_plan_labels
+from tests.fuzzing import damaged_bytes, damaged_json, limits, only_ours, seeds
+from tests.inference.synthetic import PLAN
 from tests.preprocessing.synthetic import cache_of, make_raw, run
 from tests.preprocessing.test_fingerprint import surveyed
 
@@ -94,3 +99,25 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_cases(tmp_path: Path) -
         assert found.intensities[0] == pytest.approx(expected, rel=1e-9)
 
     check()
+
+
+def test_whatever_a_plan_file_says(tmp_path: Path) -> None:
+    whole, path = PLAN.model_dump(mode="json"), tmp_path / "plan.json"
+    text = json.dumps(whole).encode()
+    for seed in seeds(200):
+        path.write_text(json.dumps(damaged_json(whole, seed)))
+        with limits(), only_ours(seed):
+            read_plan(path, PLAN)
+        path.write_bytes(damaged_bytes(text, seed))
+        with limits(), only_ours(seed):
+            read_plan_labels(path)
+
+
+@pytest.mark.parametrize(
+    "dataset", ["../up", "/etc", "..", "a\\b", "\x1b[31m", "x" * 300, "", "a\nb", "\u202egnp"]
+)
+def test_the_name_of_a_dataset_stays_a_name(dataset: str) -> None:
+    with pytest.raises(ValidationError, match="dataset"):
+        Plan.model_validate({**PLAN.model_dump(mode="json"), "dataset": dataset})
+    with pytest.raises(ValidationError, match="channels"):
+        Plan.model_validate({**PLAN.model_dump(mode="json"), "channels": ["\x1b[31mCT"]})
