@@ -27,11 +27,12 @@ class WatchedContext(SpawnContext):
         self._started.append(process)
         return process
 
-    def check(self, *, working: bool) -> None:
+    def check(self, *, working: bool, active: bool) -> None:
         """Look at the processes, again and again.
 
         Args:
             working: whether a case has ended since the last look; then the dead are forgotten.
+            active: whether the pool's own threads live; they end where starting fails.
 
         Raises:
             MednextError: one after the other died and no case was done, or none can be started.
@@ -39,8 +40,8 @@ class WatchedContext(SpawnContext):
         dead = self._dead()
         if working:
             self._started = [process for process in self._started if process not in dead]
-        elif len(dead) >= _MOST_DEATHS:
-            raise _cannot_begin(self._reason(""))
+        elif len(dead) >= _MOST_DEATHS or not active:
+            raise _cannot_begin(self._reason("none can be started"))
 
     def _dead(self) -> list["_Process"]:
         return [process for process in self._started if process.exitcode]

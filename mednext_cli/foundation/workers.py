@@ -130,7 +130,7 @@ def _pooled(
             send()
         while waiting:
             done, _ = wait(waiting, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
-            watched.check(working=bool(done))
+            watched.check(working=bool(done), active=pool.active)
             for future in done:
                 with watched.failing():
                     outcome = _outcome(waiting.pop(future), future, workers)
