@@ -29,6 +29,14 @@ def predict(
         ),
     ],
     out: OutputFolder,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0,2|all",
+            show_default="all, which must be finished",
+            help="Of a folder of folds, those to average.",
+        ),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Layout of IMAGES, if it is a raw dataset.")
     ] = None,
@@ -58,9 +66,12 @@ def predict(
 ) -> None:
     """Write OUT/CASE.nii.gz for each case, on the scan's own grid; done cases are skipped.
 
+    The same command, started several times at once, shares the cases of OUT.
+
     Example: mednext predict scans/ --model runs/kits19/S-k3/fold0 --out predictions/
     """
     from mednext_cli.inference.archives import Scratch
+    from mednext_cli.inference.folds import read_folds
     from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
     from mednext_cli.inference.sources import read_ids
@@ -81,6 +92,7 @@ def predict(
         device=device,
         force=force,
         kernels=as_choice(kernels),
+        folds=None if folds is None else read_folds(folds),
     )
     with Scratch() as scratch:
         result = run(replace(spec, scratch=scratch))

@@ -73,7 +73,7 @@ def check_writable(folder: Path) -> None:
     if _exists(folder) and not folder.is_dir():
         raise StorageError(f"{folder} is a file, not a folder", "Choose another.")
     missing = [one for one in (folder, *folder.parents) if not _exists(one)]
-    probe = folder / f".{os.getpid()}-{os.urandom(3).hex()}.probe"
+    probe = name_beside(folder / "probe")
     try:
         make_folder(folder)
         probe.touch()

@@ -35,13 +35,13 @@ def locked(folder: Path, *, wait: bool = True, briefly: bool = False) -> Iterato
         StorageError: the folder cannot be written; or another holds it, without `wait`.
     """
     make_folder(folder)
-    path = folder / LOCK_NAME
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise storage_error(path, error) from error
+    handle = _open(folder)
     try:
         _take(handle, folder, wait, briefly)
+        while not _is_in_place(handle, folder):  # its last holder took it away
+            os.close(handle)
+            handle = _open(folder)
+            _take(handle, folder, wait, briefly)
         _sign(handle, _signature())
         try:
             yield
@@ -49,6 +49,27 @@ def locked(folder: Path, *, wait: bool = True, briefly: bool = False) -> Iterato
             _sign(handle, "")
     finally:
         os.close(handle)
+
+
+def remove_lock(folder: Path) -> None:
+    """Take the folder's lock file away; call it under the lock, as the last to work there."""
+    with contextlib.suppress(OSError):
+        (folder / LOCK_NAME).unlink(missing_ok=True)
+
+
+def _open(folder: Path) -> int:
+    path = folder / LOCK_NAME
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _is_in_place(handle: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), (folder / LOCK_NAME).stat())
+    except OSError:  # removed, here or on the server
+        return False
 
 
 def _take(handle: int, folder: Path, wait: bool, briefly: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mednext_cli.foundation.errors import PluginError
 from mednext_cli.foundation.plugins import load_plugin
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.preprocessing.plan import Plan
@@ -44,3 +45,40 @@ def build_engine(name: str, checkpoint: Checkpoint, plan: Plan, device: str) -> 
     """
     maker = cast("EngineMaker", load_plugin("engines", name))
     return maker(checkpoint, plan, device)
+
+
+def ask(engine: Engine, images: Array, outputs: int) -> Array:
+    """Call an engine, whoever made it, and check what it gives.
+
+    Args:
+        engine: the engine.
+        images: (B, C, D, H, W).
+        outputs: K, the classes or regions of the plan.
+
+    Returns:
+        Probabilities (B, K, D, H, W).
+
+    Raises:
+        PluginError: it gives something else, or ends the program.
+    """
+    try:
+        found = np.asarray(engine(images))
+    except SystemExit as error:
+        raise _strange(engine, f"ends the program with exit code {error.code}") from error
+    expected = (len(images), outputs, *images.shape[2:])
+    if found.shape != expected or not np.issubdtype(found.dtype, np.floating):
+        given = f"{found.dtype} {_sizes(found.shape)}"
+        raise _strange(engine, f"gives {given} where numbers {_sizes(expected)} are due")
+    return found
+
+
+def _strange(engine: Engine, what: str) -> PluginError:
+    maker = type(engine)
+    return PluginError(
+        f"the engine {maker.__module__}.{maker.__qualname__} {what}",
+        "Tell whoever made it, and use --engine torch.",
+    )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "alone"

@@ -1,34 +1,47 @@
-"""How much memory the prediction of a case takes."""
+"""What the prediction of a case takes in memory and tiles, told from its header alone."""
 
 from math import prod
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.foundation.errors import ScanError
 from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.volumes.orientation import canonical_sizes
+from mednext_cli.volumes.resample import resampled_shape
 from mednext_cli.volumes.scans import read_grid
+from mednext_cli.volumes.volume import Grid, Shape
 
 _BYTES = 4  # of a float32
 _MAPS_TO_RESTORE = 3  # a class on the scan's grid, the largest so far, and their comparison
 
 
-def estimate_bytes(case: Case, plan: Plan, models: int) -> int:
-    """Estimated peak memory of one case beside the network, from its headers alone; 0 unless read.
+def peek(case: Case) -> Grid | None:
+    """The grid of a case; None where it cannot be read, which is told when the case is."""
+    first = case.channels[0]
+    try:
+        return read_grid(first.path, first.index)
+    except Exception:
+        return None
 
-    On the prepared grid: the image, the probabilities of every class (twice where models are
-    averaged) and the tiles' weights, float32. On the scan's own: the channels, or a few maps while
-    classes are brought back one after the other. Nothing is known yet of how far the scan will be
-    cropped, so large margins of zeros make it less.
+
+def estimate_bytes(case: Case, plan: Plan, models: int) -> int:
+    """Estimated peak memory of one case beside the network; 0 where its header tells nothing.
 
     Args:
         case: the case.
         plan: target spacing and classes.
         models: how many are averaged.
     """
-    first = case.channels[0]
-    try:
-        grid = read_grid(first.path, first.index)
-    except ScanError:
-        return 0  # reported when the case is read
+    grid = peek(case)
+    return 0 if grid is None else bytes_on(grid, plan, models)
+
+
+def bytes_on(grid: Grid, plan: Plan, models: int) -> int:
+    """Estimated peak memory of a case on this grid, beside the network.
+
+    On the prepared grid: the image, the probabilities of every class (twice where models are
+    averaged) and the tiles' weights, float32. On the scan's own: the channels, or a few maps while
+    classes are brought back one after the other. Nothing is known yet of how far the scan will be
+    cropped, so large margins of zeros make it less.
+    """
     scan = prod(grid.shape)
     prepared = scan * prod(grid.spacing_mm) / prod(plan.spacing_mm)
     channels, scores = len(plan.channels), plan.output_channels * min(models, 2)
@@ -36,3 +49,9 @@ def estimate_bytes(case: Case, plan: Plan, models: int) -> int:
     restoring = prepared * (channels + plan.output_channels) + scan * _MAPS_TO_RESTORE
     reading = (scan + prepared) * channels
     return int(_BYTES * max(predicting, restoring, reading))
+
+
+def estimate_shape(grid: Grid, plan: Plan) -> Shape:
+    """(D, H, W) of the prepared image, if nothing is cropped."""
+    shape, spacing = canonical_sizes(grid)
+    return resampled_shape(shape, spacing, plan.spacing_mm)

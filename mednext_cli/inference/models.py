@@ -1,17 +1,17 @@
 """The trained networks a prediction is made with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import hash_file
+from mednext_cli.inference.folds import Folds, check_folds, find_checkpoints
 from mednext_cli.inference.habits import read_habits
-from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
+from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.plan_file import saved_plan
 
-_LAST, _BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 _SHARED = (
     *("channels", "normalisation", "spacing_mm"),
     *("labels", "regions", "region_training", "region_values"),
@@ -39,55 +39,40 @@ class Model:
     overlap: float
 
 
-def load_models(paths: Sequence[Path]) -> list[Model]:
+def load_models(paths: Sequence[Path], folds: Folds | None = None) -> list[Model]:
     """Load run folders' and files' checkpoints, all for the same task.
 
     Args:
         paths: checkpoint files, run folders (``S-k3/fold0``), or folders of run folders
             (``S-k3``), which give all their folds.
+        folds: of folders of run folders, those to take; None takes all.
 
     Raises:
-        CheckpointError: no usable checkpoint, or one without a plan (imported weights).
-        SettingsError: the checkpoints cannot be averaged.
+        CheckpointError: no usable checkpoint, one without a plan (imported weights), or a folder
+            of run folders in which one is missing or not finished.
+        SettingsError: the checkpoints cannot be averaged, or there are no folds to choose from.
     """
-    files = [file for path in paths for file in locate_checkpoints(path)]
-    models = [load_model(file) for file in files]
+    check_folds(paths, folds)
+    models = [
+        _describe(found.path, found.checkpoint)
+        for path in paths
+        for found in find_checkpoints(path, folds)
+    ]
     check_same_task(models)
     return models
 
 
-def locate_checkpoints(path: Path) -> list[Path]:
-    """A checkpoint file itself, a run folder's checkpoint, or those of all folds below it.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if not path.is_dir():
-        return [path]
-    runs = [path, *sorted(path.glob("fold*/"))]
-    found = [file for run in runs if (file := _checkpoint_of(run)) is not None]
-    if not found:
-        raise CheckpointError(
-            f"{path} holds no checkpoint", "Give a run folder like runs/NAME/S-k3/fold0."
-        )
-    return found[:1] if found[0].parent == path else found
-
-
-def _checkpoint_of(run: Path) -> Path | None:
-    """The last checkpoint of a finished run, which its validation was made with; else the best."""
-    best, last = run / _BEST, run / _LAST
-    if last.is_file() and (not best.is_file() or load_checkpoint(last).progress.get("finished")):
-        return last
-    return best if best.is_file() else None
-
-
-def load_model(file: Path) -> Model:
-    """Load a checkpoint file.
+def load_model(path: Path) -> Model:
+    """Load a checkpoint file, or that of a run folder.
 
     Raises:
         CheckpointError: no usable checkpoint, or one without a plan (imported weights).
     """
-    checkpoint = load_checkpoint(file)
+    found = find_checkpoints(path)[0]
+    return _describe(found.path, found.checkpoint)
+
+
+def _describe(file: Path, checkpoint: Checkpoint) -> Model:
     if checkpoint.plan is None:
         raise CheckpointError(
             f"{file} does not say how its images are prepared (imported weights do not)",
@@ -98,7 +83,7 @@ def load_model(file: Path) -> Model:
     return Model(
         path=file,
         sha256=hash_file(file),
-        checkpoint=replace(checkpoint, optimiser=None),  # three times the weights
+        checkpoint=checkpoint,
         plan=plan,
         mirror_axes=habits.mirror_axes,
         mirror=habits.mirror,

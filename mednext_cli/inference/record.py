@@ -1,86 +1,203 @@
-"""What predictions were made with: done cases are kept, others are never mixed with them."""
+"""What label maps were made from and with: done ones are kept, others are never mixed with them.
 
+Several processes may fill one folder. What they know is in ``predict.json``, which each changes
+under the folder's lock, after it has read what the others wrote.
+"""
+
+import logging
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
-from threading import Lock
-from typing import Any
 
 from mednext_cli import __version__
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.foundation.errors import DatasetError, SettingsError
-from mednext_cli.foundation.files import read_json, write_json
-from mednext_cli.volumes.dicom import files_of
+from mednext_cli.foundation.errors import MednextError, SettingsError, StorageError
+from mednext_cli.foundation.leftovers import remove_leftovers
+from mednext_cli.foundation.locks import locked, remove_lock
+from mednext_cli.inference.claims import Claims, has_traces
+from mednext_cli.inference.identity import Comparison, Identities
+from mednext_cli.inference.record_file import (
+    RECORD_NAME,
+    Entry,
+    RecordContent,
+    Settings,
+    read_record,
+    settings_key,
+    write_record,
+)
 
-Settings = dict[str, Any]
+_FEW = 5
+logger = logging.getLogger(__name__)
+
+
+class Standing(Enum):
+    """What a process may do about a case."""
+
+    MINE = "claimed: to be predicted"
+    DONE = "its label map is there"
+    ELSEWHERE = "another process is at it"
 
 
 class PredictionRecord:
-    """``predict.json``: settings, provenance, and for each case its scans and seconds.
+    """The folder of the label maps, shared with other processes.
 
     Args:
         folder: of the label maps.
         settings: what decides the label maps; plain JSON.
         provenance: what else is worth knowing later (paths of the models, engine, device).
-        cases: what is known of the cases that are done, by id.
+        probabilities: whether they are wanted beside the label maps.
+        force: make label maps anew that are there.
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, provenance: Settings, cases: dict[str, Any]
+        self,
+        folder: Path,
+        settings: Settings,
+        provenance: Settings,
+        probabilities: bool = False,
+        force: bool = False,
     ) -> None:
-        self._folder, self._settings, self._provenance = folder, settings, provenance
-        self._cases = cases
-        self._stale: tuple[str, ...] = ()
-        self._lock = Lock()
+        self._folder, self._settings, self._key = folder, settings, settings_key(settings)
+        versions = {"versions": _versions()}
+        self._provenance = provenance | versions
+        self._probabilities, self._force = probabilities, force
+        self._claims = Claims(folder)
+        self._identities = Identities()
+        self._content = RecordContent(exists=False)
 
-    @classmethod
-    def open(
-        cls, folder: Path, settings: Settings, provenance: Settings, force: bool
-    ) -> "PredictionRecord":
-        """The record of a folder, without cases where there is none, or with `force` those of
-        other settings. Nothing is written.
+    def check(self, cases: Sequence[Case]) -> None:
+        """Refuse what would mix settings or replace what is not ours; writes nothing.
 
         Raises:
-            SettingsError: the folder was made with other settings.
+            SettingsError: the folder was made with other settings, its record cannot be read, or a
+                label map would replace a scan or a file that `mednext predict` did not write.
         """
-        known, cases = _read(folder / "predict.json")
-        differing = sorted(key for key in settings if known.get(key) != settings[key])
-        if differing and cases and not force:
+        there = [case for case in cases if self.label_map(case).exists()]
+        self._content = read_record(self._folder)
+        self._check_settings({case.id for case in cases})
+        self._check_free(cases, there)
+
+    def begin(self, cases: Sequence[Case]) -> None:
+        """Take part in filling the folder, until `end`; from here on it has these settings only.
+
+        Raises:
+            SettingsError: as `check`; or another run is filling it with other settings.
+            StorageError: the folder cannot be written.
+        """
+        with locked(self._folder, briefly=True):
+            self.check(cases)
+            content = self._content
+            differ = content.exists and content.settings != self._settings
+            alone = not self._claims.others_run()
+            if differ and not alone:
+                raise SettingsError(
+                    f"another run is filling {self._folder} with other {self._differing()}",
+                    "Wait until it ends, or choose another --out.",
+                )
+            self._claims.join()
+            remove_leftovers(self._folder, alone=alone)
+            if differ:
+                content.again = set()
+            if self._force:
+                self._plan_again({case.id for case in cases})
+            content.settings, content.provenance = self._settings, self._provenance
+            write_record(self._folder, content)
+
+    def end(self) -> None:
+        """Let others take what is claimed; the last one to work here removes the traces."""
+        try:
+            with locked(self._folder, briefly=True):
+                if self._claims.leave():
+                    remove_lock(self._folder)
+        except StorageError:  # the disk is gone, which was said before
+            self._claims.abandon()
+
+    def is_done(self, case: Case) -> bool:
+        """Whether the case's label map is there and was made just so from the same scan.
+
+        Raises:
+            SettingsError: it was made from another scan of the same name.
+            ScanError: the scan is missing or unreadable.
+        """
+        entry = self._content.cases.get(case.id)
+        if entry is None or not self.label_map(case).is_file():
+            return False
+        if case.id in self._content.again and self._force:
+            return False
+        if entry.identity is None:
+            return False
+        compared = self._identities.compare(case, entry.identity)
+        if compared is Comparison.ANOTHER and not self._force:
             raise SettingsError(
-                f"{folder} holds predictions made with other {' and '.join(differing)}",
-                "Choose another --out, or add --force to make them anew.",
+                f"{self.label_map(case)} was made from another scan, {entry.places[0]}",
+                "Choose another --out, or add --force to replace it.",
             )
-        record = cls(folder, settings, provenance, {} if differing else cases)
-        record._stale = tuple(cases) if differing else ()
-        return record
+        same = compared is Comparison.SAME and entry.made_with == self._key
+        whole = not self._probabilities or self.probabilities(case).is_file()
+        return same and whole and case.id not in self._content.again
 
-    def check_free(self, cases: Iterable[Case], force: bool) -> None:
-        """Raise `SettingsError` where a label map would replace a file that is not ours.
+    def is_open(self, case: Case) -> bool:
+        """Whether anything is to be done about the case; what is wrong with it is told then."""
+        try:
+            return self._force or not self.is_done(case)
+        except MednextError:
+            return True
 
-        Those are the scans themselves, always; and without `force` any label map in a folder that
-        `mednext predict` did not write, like annotations.
+    def claim(self, case: Case) -> Standing:
+        """See what is to be done about a case, and claim it if nobody is at it.
+
+        Raises:
+            SettingsError, ScanError: as `is_done`.
         """
-        foreign = not force and not (self._folder / "predict.json").is_file()
-        for case in cases:
-            path = self.label_map(case)
-            if any(_same(path, channel.path) for channel in case.channels):
-                raise SettingsError(
-                    f"{path} is the scan: its label map would replace it", "Choose another --out."
-                )
-            if foreign and path.exists():
-                raise SettingsError(
-                    f"{path} is there, and not made by mednext predict",
-                    "Choose another --out, or add --force to replace it.",
-                )
+        if case.id in self._content.cases:  # hash it now, if need be, and not under the lock
+            with suppress(SettingsError):
+                self.is_done(case)
+        with self._changing(write=False):
+            if self.is_done(case):
+                return Standing.DONE
+            return Standing.MINE if self._claims.take(case.id) else Standing.ELSEWHERE
 
-    def begin(self) -> None:
-        """Write the record: from here on the folder is ours, and holds these settings only."""
-        for case_id in self._stale:
-            inside = Path(case_id).name  # whoever wrote the record, nothing outside is removed
-            for name in (f"{inside}.nii.gz", f"{inside}_probabilities.npz"):
-                (self._folder / name).unlink(missing_ok=True)
-        self._save()
+    def release(self, case: Case) -> None:
+        """End the claim on a case, whatever became of it."""
+        with self._changing(write=False):
+            self._claims.give_back(case.id)
+
+    def identify(self, case: Case) -> None:
+        """Take the identity of a case that is about to be read.
+
+        Raises:
+            ScanError: a file is missing or unreadable.
+        """
+        self._identities.of(case)
+
+    def prepare_writing(self, case: Case) -> None:
+        """Note that the case's files are about to be replaced: until `note`, they are not done."""
+        with self._changing() as content:
+            known = content.cases.get(case.id, Entry())
+            content.cases[case.id] = replace(known, made_with=None)
+
+    def note(self, case: Case, seconds: float) -> None:
+        """A case is done; the record is written at once.
+
+        Args:
+            case: the case.
+            seconds: the networks took for it.
+        """
+        seen = self._identities.of(case)
+        with self._changing() as content:
+            content.cases[case.id] = Entry(
+                seen.places, seen.status, seen.content, self._key, round(seconds, 3)
+            )
+            content.again.discard(case.id)
+
+    def give_up(self, case: Case) -> None:
+        """The case failed: ``--force`` has nothing more to do for it."""
+        with self._changing() as content:
+            content.again.discard(case.id)
 
     def label_map(self, case: Case) -> Path:
         """Where the case's label map belongs."""
@@ -90,58 +207,89 @@ class PredictionRecord:
         """Where the case's probabilities belong."""
         return self._folder / f"{case.id}_probabilities.npz"
 
-    def is_done(self, case: Case, probabilities: bool) -> bool:
-        """Whether the case's label map is there and its scans are as they were."""
-        known = self._cases.get(case.id)
-        files = [self.label_map(case)] + [self.probabilities(case)] * probabilities
-        there = all(path.is_file() for path in files)
-        return known is not None and there and known.get("scans") == _scans(case)
+    @property
+    def is_untidy(self) -> bool:
+        """Whether a run works in the folder, or was killed there."""
+        return has_traces(self._folder)
 
-    def note(self, case: Case, seconds: float) -> None:
-        """A case is done; the record is written at once.
+    @contextmanager
+    def _changing(self, *, write: bool = True) -> Iterator[RecordContent]:
+        """The record as it is now, under the folder's lock; written back at the end."""
+        with locked(self._folder, briefly=True):
+            self._content = read_record(self._folder)
+            yield self._content
+            if write:
+                write_record(self._folder, self._content)
 
-        Args:
-            case: the case.
-            seconds: the network took for it.
-        """
-        with self._lock:
-            self._cases[case.id] = {"scans": _scans(case), "seconds": round(seconds, 3)}
-            self._save()
+    def _plan_again(self, given: set[str]) -> None:
+        """Every label map there is made anew; a forced run that stands unfinished is carried on."""
+        content = self._content
+        left = content.again & given
+        if left:
+            logger.info("carrying on with --force: %d label maps are left to make anew", len(left))
+        else:
+            content.again |= given & content.cases.keys()
 
-    def _save(self) -> None:
-        content = {
-            "settings": self._settings,
-            "provenance": self._provenance | {"versions": _versions()},
-            "cases": self._cases,
-        }
-        write_json(self._folder / "predict.json", content)
+    def _check_settings(self, given: set[str]) -> None:
+        content = self._content
+        if content.settings == self._settings:
+            return
+        others = self._made_otherwise()
+        if others and not self._force:
+            raise SettingsError(
+                self._refusal(), "Choose another --out, or add --force to make them anew."
+            )
+        if left := [name for name in others if name not in given]:
+            raise SettingsError(
+                f"{self._refusal()}; --force would leave {_few(left)} as they are",
+                "Give all of these cases, or choose another --out.",
+            )
+
+    def _refusal(self) -> str:
+        if self._content.settings is None:
+            return (
+                f"{self._folder / RECORD_NAME} is damaged, so what the label maps there were made "
+                "with is not known"
+            )
+        return f"{self._folder} holds predictions made with other {self._differing()}"
+
+    def _differing(self) -> str:
+        known = self._content.settings or {}
+        return " and ".join(
+            sorted(key for key, value in self._settings.items() if known.get(key) != value)
+        )
+
+    def _made_otherwise(self) -> list[str]:
+        return sorted(
+            name
+            for name, entry in self._content.cases.items()
+            if entry.made_with != self._key
+            and (self._folder / f"{Path(name).name}.nii.gz").exists()
+        )
+
+    def _check_free(self, cases: Iterable[Case], there: Sequence[Case]) -> None:
+        for case in cases:
+            path = self.label_map(case)
+            if any(_same(path, channel.path) for channel in case.channels):
+                raise SettingsError(
+                    f"{path} is the scan: its label map would replace it", "Choose another --out."
+                )
+        foreign = [case for case in there if case.id not in self._content.cases]
+        if foreign and not self._force:
+            raise SettingsError(
+                f"{self.label_map(foreign[0])} is there, and not made by mednext predict",
+                "Choose another --out, or add --force to replace it.",
+            )
 
 
-def _read(path: Path) -> tuple[Settings, dict[str, dict[str, Any]]]:
-    """Settings and cases of a record; nothing where there is none, or a damaged one."""
-    try:
-        content = read_json(path)
-        known, cases = content["settings"], content["cases"]
-        return dict(known), {str(name): dict(value) for name, value in cases.items()}
-    except (DatasetError, KeyError, TypeError, ValueError, AttributeError):
-        return {}, {}
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_FEW]) + (", ..." if len(names) > _FEW else "")
 
 
 def _same(path: Path, other: Path) -> bool:
-    return path.exists() and other.exists() and path.samefile(other)
-
-
-def _scans(case: Case) -> list[list[Any]]:
-    found = []
-    for channel in case.channels:
-        try:
-            files = files_of(channel.path) if channel.path.is_dir() else [channel.path]
-            for path in files:
-                status = path.stat()
-                found.append([str(path.absolute()), status.st_size, status.st_mtime_ns])
-        except OSError:
-            return []  # reported when the case is read
-    return found
+    with suppress(OSError):
+        return path.exists() and other.exists() and path.samefile(other)
+    return False
 
 
 def _versions() -> dict[str, str]:

@@ -5,7 +5,8 @@ statistics, and a network shown larger, padded tiles than it was trained on lose
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations, product
+from itertools import combinations, islice, product
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,28 +49,39 @@ def predict_probabilities(
     """
     patch = (int(patch_voxels[0]), int(patch_voxels[1]), int(patch_voxels[2]))
     padded, inside = _pad(image, patch)
-    starts = window_starts(padded.shape[1:], patch, overlap)
     places = [
         tuple(slice(start, start + size) for start, size in zip(corner, patch, strict=True))
-        for corner in product(*starts)
+        for corner in product(*window_starts(padded.shape[1:], patch, overlap))
     ]
     weights = gaussian_importance(patch) if len(places) > 1 else np.ones(patch, dtype=np.float32)
-    flips = _flips(mirror_axes)
     total: Array | None = None
     norm = np.zeros(padded.shape[1:], dtype=np.float32)
-    jobs = [(place, flip) for place in places for flip in flips]
-    for done, group in _grouped(jobs, batch):
+    flips, done = _flips(mirror_axes), 0
+    for group in _grouped(places, flips, batch):
         tiles = np.stack([np.flip(padded[(slice(None), *place)], flip) for place, flip in group])
         for (place, flip), made in zip(group, call(tiles), strict=True):
             if total is None:
                 total = np.zeros((len(made), *padded.shape[1:]), dtype=np.float32)
             total[(slice(None), *place)] += np.flip(made, flip) * weights
             norm[place] += weights
+        done += len(group)
         if report is not None:
-            report(done, len(jobs))
+            report(done, len(places) * len(flips))
     assert total is not None  # noqa: S101 - there is always one tile
     total /= norm
     return np.ascontiguousarray(total[(slice(None), *inside)])
+
+
+def count_tiles(
+    image_shape: Sequence[int],
+    patch_voxels: Sequence[int],
+    mirror_axes: Sequence[int] = (),
+    overlap: float = 0.5,
+) -> int:
+    """How many tiles and mirrorings `predict_probabilities` predicts of an image (D, H, W)."""
+    padded = [max(pair) for pair in zip(image_shape, patch_voxels, strict=True)]
+    starts = window_starts(padded, patch_voxels, overlap)
+    return prod(len(along) for along in starts) * len(_flips(mirror_axes))
 
 
 def _pad(image: Array, patch: Sequence[int]) -> tuple[Array, tuple[slice, ...]]:
@@ -91,8 +103,9 @@ def _flips(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
     return [flip for count in range(len(axes) + 1) for flip in combinations(axes, count)]
 
 
-def _grouped(jobs: list[Job], size: int) -> Iterator[tuple[int, list[Job]]]:
-    """The jobs in groups, each with how many are done after it."""
-    for start in range(0, len(jobs), size):
-        group = jobs[start : start + size]
-        yield start + len(group), group
+def _grouped(
+    places: list[tuple[slice, ...]], flips: list[tuple[int, ...]], size: int
+) -> Iterator[list[Job]]:
+    jobs = product(places, flips)
+    while group := list(islice(jobs, size)):
+        yield group

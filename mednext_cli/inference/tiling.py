@@ -19,7 +19,7 @@ def window_starts(
     Args:
         image_shape: (D, H, W), nowhere smaller than the patch.
         patch_voxels: (D, H, W).
-        overlap: share of a tile that the next one covers at least, 0 to below 1.
+        overlap: share of a tile that the next one covers at least; up to `LARGEST_OVERLAP`.
     """
     return [
         _starts(length, size, overlap)

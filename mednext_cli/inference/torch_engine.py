@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
@@ -14,30 +16,22 @@ from mednext_cli.preprocessing.plan import Plan
 Array = NDArray[np.float32]
 
 
-class TorchEngine:
-    """Channels-last; half precision on CUDA, as in training, full precision elsewhere.
+class NetworkEngine:
+    """A network that is on its device already.
 
     Args:
-        checkpoint: the network.
+        network: in evaluation mode.
         plan: whether its outputs are classes (softmax) or regions (sigmoid).
-        device: cpu, cuda, cuda:N or mps.
+        device: where the network is.
+        dtype: of the forward pass; float32 is full precision.
     """
 
-    def __init__(self, checkpoint: Checkpoint, plan: Plan, device: str) -> None:
-        self._device = torch.device(device)
-        if self._device.type == "cpu":
-            keep_freed_memory(large=True)
-        network = build_network(checkpoint)
-        self._network = network.to(  # type: ignore[call-overload]
-            self._device, memory_format=torch.channels_last_3d
-        )
+    def __init__(
+        self, network: nn.Module, plan: Plan, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._network, self._device = network, device
         self._regions = plan.region_training
-        self._precision = _half_precision(self._device)
-
-    def choose_kernels(self, kernels: Kernels) -> None:
-        """Which operators run the network, if it is a MedNeXt: see `MedNeXt.kernels`."""
-        if isinstance(self._network, MedNeXt):
-            self._network.kernels = kernels
+        self._reduced = None if dtype is torch.float32 else dtype
 
     def __call__(self, images: Array) -> Array:
         """Images (B, C, D, H, W) to probabilities (B, K, D, H, W).
@@ -47,29 +41,65 @@ class TorchEngine:
         """
         try:
             return self._predict(images)
-        except torch.OutOfMemoryError as error:
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             if len(images) == 1:
-                raise SettingsError(
-                    f"{self._device} has too little memory for a tile of {images.shape[2:]} voxels",
-                    "Free some, or use --device cpu.",
-                ) from error
+                tile = " x ".join(map(str, images.shape[2:]))
+                raise _too_little_memory(self._device, f"a tile of {tile} voxels") from error
         half = len(images) // 2
         return np.concatenate([self(images[:half]), self(images[half:])])
 
     @torch.inference_mode()
     def _predict(self, images: Array) -> Array:
         batch = torch.from_numpy(images).to(self._device, memory_format=torch.channels_last_3d)
-        with torch.autocast(self._device.type, self._precision, enabled=bool(self._precision)):
+        with torch.autocast(self._device.type, self._reduced, enabled=self._reduced is not None):
             logits = self._network(batch).float()
         probabilities = logits.sigmoid() if self._regions else logits.softmax(1)
         found: Array = probabilities.cpu().numpy()
         return found
 
 
-def _half_precision(device: torch.device) -> torch.dtype | None:
-    """bfloat16, which cannot overflow, where CUDA has it, else float16; None elsewhere."""
+class TorchEngine(NetworkEngine):
+    """Channels-last; half precision on CUDA, as in training, full precision elsewhere.
+
+    Args:
+        checkpoint: the network.
+        plan: whether its outputs are classes (softmax) or regions (sigmoid).
+        device: cpu, cuda, cuda:N or mps.
+
+    Raises:
+        SettingsError: the device has too little memory for the network.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, plan: Plan, device: str) -> None:
+        place = torch.device(device)
+        if place.type == "cpu":
+            keep_freed_memory(large=True)
+        network = build_network(checkpoint)
+        try:
+            network = network.to(place, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise _too_little_memory(place, "the network") from error
+            raise
+        super().__init__(network, plan, place, _precision(place))
+
+    def choose_kernels(self, kernels: Kernels) -> None:
+        """Which operators run the network, if it is a MedNeXt: see `MedNeXt.kernels`."""
+        if isinstance(self._network, MedNeXt):
+            self._network.kernels = kernels
+
+
+def _precision(device: torch.device) -> torch.dtype:
+    """On CUDA bfloat16, which cannot overflow, where it has it, else float16; elsewhere float32."""
     if device.type != "cuda":
-        return None
+        return torch.float32
     return (
         torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     )
+
+
+def _too_little_memory(device: torch.device, what: str) -> SettingsError:
+    remedy = "" if device.type == "cpu" else ", or use --device cpu"
+    return SettingsError(f"{device} has too little memory for {what}", f"Free some{remedy}.")

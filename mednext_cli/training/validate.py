@@ -1,27 +1,45 @@
-"""The final validation: the fold's cases predicted whole, on their own grids, and scored."""
+"""The final validation: the fold's cases predicted whole, on their own grids, and scored.
 
+It reads the raw scans, prepares and predicts them as `mednext predict` does, and so gives the same
+label maps, byte for byte.
+"""
+
+import hashlib
 import logging
 import shutil
-from math import prod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mednext_cli.cache.reader import CachedDataset
-from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
-from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.foundation.files import read_json, write_json
+from mednext_cli.datasets.dataset import Case, Channel
+from mednext_cli.evaluation.evaluate import EvaluateResult, EvaluateSpec, evaluate
+from mednext_cli.foundation.errors import DatasetError, ScanError
+from mednext_cli.foundation.files import read_json, storage_error, write_json
 from mednext_cli.foundation.progress import track
-from mednext_cli.inference.sliding import predict_probabilities
-from mednext_cli.preprocessing.apply import SourceGeometry
-from mednext_cli.preprocessing.restore import restore_label_map
+from mednext_cli.foundation.signals import stopped_by_sigterm
+from mednext_cli.foundation.workers import Outcome, failed_cases
+from mednext_cli.inference.label_maps import write_labels
+from mednext_cli.inference.memory import peek
+from mednext_cli.inference.pipeline import Member, Pipeline, Predicted
+from mednext_cli.inference.predict import (
+    choose_batch,
+    choose_workers,
+    estimate_tiles,
+    largest_bytes,
+)
+from mednext_cli.inference.progress import TileCount, expected_tiles
+from mednext_cli.inference.torch_engine import NetworkEngine
+from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.preprocessing.stamps import content_of, take_stamps
 from mednext_cli.training.loop import LoopSpec
 from mednext_cli.training.state import TrainingState
-from mednext_cli.volumes.scans import write_label_map
 
-_VOXELS_AT_ONCE = 2**21  # of a batch of tiles on a GPU; on the CPU one tile is fastest
+_SCORES = ("cases.csv", "summary.csv", "report.html")
+_REMEDY = "Put these right and run the same command again."
 logger = logging.getLogger(__name__)
 
 
@@ -30,22 +48,22 @@ def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -
 
     Returns:
         Mean Dice by region, over the cases.
+
+    Raises:
+        FailedCases: some could not be predicted or scored; the others are, and the scores written.
+        StorageError: the disk refuses.
+        KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
     """
-    folder = loop.folder.validation
-    _begin(folder, state)
-    todo = [name for name in loop.split.validation if not _path(folder, name).is_file()]
-    state.network.eval()
-    with track("validating", len(todo)) as bar:
-        for case_id in todo:
-            _predict_case(state, loop, cached, case_id)
-            bar.advance(note=case_id)
-    labels = {name: Path(cached.case(name).label_path or "") for name in loop.split.validation}
-    # Label maps that preprocessing resampled still lie on their own grid.
-    spec = EvaluateSpec(
-        predictions=folder, labels=labels, label_set=state.plan.label_set, resample=True
-    )
-    result = evaluate(spec)
-    result.raise_failed()
+    folder, names = loop.folder.validation, loop.split.validation
+    with stopped_by_sigterm():
+        _begin(folder, state, {name: cached.case(name).key for name in names})
+        todo = [_case(cached, name) for name in names if not _path(folder, name).is_file()]
+        failures = _predict(state, loop, cached, todo) if todo else []
+        done = [name for name in names if _path(folder, name).is_file()]
+        if not done:
+            raise failed_cases(failures, len(names), _REMEDY)
+        result = _score(folder, state, cached, done)
+    _raise_failed(failures, result, len(names))
     return {region: result.mean("dice", region) for region in result.regions}
 
 
@@ -53,46 +71,133 @@ def _path(folder: Path, case_id: str) -> Path:
     return folder / f"{case_id}.nii.gz"
 
 
-def _begin(folder: Path, state: TrainingState) -> None:
-    """Keep the folder if it was made by the same weights in the same way, else empty it."""
+def _case(cached: CachedDataset, case_id: str) -> Case:
+    """The raw case; a file named for several channels holds them along its fourth axis."""
+    known = cached.case(case_id)
+    paths = [Path(path) for path in known.image_paths]
+    several = len(paths) > 1 and len(set(paths)) == 1
+    channels = (Channel(path, index if several else None) for index, path in enumerate(paths))
+    label = Path(known.label_path) if known.label_path else None
+    return Case(case_id, tuple(channels), label)
+
+
+def _begin(folder: Path, state: TrainingState, keys: Mapping[str, str]) -> None:
+    """Keep what was made by the same weights, in the same way, from the same cases; else remove it.
+
+    Args:
+        folder: of the validation.
+        state: with the weights.
+        keys: what each case's cache was made from, its label too, by case id.
+    """
+    note = folder / "made_by.json"
     made_by = {
-        "iteration": state.progress.iteration,
+        "weights": hash_weights(state.network),
+        "plan": state.plan.model_dump(mode="json"),
         "inference": state.recipe.inference.model_dump(mode="json"),
     }
-    note = folder / "made_by.json"
+    known = _read_note(note)
+    known_keys = known.pop("cases", None)
+    if known != made_by or not isinstance(known_keys, dict):
+        known_keys = {}
+        _empty(folder)
+    changed = [name for name, key in keys.items() if known_keys.get(name) != key]
+    for path in (*(_path(folder, name) for name in changed), *(folder / one for one in _SCORES)):
+        if changed:
+            path.unlink(missing_ok=True)
+    write_json(note, {**made_by, "cases": dict(keys)})
+
+
+def _read_note(note: Path) -> dict[str, Any]:
     try:
-        same = read_json(note) == made_by
+        content = read_json(note)
     except DatasetError:
-        same = False
-    if not same and folder.exists():
-        shutil.rmtree(folder)
-    write_json(note, made_by)
+        return {}
+    return dict(content) if isinstance(content, dict) else {}
 
 
-def _predict_case(
-    state: TrainingState, loop: LoopSpec, cached: CachedDataset, case_id: str
-) -> None:
-    case, inference = cached.case(case_id), state.recipe.inference
-    probabilities = predict_probabilities(
-        lambda images: _call(state, loop.device, images),
-        case.read_image(),
-        loop.patch_voxels,
-        state.recipe.augmentation.mirrored if inference.mirror else (),
-        inference.overlap,
-        1 if loop.device.type == "cpu" else max(1, _VOXELS_AT_ONCE // prod(loop.patch_voxels)),
+def _empty(folder: Path) -> None:
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+
+
+def hash_weights(network: torch.nn.Module) -> str:
+    """SHA-256 of a network's weights and their names."""
+    found = hashlib.sha256()
+    for name, weights in sorted(network.state_dict().items()):
+        found.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
+        plain = weights.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        found.update(plain.numpy())
+    return found.hexdigest()
+
+
+def _predict(
+    state: TrainingState, loop: LoopSpec, cached: CachedDataset, todo: Sequence[Case]
+) -> list[Outcome[Case]]:
+    """Predict cases; yields what became of those that failed."""
+    inference, device = state.recipe.inference, str(loop.device)
+    state.network.eval()
+    axes = tuple(dict.fromkeys(state.recipe.augmentation.mirrored))
+    member = Member(
+        engine=NetworkEngine(state.network, state.plan, loop.device, state.precision.dtype),
+        patch_voxels=loop.patch_voxels,
+        mirror_axes=axes if inference.mirror else (),
+        overlap=inference.overlap,
+        batch=choose_batch(loop.patch_voxels, device),
     )
-    geometry = SourceGeometry.from_json(case.geometry)
-    labels = restore_label_map(probabilities, geometry, state.plan)
-    write_label_map(_path(loop.folder.validation, case_id), labels, Path(case.image_paths[0]))
+    grids = {case.id: peek(case) for case in todo}
+    tiles = estimate_tiles(grids, state.plan, [member])
+    workers = choose_workers(None, device, largest_bytes(grids, state.plan, 1), len(todo))
+    store = _ValidationStore(loop.folder.validation, state.plan, cached)
+    pipeline = Pipeline([member], state.plan, store, workers)
+    failures = []
+    with track("validating", expected_tiles(tiles), "tiles") as bar:
+        count = TileCount(bar, tiles)
+        for outcome in pipeline.run(todo, count):
+            count.end(outcome.name)
+            if outcome.error is not None:
+                failures.append(outcome)
+    return failures
 
 
-@torch.inference_mode()
-def _call(
-    state: TrainingState, device: torch.device, images: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last_3d)
-    with state.precision.autocast():
-        logits = state.network(batch).float()
-    probabilities = logits.sigmoid() if state.plan.region_training else logits.softmax(1)
-    found: NDArray[np.float32] = probabilities.cpu().numpy()
-    return found
+class _ValidationStore:
+    """The validation folder of a run; its cases are those of the cache or refused."""
+
+    def __init__(self, folder: Path, plan: Plan, cached: CachedDataset) -> None:
+        self._folder, self._plan = folder, plan
+        self._contents = {name: cached.entry(name).get("content") for name in cached.case_ids}
+
+    def before_reading(self, case: Case) -> None:
+        """Refuse a scan or label that is not what the cache was made from."""
+        known = self._contents[case.id]
+        if case.label is not None and case.label.is_dir():  # of masks that only the layout knows
+            case, known = replace(case, label=None), [known[0], None] if known else None
+        if known is not None and content_of(case, take_stamps(case)) != known:
+            raise ScanError(
+                f"{case.channels[0].path} or its label changed since mednext preprocess",
+                "Run mednext preprocess again, and train on that.",
+            )
+
+    def write(self, predicted: Predicted) -> None:
+        """Write the label map."""
+        write_labels(_path(self._folder, predicted.case.id), predicted, self._plan)
+
+
+def _score(
+    folder: Path, state: TrainingState, cached: CachedDataset, done: Sequence[str]
+) -> EvaluateResult:
+    labels = {name: Path(cached.case(name).label_path or "") for name in done}
+    # Label maps that preprocessing resampled still lie on their own grid.
+    spec = EvaluateSpec(
+        predictions=folder, labels=labels, label_set=state.plan.label_set, resample=True
+    )
+    return evaluate(spec)
+
+
+def _raise_failed(failures: Sequence[Outcome[Case]], result: EvaluateResult, total: int) -> None:
+    """Raise `FailedCases` for the cases that failed, be it in predicting or in scoring."""
+    every: list[Outcome[Any]] = [*failures, *result.failed.values()]
+    if every:
+        raise failed_cases(every, total, _REMEDY, "The others are scored.")

@@ -10,7 +10,7 @@ import nibabel.orientations
 import numpy as np
 from numpy.typing import NDArray
 
-from mednext_cli.volumes.volume import Affine, Grid, Volume
+from mednext_cli.volumes.volume import Affine, Grid, Shape, Spacing, Volume
 
 _orientations: Any = nibabel.orientations  # untyped
 _CANONICAL = _orientations.axcodes2ornt(("S", "A", "R"))
@@ -22,6 +22,16 @@ def to_canonical(volume: Volume) -> Volume:
     array = _orientations.apply_orientation(volume.array, change)
     turn = _orientations.inv_ornt_aff(change, volume.array.shape)
     return Volume(_contiguous(array), volume.affine @ turn)
+
+
+def canonical_sizes(grid: Grid) -> tuple[Shape, Spacing]:
+    """Voxels and their distances (mm) along D, H, W, of a grid in the file's own order."""
+    depth, height, width = (int(axis) for axis in np.argsort(_change(grid.affine)[:, 0]))
+    shape, spacing = grid.shape, grid.spacing_mm
+    return (
+        (shape[depth], shape[height], shape[width]),
+        (spacing[depth], spacing[height], spacing[width]),
+    )
 
 
 def from_canonical(array: NDArray[Any], grid: Grid) -> NDArray[Any]:

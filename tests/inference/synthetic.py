@@ -1,6 +1,7 @@
 """A small task: its plan, untrained networks for it, and the command that predicts with them."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,18 +21,26 @@ PLAN = Plan(
     labels={"kidney": 1, "tumour": 4},
     regions={"kidney": (1, 4), "tumour": (4,)},
 )
-RECIPE = {"augmentation": {"mirror_axes": ["left_right"]}, "inference": {"mirror": False}}
+RECIPE: dict[str, Any] = {
+    "augmentation": {"mirror_axes": ["left_right"]},
+    "inference": {"mirror": False},
+}
 
 
 def save_model(
-    path: Path, seed: int, plan: Plan = PLAN, channels: int = 1, finished: bool = False
+    path: Path,
+    seed: int,
+    plan: Plan = PLAN,
+    channels: int = 1,
+    finished: bool = False,
+    recipe: dict[str, Any] = RECIPE,
 ) -> Path:
     torch.manual_seed(seed)
     made = architecture("S", 3, channels, plan.output_channels, base_channels=4)
     weights = build_plain(made).state_dict()
     planned = plan.model_dump(mode="json")
     progress = {"finished": finished}
-    save_checkpoint(path, Checkpoint(made, weights, plan=planned, recipe=RECIPE, progress=progress))
+    save_checkpoint(path, Checkpoint(made, weights, plan=planned, recipe=recipe, progress=progress))
     return path
 
 

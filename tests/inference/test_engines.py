@@ -1,5 +1,6 @@
 """Engines and devices: the same probabilities, and one line where one is not there."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.foundation.plugins import load_plugin
+from mednext_cli.foundation.plugins import find_plugins, load_plugin
 from mednext_cli.inference.engine import build_engine, choose_engine
 from mednext_cli.inference.models import load_model
 from mednext_cli.inference.torch_engine import TorchEngine
+
+PLUGIN_PACKAGES = Path(__file__).parents[1] / "plugin_packages"
 
 
 def test_engines_agree(model: Path) -> None:
@@ -39,6 +42,23 @@ def test_openvino_names_what_to_install(
     command = ["predict", str(scans), "--model", str(model), "--out", str(tmp_path / "out")]
     assert main([*command, "--device", "cpu", "--engine", "openvino"]) == 2
     assert "pip install 'mednext[openvino]'" in capsys.readouterr().err
+
+
+def test_a_plugins_engine_predicts(
+    scans: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(PLUGIN_PACKAGES / "good"))
+    find_plugins.cache_clear()
+    command = ["predict", str(scans), "--model", str(model), "--device", "cpu"]
+    options = ["--probabilities", "--cases", "oblique"]
+    found = {}
+    for engine in ("plain", "torch"):
+        out = tmp_path / engine
+        assert main([*command, "--out", str(out), "--engine", engine, *options]) == 0
+        assert json.loads((out / "predict.json").read_text())["provenance"]["engine"] == engine
+        found[engine] = np.load(out / "oblique_probabilities.npz")["probabilities"]
+    np.testing.assert_allclose(found["plain"], found["torch"], atol=1e-3)
+    find_plugins.cache_clear()
 
 
 def test_auto_is_torch() -> None:

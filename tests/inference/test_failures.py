@@ -63,12 +63,12 @@ def test_a_full_disk_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
     workers: str,
 ) -> None:
-    from mednext_cli.inference import pipeline
+    from mednext_cli.inference import label_maps
 
     def full(path: Path, *_: object) -> None:
         raise storage_error(path, OSError(errno.ENOSPC, "No space left on device"))
 
-    monkeypatch.setattr(pipeline, "write_label_map", full)
+    monkeypatch.setattr(label_maps, "write_label_map", full)
     assert predict(scans, tmp_path / "out", model, options=("--workers", workers)) == 2
     error = capsys.readouterr().err
     assert "no space left on device. Free some space" in error

@@ -119,21 +119,47 @@ def test_mirroring_is_along_the_axes_of_the_recipe(
     assert found == {"mirror": [[2]], "no-mirror": [[]]}
 
 
-def test_the_folds_below_a_folder_are_averaged(scans: Path, tmp_path: Path) -> None:
-    for fold, names in enumerate((("best", "last"), ("best",), ("last",))):
-        folder = tmp_path / "S-k3" / f"fold{fold}"
-        folder.mkdir(parents=True)
-        for name in names:
-            save_model(folder / f"checkpoint_{name}.pt", 10 * fold + len(name), finished=fold == 0)
-    options = ("--cases", "oblique", "--overlap", "0")
-    assert predict(scans, tmp_path / "out", tmp_path / "S-k3", options=options) == 0
-    used = json.loads((tmp_path / "out" / "predict.json").read_text())["provenance"]["models"]
-    assert [str(Path(path).relative_to(tmp_path / "S-k3")) for path in used] == [
-        "fold0/checkpoint_last.pt",
-        "fold1/checkpoint_best.pt",
-        "fold2/checkpoint_last.pt",
+def test_the_time_left_counts_tiles(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of two scans is 1 tile, the second 3 x 2 x 3; each tile takes a second."""
+    from mednext_cli.foundation import progress
+    from mednext_cli.inference.torch_engine import NetworkEngine
+
+    images = tmp_path / "scans"
+    images.mkdir()
+    for name, shape in (("large", (32, 48, 32)), ("late", (16, 32, 16))):
+        voxels = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0])), images / f"{name}.nii.gz")
+    clock = [0.0]
+    real = NetworkEngine._predict
+
+    def a_second(engine: NetworkEngine, tiles: np.ndarray) -> np.ndarray:
+        clock[0] += 1
+        return real(engine, tiles)
+
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(NetworkEngine, "_predict", a_second)
+    assert predict(images, tmp_path / "out", model, options=("--workers", "0")) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "predicting" in line]
+    count = 3 * 2 * 3
+    assert [line.split(" (")[0] for line in lines[: count + 1]] == [
+        f"predicting: {n}/{count + 1} tiles, {n} s elapsed, {count + 1 - n} s left"
+        for n in range(1, count + 2)
     ]
-    assert [path.name for path in (tmp_path / "out").glob("*.gz")] == ["oblique.nii.gz"]
+    assert lines[0].endswith("(large: 1 of 18 tiles, 0 of 2 cases done)")
+
+
+def test_scans_with_wide_margins_shorten_the_estimate(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 32 x 48 x 32 voxels only 10 x 10 x 10 are not zero: one tile."""
+    voxels = np.zeros((32, 48, 32), dtype=np.float32)
+    voxels[4:14, 4:14, 4:14] = np.random.default_rng(0).normal(100, 20, size=(10, 10, 10))
+    nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "a.nii.gz")
+    assert predict(tmp_path / "a.nii.gz", tmp_path / "out", model) == 0
+    assert "predicting: 1/1 tiles" in capsys.readouterr().err
 
 
 def test_memory_is_estimated_from_the_header(scans: Path) -> None:

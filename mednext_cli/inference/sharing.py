@@ -1,0 +1,87 @@
+"""Several processes, also on several machines, share the cases of one output folder."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+from mednext_cli.datasets.dataset import Case
+from mednext_cli.foundation.errors import StorageError
+from mednext_cli.foundation.workers import Outcome, failure
+from mednext_cli.inference.pipeline import Pipeline
+from mednext_cli.inference.progress import TileCount
+from mednext_cli.inference.record import PredictionRecord, Standing
+
+_PAUSE_SECONDS = 1.0  # between two looks at what others do
+logger = logging.getLogger(__name__)
+
+
+class Share:
+    """The cases to do and, at the end, what became of them.
+
+    Attributes:
+        cases: to be predicted, by whomever.
+        made: cases predicted here.
+        failures: cases that failed here.
+
+    Args:
+        record: of the folder.
+        cases: to be predicted.
+    """
+
+    def __init__(self, record: PredictionRecord, cases: Sequence[Case]) -> None:
+        self._record, self._open = record, list(cases)
+        self.cases = tuple(cases)
+        self._by_id = {case.id: case for case in cases}
+        self.made: list[Case] = []
+        self.failures: list[Outcome[Case]] = []
+
+    def work(self, pipeline: Pipeline, count: TileCount) -> None:
+        """Predict every case that no other process does; take over those of processes that die.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        waits = False
+        while self._open:
+            elsewhere: list[Case] = []
+            for outcome in pipeline.run(self._claimed(elsewhere, count), count):
+                self._settle(outcome, count)
+            self._open = elsewhere
+            if elsewhere:
+                if not waits:
+                    logger.info("another run predicts %s: waiting for it", elsewhere[0].id)
+                waits = True
+                time.sleep(_PAUSE_SECONDS)
+
+    def _claimed(self, elsewhere: list[Case], count: TileCount) -> Iterator[Case]:
+        """The open cases, each claimed for this process; those that others have go `elsewhere`."""
+        for case in self._open:
+            try:
+                standing = self._record.claim(case)
+            except StorageError:
+                raise
+            except Exception as error:
+                outcome: Outcome[Case] = failure(case.id, error)
+                logger.warning("%s: %s", case.id, outcome.error)
+                self._fail(case, outcome, count)
+                continue
+            if standing is Standing.MINE:
+                yield case
+            elif standing is Standing.ELSEWHERE:
+                elsewhere.append(case)
+            else:
+                count.end(case.id)
+
+    def _settle(self, outcome: Outcome[Case], count: TileCount) -> None:
+        case = self._by_id[outcome.name]
+        if outcome.error is None:
+            self.made.append(case)
+            count.end(case.id)
+        else:
+            self._fail(case, outcome, count)
+        self._record.release(case)
+
+    def _fail(self, case: Case, outcome: Outcome[Case], count: TileCount) -> None:
+        self.failures.append(outcome)
+        self._record.give_up(case)
+        count.end(case.id)
