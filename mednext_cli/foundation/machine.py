@@ -1,7 +1,10 @@
 """What this machine offers: cores and free memory, as the container or batch system limits them."""
 
+import math
 import os
-from pathlib import Path
+from typing import Any
+
+from mednext_cli.foundation.control_groups import allowed_cores, free_bytes
 
 GIB = 2**30
 _MEMORY_SHARE = 0.6  # the rest is left to the page cache and to other users
@@ -12,29 +15,42 @@ def usable_cores() -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    quota = _cgroup_cores()
-    return max(1, min(cores, quota) if quota else cores)
-
-
-def _cgroup_cores() -> int | None:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else max(1, int(quota) // int(period))
+    quota = allowed_cores()
+    return max(1, cores if math.isinf(quota) else min(cores, int(quota)))
 
 
 def free_memory_bytes() -> int:
-    """Memory that can be taken now without swapping (cgroup limit respected)."""
+    """Memory that this process can take now without swapping.
+
+    What the system has available, within the limits of control groups (a batch system's, a
+    container's) and of the shell (``ulimit -v``, ``ulimit -d``).
+    """
     import psutil
 
-    free = int(psutil.virtual_memory().available)
+    available = float(psutil.virtual_memory().available)
+    return int(max(0.0, min(available, free_bytes(), _free_by_ulimit())))
+
+
+def _free_by_ulimit() -> float:
+    """What the limits of this process leave; infinite where there are none."""
+    import psutil
+
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return free if limit == "max" else max(0, min(free, int(limit) - used))
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    used = psutil.Process().memory_info()
+    free = math.inf
+    for kind, taken in ((resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, _data(used))):
+        limit, _ = resource.getrlimit(kind)
+        if limit != resource.RLIM_INFINITY:
+            free = min(free, limit - taken)
+    return free
+
+
+def _data(used: Any) -> int:  # noqa: ANN401 - psutil's tuple, which differs by system
+    """Bytes that count against ``ulimit -d``."""
+    return int(getattr(used, "data", 0))
 
 
 def count_workers(requested: int | None, bytes_per_worker: int, items: int) -> int:
