@@ -10,11 +10,13 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Annotated
 
 import typer
 
 from mednext_cli import __version__
+from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import MednextError
 from mednext_cli.foundation.plugins import Plugin, find_plugins
 from mednext_cli.foundation.progress import set_verbosity
@@ -58,6 +60,12 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         _say(f"{error.filename} does not exist: no name can be that long. Check the path.")
         return _USERS_FAULT
+    if is_out_of_memory(error):
+        _say(
+            "there is too little memory, on this machine or by the limits of ulimit or a batch "
+            "system. Use a machine with more, raise the limit, or ask for less (--workers 1)."
+        )
+        return _USERS_FAULT
     text = " ".join(str(error).split())
     _say(
         f"mednext failed: {type(error).__name__}: {text}. This is a fault of ours; --verbose shows "
@@ -82,10 +90,19 @@ def main_and_exit() -> None:
 
 
 def _end_orderly_on(signals: Sequence[signal.Signals]) -> None:
-    """Take the signals of batch systems and closed terminals for Ctrl-C, unless ignored (nohup)."""
+    """Take the signals of batch systems and closed terminals for Ctrl-C, unless ignored (nohup).
+
+    Once: `timeout` and Slurm send more than one, and what was begun is being tidied up meanwhile.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for one in signals:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
     for number in signals:
         if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, stop)
 
 
 def _run(arguments: list[str]) -> int:

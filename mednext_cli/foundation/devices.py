@@ -1,5 +1,6 @@
-"""Which device to compute on."""
+"""Which device to compute on, and what it says when its memory is not enough."""
 
+import errno
 from typing import TYPE_CHECKING
 
 from mednext_cli.foundation.errors import SettingsError
@@ -7,13 +8,24 @@ from mednext_cli.foundation.errors import SettingsError
 if TYPE_CHECKING:
     import torch
 
-# How libraries below PyTorch say it, in errors that are no `torch.OutOfMemoryError`.
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "ALLOC_FAILED",  # cuDNN, cuBLAS
-    "ALLOCATION_FAILED",  # cuDNN 9
-    "can't allocate memory",  # the CPU's allocator
+# Types of exceptions, their base classes too, by name: torch need not be imported to look for them.
+_MEMORY_ERRORS = {"MemoryError", "OutOfMemoryError"}
+# What PyTorch, the libraries below it and the system say in errors of other types, in lower case.
+_MEMORY_TEXTS = (
+    "out of memory",  # CUDA, HIP, XPU, MPS
+    "can't allocate memory",  # PyTorch on the CPU
+    "not enough memory",  # the same on Windows
+    "cannot allocate memory",
+    "unable to allocate",
+    "failed to allocate",
+    "memory allocation failed",  # HDF5
     "bad_alloc",
+    "bad allocation",
+    "alloc_failed",  # cuDNN, cuBLAS
+    "allocation_failed",  # cuDNN 9
+    "unable to find an engine to execute this computation",  # cuDNN without room to work in
+    "cublas_status_not_initialized",  # no room for its handle
+    "rocblas_status_memory_error",
 )
 
 
@@ -48,10 +60,26 @@ def available_devices() -> list[str]:
     return [*found, "mps"] if torch.backends.mps.is_available() else found
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of PyTorch says that a device has too little memory."""
-    import torch
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that a device or the machine lacks memory.
 
-    if isinstance(error, torch.OutOfMemoryError):
+    Args:
+        error: of Python, NumPy, PyTorch on any device, cuDNN, cuBLAS, HDF5 or the system.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if _says_out_of_memory(error):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    if not _MEMORY_ERRORS.isdisjoint(kind.__name__ for kind in type(error).__mro__):
         return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    # torch.AcceleratorError and the like are RuntimeErrors; HDF5 raises OSError.
+    text = str(error).casefold()
+    return isinstance(error, RuntimeError | OSError) and any(one in text for one in _MEMORY_TEXTS)

@@ -1,16 +1,19 @@
 """Worker processes: deaf to what reaches a whole group, bound to their parent."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups' signals")
 
+_SECONDS = 300.0  # of patience on a busy machine
 # A parent with two children: one that says when it has begun, and one that still starts.
 _SCRIPT = """
 import multiprocessing, os, signal, sys, time
@@ -40,8 +43,8 @@ if __name__ == "__main__":
 """
 
 
-def _wait_for(found: object, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
+def _wait_for(found: object) -> None:
+    end = time.monotonic() + _SECONDS
     while not found():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -56,12 +59,18 @@ def _is_alive(process: int) -> bool:
 
 
 @pytest.fixture
-def parent(tmp_path: Path) -> "subprocess.Popen[bytes]":
+def parent(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
     script = tmp_path / "parent.py"
     script.write_text(_SCRIPT)
     process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], start_new_session=True)
-    _wait_for(lambda: len(list(tmp_path.glob("*.started"))) == 2)
-    return process
+    try:
+        _wait_for(lambda: len(list(tmp_path.glob("*.started"))) == 2)
+        yield process
+    finally:
+        for one in (process.pid, *_children(tmp_path)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        process.wait()
 
 
 def _children(folder: Path) -> list[int]:
@@ -79,7 +88,7 @@ def test_signals_to_the_group_leave_workers_alone_and_the_parent_can_stop_them(
     _wait_for(lambda: len(list(tmp_path.glob("*.begun"))) == 2)
     assert all(map(_is_alive, _children(tmp_path)))
     (tmp_path / "stop").touch()
-    assert parent.wait(timeout=30) == 0
+    assert parent.wait(timeout=_SECONDS) == 0
     assert not any(map(_is_alive, _children(tmp_path)))
 
 
@@ -91,4 +100,4 @@ def test_workers_end_with_a_killed_parent(
     _wait_for(lambda: list(tmp_path.glob("*.begun")))
     parent.kill()
     parent.wait()
-    _wait_for(lambda: not any(map(_is_alive, _children(tmp_path))), seconds=20)
+    _wait_for(lambda: not any(map(_is_alive, _children(tmp_path))))
