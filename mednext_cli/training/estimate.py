@@ -36,7 +36,7 @@ def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRo
     complexity = count_complexity(architecture, patch)
     memory = estimate_memory(architecture, patch, batch)
     step_gib = (
-        memory.training_checkpointed_gib if recipe.model.checkpointing else memory.training_gib
+        memory.training_checkpointed_gib if recipe.model.uses_checkpointing else memory.training_gib
     )
     steps = training.epochs * training.iterations_per_epoch
     return [
@@ -45,6 +45,7 @@ def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRo
         EstimateRow("batch", str(batch)),
         EstimateRow("parameters (M)", f"{complexity.parameters / 1e6:.2f}"),
         EstimateRow("multiply-adds a patch (G)", f"{complexity.multiply_adds / 1e9:.1f}"),
+        EstimateRow("gradient checkpointing", "on" if recipe.model.uses_checkpointing else "off"),
         EstimateRow("memory of a float32 step (GiB)", f"{step_gib:.2f}"),
         EstimateRow("the same with checkpointing", f"{memory.training_checkpointed_gib:.2f}"),
         EstimateRow("memory of a prediction (GiB)", f"{memory.inference_gib:.2f}"),

@@ -15,12 +15,19 @@ _SECONDS_BETWEEN_PLOTS = 60.0
 
 
 class RunLog:
-    """Writes the history of a run; use as a context manager."""
+    """Writes the history of a run; use as a context manager.
 
-    def __init__(self, folder: RunFolder, epochs_done: int) -> None:
+    Args:
+        folder: of the run.
+        epochs_done: what TensorBoard has of later epochs is void.
+        deep_supervision: whether the losses are of all outputs, for the plot's axis.
+    """
+
+    def __init__(self, folder: RunFolder, epochs_done: int, deep_supervision: bool) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._folder = folder
+        self._deep = deep_supervision
         self._plotted = -math.inf
         self._board: Any = SummaryWriter(str(folder.tensorboard), purge_step=epochs_done + 1)
 
@@ -40,23 +47,30 @@ class RunLog:
         write_log(self._folder, history)
         row = history[-1]
         for name, value in row.items():
-            if name != "epoch":
+            if name != "epoch" and not math.isnan(value):
                 self._board.add_scalar(name, value, int(row["epoch"]))
         if finished or time.monotonic() - self._plotted > _SECONDS_BETWEEN_PLOTS:
-            plot_history(self._folder, history)
+            plot_history(self._folder, history, self._deep)
             self._plotted = time.monotonic()
 
 
 def write_log(folder: RunFolder, history: Sequence[Row]) -> None:
     """Write ``log.csv``: a row an epoch."""
     with replacing(folder.log) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(history[0]))
+        # The newest row: those of an older version may have had fewer columns.
+        writer = csv.DictWriter(stream, list(history[-1]), restval="nan")
         writer.writeheader()
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in history)
 
 
-def plot_history(folder: RunFolder, history: Sequence[Row]) -> None:
-    """Draw ``progress.png``: losses, Dice and learning rate over the epochs."""
+def plot_history(folder: RunFolder, history: Sequence[Row], deep_supervision: bool) -> None:
+    """Draw ``progress.png``: losses, Dice and learning rate over the epochs.
+
+    Args:
+        folder: of the run.
+        history: a row an epoch.
+        deep_supervision: whether the losses are of all outputs, or of the only one.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -64,18 +78,23 @@ def plot_history(folder: RunFolder, history: Sequence[Row]) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, 1, sharex=True)
     epochs = [row["epoch"] for row in history]
-    dice = [name for name in history[0] if name.startswith("dice_")]
+    dice = [name for name in history[-1] if name.startswith("dice_")]
     panels = (
-        ("loss", ["training_loss", "validation_loss"]),
+        (
+            "loss of all outputs" if deep_supervision else "loss of the output",
+            ["training_loss", "validation_loss"],
+        ),
         ("patch Dice", [*dice, "dice_moving"]),
     )
     for axis, (title, names) in zip(
         axes, (*panels, ("learning rate", ["learning_rate"])), strict=True
     ):
         for name in dict.fromkeys(names):
-            if not all(math.isnan(row[name]) for row in history):
+            if not all(math.isnan(row.get(name, math.nan)) for row in history):
                 label = name.replace("_", " ")
-                axis.plot(epochs, [row[name] for row in history], label=label, marker=".")
+                axis.plot(
+                    epochs, [row.get(name, math.nan) for row in history], label=label, marker="."
+                )
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
         if axis.lines:

@@ -3,25 +3,34 @@
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from mednext_cli.foundation.errors import MednextError
 from mednext_cli.foundation.progress import Progress as Bar
 from mednext_cli.foundation.progress import track
 from mednext_cli.training.interruption import Interruption, deferred_interruption
+from mednext_cli.training.ledger import Ledger
+from mednext_cli.training.loader import Batch, iterate_batches
 from mednext_cli.training.log import Row, RunLog
 from mednext_cli.training.loss import SegmentationLoss
-from mednext_cli.training.patch_validation import class_regions, score_names, score_patches
+from mednext_cli.training.pace import Pace
+from mednext_cli.training.patch_validation import (
+    PatchScores,
+    class_regions,
+    score_names,
+    score_patches,
+)
 from mednext_cli.training.run_folder import RunFolder
-from mednext_cli.training.sampling import PatchDataset, SamplingSpec, iterate_batches
+from mednext_cli.training.sampling import PatchDataset, SamplingSpec
 from mednext_cli.training.schedule import poly_learning_rate
 from mednext_cli.training.splits import Split
 from mednext_cli.training.state import TrainingState
+from mednext_cli.training.step import update
 
 _MOVING = 0.9  # nnU-Net's weight of the past in the moving average of the Dice
 _VALIDATION_SEED = 1  # added to the run's seed
@@ -45,12 +54,12 @@ class LoopSpec:
 def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
     """Train from where `state` stands to the recipe's last epoch.
 
-    The state is saved every ``checkpoint_minutes`` and at the end; on SIGINT or SIGTERM after the
-    step or the validation at hand.
+    The state is saved every ``checkpoint_minutes`` and at the end; on SIGINT, SIGTERM and SIGHUP
+    after the step or the batch of validation at hand; and when batches or validation fail.
 
     Raises:
         KeyboardInterrupt: somebody asked to stop; the state is saved.
-        MednextError: the loss is not finite.
+        MednextError: ten losses in a row are not finite, or batches cannot be prepared.
     """
     if state.finished:
         return
@@ -59,10 +68,10 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
     loop = _Loop(state, spec)
     with (
         deferred_interruption() as interruption,
-        RunLog(spec.folder, state.epoch) as log,
+        RunLog(spec.folder, state.epoch, state.recipe.model.deep_supervision) as log,
+        closing(loop.training_batches()) as batches,
         track("training", steps, "iterations", done=state.progress.iteration) as bar,
     ):
-        batches = loop.training_batches()
         while state.epoch < settings.epochs:
             loop.run_epoch(batches, bar, interruption)
             log.write(state.progress.history, state.finished)
@@ -73,42 +82,43 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
 class _Loop:
     def __init__(self, state: TrainingState, spec: LoopSpec) -> None:
         self._state, self._spec = state, spec
-        plan = state.plan
+        plan, settings = state.plan, state.recipe.training
         ignored = len(plan.class_values) if plan.ignore is not None else None
         regions = class_regions(plan) if plan.region_training else ()
         self._loss = SegmentationLoss(regions, ignored, plan.batch_dice)
+        self._training = PatchDataset(self._sampling(spec.split.training, training=True))
         self._validation = PatchDataset(self._sampling(spec.split.validation, training=False))
-        self._saved = time.monotonic()
+        self._ledger = Ledger(state.progress, state.precision, self._training, spec.batch_size)
+        self._last = settings.epochs * settings.iterations_per_epoch
+        self._pace = Pace(spec.device, self._last - state.progress.iteration)
+        self._saved = self._counted = time.monotonic()
 
-    def training_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def training_batches(self) -> Generator[Batch, None, None]:
         """The batches of all steps that are left, on the device."""
-        settings = self._state.recipe.training
-        dataset = PatchDataset(self._sampling(self._spec.split.training, training=True))
-        last = settings.epochs * settings.iterations_per_epoch
-        return self._on_device(dataset, self._state.progress.iteration, last, self._spec.workers)
+        done = self._state.progress.iteration
+        return self._on_device(self._training, done, self._last, self._spec.workers)
 
-    def run_epoch(
-        self, batches: Iterator[tuple[Tensor, Tensor]], bar: Bar, interruption: Interruption
-    ) -> None:
+    def run_epoch(self, batches: Iterator[Batch], bar: Bar, interruption: Interruption) -> None:
         """Steps up to the end of the current epoch, then validation, history and checkpoints."""
         progress = self._state.progress
         steps = self._state.recipe.training.iterations_per_epoch
-        started = time.monotonic()
-        losses: list[Tensor] = []
         self._state.network.train()
         self._set_learning_rate()
         for _ in range((self._state.epoch + 1) * steps - progress.iteration):
-            if interruption.requested or self._is_due():
-                started = self._take_stock(losses, started)
-                self._save(self._spec.folder.last)
-                if interruption.requested:
-                    raise KeyboardInterrupt
-            losses.append(self._step(*next(batches)))
+            self._pause(interruption)
+            with self._saving_on_error():
+                images, labels = next(batches)
+            loss_and_norm = update(self._state, self._loss, images, labels)
             progress.iteration += 1
+            with self._saving_on_error():
+                self._ledger.add(loss_and_norm)
+            self._pace.after_step()
             bar.advance(note=self._note())
-        self._take_stock(losses, started)
-        self._finish_epoch(progress.loss_sum / steps)
-        progress.loss_sum = 0.0
+        with self._saving_on_error():
+            training_loss = self._ledger.mean_loss(steps)
+            self._refuse_broken_weights()
+            scores = self._validate(interruption)
+        self._finish_epoch(training_loss, scores)
         self._save_epoch()
 
     def _set_learning_rate(self) -> None:
@@ -119,68 +129,44 @@ class _Loop:
         for group in self._state.optimiser.param_groups:
             group["lr"] = rate
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _pause(self, interruption: Interruption) -> None:
+        """Save between two steps, if it is time or somebody asks to stop."""
+        if interruption.requested:
+            self._save_last()
+            raise KeyboardInterrupt
+        if self._is_due():
+            self._save_last()
+
+    @contextmanager
+    def _saving_on_error(self) -> Iterator[None]:
+        """Around what leaves the state whole when it fails."""
         try:
-            return self._update(images, labels)
-        except torch.OutOfMemoryError as error:
-            raise MednextError(
-                f"{self._spec.device} has too little memory for a step",
-                "Try --set model.checkpointing=true, or a smaller training.batch_size or "
-                "training.patch_voxels; mednext recipes check estimates what is needed.",
-            ) from error
+            yield
+        except BaseException:
+            try:
+                self._save_last()
+            except MednextError as error:  # a full disk, say; the first error matters more
+                logger.warning("%s", error)
+            raise
 
-    def _update(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _refuse_broken_weights(self) -> None:
+        if self._ledger.is_failing and not self._state.has_finite_weights():
+            self._ledger.give_up()
+
+    def _validate(self, interruption: Interruption) -> PatchScores:
+        self._state.network.eval()
+        batches = _until_requested(self._validation_batches(), interruption)
+        return score_patches(self._state, batches, self._loss)
+
+    def _finish_epoch(self, training_loss: float, scores: PatchScores) -> None:
         state = self._state
-        deep = state.recipe.model.deep_supervision
-        state.optimiser.zero_grad(set_to_none=True)
-        with state.precision.autocast():
-            outputs = (
-                state.network(images, deep_supervision=True) if deep else [state.network(images)]
-            )
-        loss = self._loss(outputs, labels)
-        scaler = state.precision.scaler
-        scaler.scale(loss).backward()
-        scaler.unscale_(state.optimiser)
-        norm = torch.nn.utils.clip_grad_norm_(
-            state.network.parameters(), state.recipe.training.gradient_clip
-        )
-        scaler.step(state.optimiser)
-        scaler.update()
-        detached: Tensor = loss.detach()
-        # An infinite gradient ruins the weights, unless the scaler leaves that step out.
-        return detached if scaler.is_enabled() else detached + 0 * norm
-
-    def _take_stock(self, losses: list[Tensor], started: float) -> float:
-        """Add the losses and the seconds since `started` to the progress; yield the time now."""
-        progress = self._state.progress
-        total = float(torch.stack(losses).sum()) if losses else 0.0
-        losses.clear()
-        if not math.isfinite(total):
-            raise MednextError(
-                f"{self._spec.folder.path}: the loss is not finite at iteration "
-                f"{progress.iteration}",
-                "The last checkpoint stands. Lower training.learning_rate, or try "
-                "--set training.precision=float32.",
-            )
-        progress.loss_sum += total
-        now = time.monotonic()
-        progress.seconds += now - started
-        return now
-
-    def _finish_epoch(self, training_loss: float) -> None:
-        state, started = self._state, time.monotonic()
         progress = state.progress
-        state.network.eval()
-        scores = score_patches(
-            state.network, self._validation_batches(), self._loss, state.plan, state.precision
-        )
         dice, moving = scores.mean_dice, progress.moving_dice
-        known = not math.isnan(dice)
-        if known:
+        if not math.isnan(dice):
             progress.moving_dice = (
                 dice if math.isnan(moving) else _MOVING * moving + (1 - _MOVING) * dice
             )
-        progress.seconds += time.monotonic() - started
+        self._count_time()
         row: Row = {
             "epoch": state.epoch + 1,
             "iteration": progress.iteration,
@@ -190,11 +176,13 @@ class _Loop:
             **{f"dice_{name}": scores.dice.get(name, math.nan) for name in score_names(state.plan)},
             "dice_mean": dice,
             "dice_moving": progress.moving_dice,
+            "skipped_steps": progress.skipped,
             "seconds": progress.seconds,
         }
         progress.history.append(row)
+        progress.loss_sum, progress.skipped = 0.0, 0
 
-    def _validation_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _validation_batches(self) -> Iterator[Batch]:
         """The same patches after every epoch, so that epochs compare."""
         count = self._state.recipe.training.validation_iterations
         if not self._spec.split.validation or not count:
@@ -208,28 +196,37 @@ class _Loop:
         )
         if better:
             progress.best_dice = progress.moving_dice
-            self._save(folder.best)
+            self._state.save(folder.best)
         if self._state.finished or self._is_due() or not folder.last.exists():
-            self._save(folder.last)
+            self._save_last()
 
     def _is_due(self) -> bool:
         minutes = self._state.recipe.training.checkpoint_minutes
         return time.monotonic() - self._saved > 60 * minutes
 
-    def _save(self, path: Path) -> None:
-        self._state.save(path)
-        if path == self._spec.folder.last:
-            self._saved = time.monotonic()
+    def _save_last(self) -> None:
+        self._ledger.settle()
+        self._count_time()
+        if self._ledger.is_failing and not self._state.has_finite_weights():
+            logger.warning("the weights are not finite; the last checkpoint stands")
+            return
+        self._state.save(self._spec.folder.last)
+        self._saved = time.monotonic()
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self._state.progress.seconds += now - self._counted
+        self._counted = now
 
     def _note(self) -> str:
         history = self._state.progress.history
-        if not history:
-            return f"epoch {self._state.epoch + 1}"
-        row = history[-1]
-        return (
-            f"epoch {self._state.epoch + 1}, loss {row['training_loss']:.3f}, "
-            f"patch Dice {row['dice_mean']:.3f}"
-        )
+        parts = [f"epoch {self._state.epoch + 1}"]
+        if history:
+            named = {"loss": history[-1]["training_loss"], "patch Dice": history[-1]["dice_mean"]}
+            parts += [
+                f"{name} {value:.3f}" for name, value in named.items() if not math.isnan(value)
+            ]
+        return ", ".join(parts)
 
     def _sampling(self, case_ids: tuple[str, ...], training: bool) -> SamplingSpec:
         recipe = self._state.recipe
@@ -251,13 +248,21 @@ class _Loop:
 
     def _on_device(
         self, dataset: PatchDataset, first: int, last: int, workers: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Generator[Batch, None, None]:
         device = self._spec.device
         pin = device.type == "cuda"
-        for images, labels in iterate_batches(
-            dataset, self._spec.batch_size, first, last, workers, pin
-        ):
-            yield (
-                images.to(device, non_blocking=pin, memory_format=torch.channels_last_3d),
-                labels.to(device, non_blocking=pin),
-            )
+        with closing(
+            iterate_batches(dataset, self._spec.batch_size, first, last, workers, pin)
+        ) as batches:
+            for images, labels in batches:
+                yield (
+                    images.to(device, non_blocking=pin, memory_format=torch.channels_last_3d),
+                    labels.to(device, non_blocking=pin),
+                )
+
+
+def _until_requested(batches: Iterator[Batch], interruption: Interruption) -> Iterator[Batch]:
+    for batch in batches:
+        if interruption.requested:
+            raise KeyboardInterrupt
+        yield batch

@@ -1,42 +1,151 @@
-"""Whether a training step fits into this machine's memory."""
+"""Whether training fits into memory, and what to do where it does not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
-from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.devices import is_out_of_memory
+from mednext_cli.foundation.errors import MednextError, SettingsError
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
-from mednext_cli.networks.architecture import Architecture
-from mednext_cli.scaling.memory import estimate_memory
-from mednext_cli.training.state import TrainingState
+from mednext_cli.networks.architecture import DIVISOR, Architecture
+from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory
+
+_SAFE = 0.9  # of the memory: the estimate leaves workspaces and fragments out
 
 
-def check_memory(state: TrainingState, patch_voxels: Sequence[int], batch_size: int) -> None:
+@dataclass(frozen=True)
+class Demand:
+    """What decides the memory of a training step.
+
+    Attributes:
+        architecture: of the network; for those of plugins nothing is estimated.
+        patch_voxels: (D, H, W).
+        batch_size: patches a step.
+        checkpointing: whether the forward pass is computed twice.
+        dtype: of the forward pass.
+        device: where it runs.
+    """
+
+    architecture: Architecture
+    patch_voxels: tuple[int, int, int]
+    batch_size: int
+    checkpointing: bool
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def step_gib(self) -> float | None:
+        """Estimated peak of a step; None where it cannot be estimated."""
+        if self.architecture.network != Architecture.network:
+            return None
+        estimate = _estimate(self.architecture, self.patch_voxels, self.batch_size)
+        share = self.dtype.itemsize / torch.float32.itemsize  # of what is in float32
+        return share * (
+            estimate.training_checkpointed_gib if self.checkpointing else estimate.training_gib
+        )
+
+    def describe(self) -> str:
+        """The step in words, with its estimate."""
+        patch = " x ".join(map(str, self.patch_voxels))
+        text = f"a step with patches of {patch} voxels and batch {self.batch_size}"
+        return text if self.step_gib is None else f"{text} takes about {self.step_gib:.1f} GiB"
+
+
+@cache
+def _estimate(
+    architecture: Architecture, patch_voxels: tuple[int, int, int], batch_size: int
+) -> MemoryEstimate:
+    return estimate_memory(architecture, patch_voxels, batch_size)
+
+
+def check_memory(demand: Demand) -> None:
     """Refuse a step that the system would kill this process for; accelerators say so themselves.
 
     Args:
-        state: of the run; on anything but a CPU it passes, and so do networks of plugins.
-        patch_voxels: size of a patch along D, H, W.
-        batch_size: patches a step.
+        demand: on anything but a CPU it passes, and so do networks of plugins.
 
     Raises:
         SettingsError: a step takes more memory than is free.
     """
-    on_cpu = next(state.network.parameters()).device.type == "cpu"
-    if not on_cpu or state.architecture.network != Architecture.network:
+    if demand.device.type != "cpu" or demand.step_gib is None:
         return
-    estimate = estimate_memory(state.architecture, patch_voxels, batch_size)
-    share = state.precision.dtype.itemsize / torch.float32.itemsize  # of what is in float32
-    with_checkpointing = share * estimate.training_checkpointed_gib
-    checkpointing = state.recipe.model.checkpointing
-    needed = with_checkpointing if checkpointing else share * estimate.training_gib
     free = free_memory_bytes() / GIB
-    if needed <= free:
+    if demand.step_gib <= free:
         return
-    fits = not checkpointing and with_checkpointing <= free
-    switch = f"--set model.checkpointing=true ({with_checkpointing:.1f} GiB), "
     raise SettingsError(
-        f"a step with patches of {' x '.join(map(str, patch_voxels))} voxels and batch "
-        f"{batch_size} takes about {needed:.1f} GiB of memory, {free:.1f} GiB are free",
-        f"Use {switch if fits else ''}smaller training.patch_voxels, or --recipe cpu.",
+        f"{demand.describe()} of memory, {free:.1f} GiB are free", _remedy(demand, free)
     )
+
+
+@contextmanager
+def explained_memory(demand: Demand, doing: str) -> Iterator[None]:
+    """Turn whatever error says that memory was not enough into one line with what would fit.
+
+    Args:
+        demand: of the run.
+        doing: what the memory was for.
+
+    Raises:
+        MednextError: memory was not enough, on the device or the machine.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MednextError) or not is_out_of_memory(error):
+            raise
+        raise MednextError(
+            f"{demand.device} has too little memory for {doing}; {demand.describe()}",
+            _remedy(demand, _capacity_gib(demand.device)),
+        ) from error
+
+
+def _remedy(demand: Demand, capacity_gib: float) -> str:
+    fitting = [
+        f"{setting} (about {less.step_gib:.1f} GiB)"
+        for setting, less in _smaller(demand)
+        if less.step_gib is not None and less.step_gib <= _SAFE * capacity_gib
+    ]
+    if not fitting:
+        fitting = ["smaller training.patch_voxels"]
+    return f"Use {', '.join(fitting)}, or --recipe cpu; mednext recipes check estimates any recipe."
+
+
+def _smaller(demand: Demand) -> Iterator[tuple[str, Demand]]:
+    """What takes less, by the settings to type, gentlest first; each with all before it."""
+    settings: list[str] = []
+    if not demand.checkpointing:
+        settings.append("--set model.checkpointing=true")
+        demand = replace(demand, checkpointing=True)
+        yield " ".join(settings), demand
+    if demand.batch_size > 1:
+        settings.append("--set training.batch_size=1")
+        demand = replace(demand, batch_size=1)
+        yield " ".join(settings), demand
+    patch = _halved(demand.patch_voxels)
+    if patch != demand.patch_voxels:
+        settings.append(f"--set 'training.patch_voxels={list(patch)}'")
+        yield " ".join(settings), replace(demand, patch_voxels=patch)
+
+
+def _halved(patch: Sequence[int]) -> tuple[int, int, int]:
+    """Half the patch along each axis, as far as the network takes it."""
+    sizes = [max(DIVISOR, length // 2 // DIVISOR * DIVISOR) for length in patch]
+    longest = sizes.index(max(sizes))
+    sizes[longest] = max(sizes[longest], 2 * DIVISOR)
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _capacity_gib(device: torch.device) -> float:
+    """What this process could have at most; infinite where the device does not tell."""
+    if device.type == "cpu":
+        return free_memory_bytes() / GIB
+    if device.type != "cuda":
+        return float("inf")
+    try:
+        free, _ = torch.cuda.mem_get_info(device)
+        return (free + torch.cuda.memory_reserved(device)) / GIB
+    except RuntimeError:  # the device is past answering
+        return float("inf")

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.training.loss import SegmentationLoss, region_masks
-from mednext_cli.training.precision import Precision
+from mednext_cli.training.state import TrainingState
+from mednext_cli.training.step import outputs_of
 
 
 @dataclass(frozen=True)
@@ -28,34 +29,29 @@ class PatchScores:
 
 @torch.inference_mode()
 def score_patches(
-    network: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    loss: SegmentationLoss,
-    plan: Plan,
-    precision: Precision,
+    state: TrainingState, batches: Iterable[tuple[Tensor, Tensor]], loss: SegmentationLoss
 ) -> PatchScores:
     """Predict patches and pool their voxels, as nnU-Net's online evaluation does.
 
     Args:
-        network: in evaluation mode, on the device of the batches.
+        state: its network is in evaluation mode, on the device of the batches.
         batches: images (B, C, D, H, W) and class indices (B, D, H, W).
-        loss: the training loss, here on the full-resolution output alone.
-        plan: classes or regions, and their names.
-        precision: of the forward pass.
+        loss: the training loss, of the same outputs as in training; the Dice is of the first.
     """
     losses: list[Tensor] = []
     counts: list[Tensor] = []
     for images, labels in batches:
-        with precision.autocast():
-            logits = network(images)
-        losses.append(loss([logits], labels))
-        counts.append(_count(logits, labels, plan))
+        with state.precision.autocast():
+            outputs = outputs_of(state, images)
+        losses.append(loss(outputs, labels))
+        counts.append(_count(outputs[0], labels, state.plan))
     if not counts:
         return PatchScores(float("nan"), {})
     shared, predicted, present = torch.stack(counts).sum(0)
     dice = 2 * shared / (predicted + present)
+    names = score_names(state.plan)
     return PatchScores(
-        float(torch.stack(losses).mean()), dict(zip(score_names(plan), dice.tolist(), strict=True))
+        float(torch.stack(losses).mean()), dict(zip(names, dice.tolist(), strict=True))
     )
 
 

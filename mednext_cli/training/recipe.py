@@ -56,7 +56,8 @@ class ModelSettings(_Section):
 
     `kernel` sets both sides (3 if nothing is said); `encoder_kernel` and `decoder_kernel` together
     take its place. Sizes are those of Table 1 (right) of the paper. `kernels` is not about the
-    network but how it runs: fused operators where they were measured (auto), always or never.
+    network but how it runs: fused operators where they were measured (auto), always or never. So is
+    `checkpointing`: auto is on for M and L, as published.
     """
 
     network: str = "mednext"
@@ -70,7 +71,7 @@ class ModelSettings(_Section):
     residual: bool = True
     residual_resampling: bool = True
     deep_supervision: bool = True
-    checkpointing: bool = False
+    checkpointing: Literal[True, False, "auto"] = "auto"
     kernels: Literal["auto", "fused", "stock"] = "auto"
 
     @model_validator(mode="after")
@@ -87,6 +88,13 @@ class ModelSettings(_Section):
         """Kernel of the encoder and of the decoder, voxels."""
         kernel = self.kernel or 3
         return self.encoder_kernel or kernel, self.decoder_kernel or kernel
+
+    @property
+    def uses_checkpointing(self) -> bool:
+        """Whether the blocks are computed again for the gradient; auto as published."""
+        if self.checkpointing == "auto":
+            return self.network == "mednext" and self.size in ("M", "L")
+        return self.checkpointing
 
     @property
     def label(self) -> str:

@@ -1,8 +1,7 @@
 """Random patches from a cache: every sample is decided by the seed and its number alone."""
 
 import math
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
-from mednext_cli.foundation.errors import CacheError, MednextError
 from mednext_cli.training.augmentation import (
     build_augmentation,
     enlarged_patch,
@@ -72,9 +70,8 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         self._read_voxels = np.asarray(read)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        # One generator seeds all others, so that neighbouring numbers are not correlated.
-        random = np.random.default_rng((self._spec.seed, number))
-        case_id = self._spec.case_ids[random.integers(len(self._spec.case_ids))]
+        random = self._random(number)
+        case_id = self._draw_case(random)
         image, label = self._read(case_id, self._centre(case_id, number, random))
         if self._augment is None:
             return torch.from_numpy(image), torch.from_numpy(label)
@@ -84,6 +81,17 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
             image=torch.from_numpy(image), segmentation=torch.from_numpy(marked[None])
         )
         return made["image"].contiguous(), made["segmentation"][0].to(torch.uint8)
+
+    def case_of(self, number: int) -> str:
+        """The id of the case that sample `number` is taken from."""
+        return self._draw_case(self._random(number))
+
+    def _random(self, number: int) -> np.random.Generator:
+        # One generator seeds all others, so that neighbouring numbers are not correlated.
+        return np.random.default_rng((self._spec.seed, number))
+
+    def _draw_case(self, random: np.random.Generator) -> str:
+        return self._spec.case_ids[random.integers(len(self._spec.case_ids))]
 
     def _centre(
         self, case_id: str, number: int, random: np.random.Generator
@@ -155,49 +163,3 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         if self._cached is None:
             self._cached = open_cache(self._spec.cache)
         return self._cached
-
-
-class _Numbers(Sampler[list[int]]):
-    """Sample numbers of the batches `first` to `last` (exclusive)."""
-
-    def __init__(self, first: int, last: int, batch_size: int) -> None:
-        self._first, self._last, self._batch_size = first, last, batch_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in range(self._first, self._last):
-            yield list(range(batch * self._batch_size, (batch + 1) * self._batch_size))
-
-    def __len__(self) -> int:
-        return self._last - self._first
-
-
-def iterate_batches(
-    dataset: PatchDataset, batch_size: int, first: int, last: int, workers: int, pin_memory: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches number `first` to `last` (exclusive): images (B, C, D, H, W), labels (B, D, H, W)."""
-    loader: DataLoader[tuple[Tensor, Tensor]] = DataLoader(
-        dataset,
-        batch_sampler=_Numbers(first, last, batch_size),
-        num_workers=workers,
-        pin_memory=pin_memory,
-        prefetch_factor=4 if workers else None,
-        multiprocessing_context="spawn" if workers else None,
-        worker_init_fn=_one_thread,
-    )
-    try:
-        yield from loader
-    except MednextError as error:  # from a worker, with its traceback for a message
-        raise CacheError(str(error).rpartition("Error: ")[2]) from error
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise MednextError(
-            "a process that prepares batches died, most likely for its memory or shared memory",
-            "Try --set training.workers=2; in a container, more shared memory (--shm-size=8g).",
-        ) from error
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
-    # A terminal's Ctrl-C reaches every process; the main one decides what comes of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

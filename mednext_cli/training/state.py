@@ -43,6 +43,7 @@ class Progress:
     Attributes:
         iteration: steps done, over all epochs.
         loss_sum: training loss summed over the steps done in the current epoch.
+        skipped: steps of the current epoch that were left out, their loss or gradient not finite.
         seconds: time spent training, over all sessions.
         moving_dice: exponential moving average (0.9) of the mean patch Dice; NaN before the first.
         best_dice: the largest `moving_dice` so far; NaN before the first.
@@ -51,6 +52,7 @@ class Progress:
 
     iteration: Annotated[int, Field(strict=True, ge=0)] = 0
     loss_sum: float = 0.0
+    skipped: Annotated[int, Field(strict=True, ge=0)] = 0
     seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     moving_dice: Dice = float("nan")
     best_dice: Dice = float("nan")
@@ -93,6 +95,11 @@ class TrainingState:
         )
         for path in paths:
             save_checkpoint(path, checkpoint)
+
+    def has_finite_weights(self) -> bool:
+        """Whether no weight is infinite or NaN; waits for the device."""
+        finite = [weights.isfinite().all() for weights in self.network.parameters()]
+        return bool(torch.stack(finite).all())
 
     @property
     def remarks(self) -> list[str]:

@@ -26,7 +26,7 @@ from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.training.checks import check_names, check_single_process
 from mednext_cli.training.initialise import initialise
 from mednext_cli.training.loop import LoopSpec, run_epochs
-from mednext_cli.training.memory import check_memory
+from mednext_cli.training.memory import Demand, check_memory, explained_memory
 from mednext_cli.training.patch_size import choose_patch
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.recipe import ModelSettings, Recipe
@@ -97,7 +97,9 @@ def train(spec: TrainSpec) -> TrainResult:
     split = choose_split(cached.labelled_ids, spec.fold, settings.folds, spec.cache / "splits.json")
     folder = run_folder(spec.runs, cached.name, spec.recipe, fold_name(spec.fold))
     resuming = has_begun(folder) and not spec.restart
-    state = _prepare_state(spec, plan, device, _origin(cached, split), resuming)
+    demand = _demand(spec.recipe, plan, device)
+    with explained_memory(demand, "the network"):
+        state = _prepare_state(spec, plan, device, _origin(cached, split), resuming)
     workers = _count_loaders(settings.workers, device)
     loop = LoopSpec(
         cache=spec.cache,
@@ -111,21 +113,25 @@ def train(spec: TrainSpec) -> TrainResult:
     )
     _describe(state, loop)
     if not resuming:
-        check_memory(state, loop.patch_voxels, loop.batch_size)
+        check_memory(demand)
     with locked(folder.path, wait=False):
-        _begin(state, loop, spec, resuming)
-        run_epochs(state, loop)
-        dice = validate_fold(state, loop, cached) if split.validation else {}
+        with explained_memory(demand, "training"):
+            _begin(state, loop, spec, demand, resuming)
+            run_epochs(state, loop)
+        with explained_memory(demand, "the validation of whole cases"):
+            dice = validate_fold(state, loop, cached) if split.validation else {}
     return TrainResult(folder.path, state.progress.seconds, dice)
 
 
-def _begin(state: TrainingState, loop: LoopSpec, spec: TrainSpec, resuming: bool) -> None:
+def _begin(
+    state: TrainingState, loop: LoopSpec, spec: TrainSpec, demand: Demand, resuming: bool
+) -> None:
     """Bring state and folder to where training goes on; all that can be refused is, before."""
     folder, changed = loop.folder, False
     if has_begun(folder) and not spec.restart:
         changed = resume(state, folder, spec.init, spec.extend)
         if not state.finished:
-            check_memory(state, loop.patch_voxels, loop.batch_size)
+            check_memory(demand)
     elif resuming:
         raise StorageError(f"{folder.last} was removed meanwhile", "Run the same command again.")
     for place in (folder.path, folder.validation):
@@ -190,7 +196,7 @@ def _prepare_state(
     batch_size = settings.batch_size or plan.batch_size
     # Checkpoints carry the plan: with what the recipe says otherwise.
     plan = plan.model_copy(update={"patch_voxels": patch, "batch_size": batch_size})
-    if model.checkpointing:
+    if model.uses_checkpointing:
         network.checkpointing = True  # type: ignore[assignment]
     availability.check(model.kernels, device)
     if isinstance(network, MedNeXt):
@@ -210,6 +216,18 @@ def _origin(cached: CachedDataset, split: Split) -> dict[str, Any]:
         "case_keys": cached.keys((*split.training, *split.validation)),
         "init": None,
     }
+
+
+def _demand(recipe: Recipe, plan: Plan, device: torch.device) -> Demand:
+    settings = recipe.training
+    return Demand(
+        architecture=describe_architecture(recipe.model, len(plan.channels), plan.output_channels),
+        patch_voxels=settings.patch_voxels or plan.patch_voxels,
+        batch_size=settings.batch_size or plan.batch_size,
+        checkpointing=recipe.model.uses_checkpointing,
+        dtype=Precision(settings.precision, device).dtype,
+        device=device,
+    )
 
 
 def _count_loaders(requested: int | None, device: torch.device) -> int:

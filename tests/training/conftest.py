@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mednext_cli.app import main
+from tests.training.synthetic import make_cache
 
 NAME = "Task04_Hippocampus"
 TINY = (
@@ -52,6 +53,12 @@ def cache(small_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--dataset", "msd", "--cache", str(folder), "--workers", "0"]
     assert main(["preprocess", str(small_raw), *options]) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that holds the cache of made-up cases."""
+    return make_cache(tmp_path_factory.mktemp("boxes"))
 
 
 Train = Callable[..., int]

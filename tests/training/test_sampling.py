@@ -13,8 +13,9 @@ from mednext_cli.training.augmentation import (
     enlarged_patch,
     mark_outside,
 )
+from mednext_cli.training.loader import iterate_batches
 from mednext_cli.training.recipe import AugmentationSettings
-from mednext_cli.training.sampling import PatchDataset, SamplingSpec, iterate_batches
+from mednext_cli.training.sampling import PatchDataset, SamplingSpec
 from tests.training.conftest import NAME
 
 _PLAIN = AugmentationSettings(

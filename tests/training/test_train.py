@@ -4,6 +4,7 @@ import csv
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,17 +71,17 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     """Stopped in the middle of an epoch, at its last step, or at the very end."""
     undisturbed, interrupted = tmp_path / "undisturbed", tmp_path / "interrupted"
     assert train(runs=undisturbed) == 0
-    step = loop._Loop._step
+    update = loop.update
     steps: list[int] = []
 
-    def stop_in_that_step(self: loop._Loop, images: Tensor, labels: Tensor) -> Tensor:
+    def stop_in_that_step(*given: Any) -> Tensor:
         steps.append(1)
         if len(steps) == last_step:
             os.kill(os.getpid(), number)
-        return step(self, images, labels)
+        return update(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Loop, "_step", stop_in_that_step)
+        patch.setattr(loop, "update", stop_in_that_step)
         assert train(runs=interrupted) == 130
     stopped = load_checkpoint(_run(interrupted) / "checkpoint_last.pt")
     assert stopped.progress["iteration"] == last_step

@@ -1,0 +1,156 @@
+"""Batches, drawn in this process or in workers."""
+
+import re
+import signal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from mednext_cli.foundation.children import begin_child, starting_children
+from mednext_cli.foundation.devices import is_out_of_memory
+from mednext_cli.foundation.errors import MednextError
+from mednext_cli.training.sampling import PatchDataset
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, D, H, W) float32 and class indices (B, D, H, W) uint8."""
+_PREFETCHED = 4  # batches a worker
+
+
+def iterate_batches(
+    dataset: PatchDataset, batch_size: int, first: int, last: int, workers: int, pin_memory: bool
+) -> Generator[Batch, None, None]:
+    """Batches number `first` to `last` (exclusive), in order, whatever the number of workers.
+
+    Args:
+        dataset: where samples come from.
+        batch_size: samples a batch.
+        first: the first batch.
+        last: the batch to stop before.
+        workers: processes that draw them; 0 draws them in this one.
+        pin_memory: give tensors that a GPU can fetch without waiting.
+
+    Raises:
+        MednextError: a case cannot be read, a worker died, or memory does not suffice.
+    """
+    loader: DataLoader[Batch] = DataLoader(
+        _Reporting(dataset, workers),
+        batch_sampler=_Numbers(first, last, batch_size),
+        collate_fn=_collate,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        prefetch_factor=_PREFETCHED if workers else None,
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_begin_worker,
+    )
+    iterator: Any = None
+    try:
+        iterator = _start(loader)
+        for batch in iterator:
+            if isinstance(batch, MednextError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if explained := _explain(error, workers):
+            raise explained from error
+        raise
+    finally:
+        if workers and iterator is not None:
+            _stop(iterator)
+
+
+class _Reporting(Dataset[Any]):
+    """Gives a user's error for the batch, which on its way through torch would lose its fields."""
+
+    def __init__(self, samples: PatchDataset, workers: int) -> None:
+        self._samples, self._workers = samples, workers
+
+    def __getitems__(self, numbers: list[int]) -> list[Batch] | MednextError:
+        try:
+            return [self._samples[number] for number in numbers]
+        except MednextError as error:
+            return error
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return MednextError(
+                "there is too little memory to prepare batches", _fewer(self._workers)
+            )
+
+
+class _Numbers(Sampler[list[int]]):
+    """Sample numbers of the batches `first` to `last` (exclusive)."""
+
+    def __init__(self, first: int, last: int, batch_size: int) -> None:
+        self._first, self._last, self._batch_size = first, last, batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in range(self._first, self._last):
+            yield list(range(batch * self._batch_size, (batch + 1) * self._batch_size))
+
+    def __len__(self) -> int:
+        return self._last - self._first
+
+
+def _collate(samples: list[Batch] | MednextError) -> Batch | MednextError:
+    if isinstance(samples, MednextError):
+        return samples
+    images, labels = default_collate(samples)
+    return images, labels
+
+
+def _begin_worker(_: int) -> None:
+    begin_child()
+    torch.set_num_threads(1)
+
+
+def _start(loader: DataLoader[Batch]) -> Iterator[Any]:
+    with starting_children(), _without_alarm():
+        return iter(loader)
+
+
+@contextmanager
+def _without_alarm() -> Iterator[None]:
+    """Keep torch from raising in the middle of a step when a worker dies (its SIGCHLD handler).
+
+    The next batch that is asked for says the same within seconds, and there the state is whole.
+    """
+    if not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGCHLD) is not before:  # set in the main thread alone
+            signal.signal(signal.SIGCHLD, before)
+
+
+def _explain(error: RuntimeError, workers: int) -> MednextError | None:
+    text = str(error)
+    if re.search(r"DataLoader worker \(pid", text):
+        return MednextError(
+            "a process that prepares batches died, most likely for its memory or shared memory",
+            f"{_fewer(workers)} In a container, give it more shared memory (--shm-size=8g).",
+        )
+    if "Too many open files" in text or "ancdata" in text:
+        return MednextError(
+            "the processes that prepare batches need more open files than this shell allows",
+            f"Run ulimit -n 65536 first. {_fewer(workers)}",
+        )
+    return None
+
+
+def _fewer(workers: int) -> str:
+    return f"Run the same command again with --set training.workers={workers // 2}."
+
+
+def _stop(iterator: Any) -> None:  # noqa: ANN401 - torch's own class, private
+    """End the workers now, and not when the last reference to them goes."""
+    iterator._shutdown_workers()
+    for worker in iterator._workers:
+        if worker.is_alive():  # in the middle of something that does not end
+            worker.kill()

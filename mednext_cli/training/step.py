@@ -1,0 +1,43 @@
+"""One step: forward, loss, backward, clipped gradients, AdamW."""
+
+import torch
+from torch import Tensor
+
+from mednext_cli.training.loss import SegmentationLoss
+from mednext_cli.training.state import TrainingState
+
+
+def update(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels: Tensor) -> Tensor:
+    """Take one step, unless loss or gradient is not finite: then weights and moments stay.
+
+    That is decided on the device, so that the host does not wait for it here.
+
+    Args:
+        state: network, optimiser and precision are used; progress is left to the caller.
+        loss: over the outputs of deep supervision, if the recipe has it.
+        images: (B, C, D, H, W) on the network's device.
+        labels: (B, D, H, W) class indices.
+
+    Returns:
+        (2,): the loss, and the norm of the gradient before it was clipped.
+    """
+    state.optimiser.zero_grad(set_to_none=True)
+    with state.precision.autocast():
+        outputs = outputs_of(state, images)
+    value = loss(outputs, labels)
+    state.precision.scaler.scale(value).backward()
+    state.precision.scaler.unscale_(state.optimiser)
+    norm = torch.nn.utils.clip_grad_norm_(
+        state.network.parameters(), state.recipe.training.gradient_clip
+    )
+    value = value.detach()
+    state.precision.step(state.optimiser, value, norm)
+    return torch.stack([value, norm.to(value.dtype)])
+
+
+def outputs_of(state: TrainingState, images: Tensor) -> list[Tensor]:
+    """The logits that the loss is taken of: of every resolution with deep supervision, else one."""
+    if not state.recipe.model.deep_supervision:
+        return [state.network(images)]
+    outputs: list[Tensor] = state.network(images, deep_supervision=True)
+    return outputs

@@ -1,0 +1,190 @@
+"""Memory that is not enough, wherever and however it is said: one line, and what would fit."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mednext_cli.app import main
+from mednext_cli.foundation.errors import MednextError
+from mednext_cli.networks.variants import architecture
+from mednext_cli.training import loader, loop, patch_validation, train
+from mednext_cli.training.memory import Demand, check_memory, explained_memory
+from mednext_cli.training.recipe import ModelSettings
+from tests.training.synthetic import arguments, run_folder
+
+Captured = pytest.CaptureFixture[str]
+
+
+def _fail(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def _stuck_batches(*_: Any) -> Iterator[tuple[Any, Any]]:
+    """A batch that has no room on the device."""
+    batch = SimpleNamespace(to=_fail(RuntimeError("CUDA error: out of memory")))
+    yield batch, batch
+
+
+def _demand(**changes: Any) -> Demand:
+    settings: dict[str, Any] = {
+        "architecture": architecture("S", 3, 1, 3, base_channels=8),
+        "patch_voxels": (64, 64, 64),
+        "batch_size": 2,
+        "checkpointing": False,
+        "dtype": torch.float32,
+        "device": torch.device("cpu"),
+    }
+    return Demand(**(settings | changes))
+
+
+def test_the_line_says_what_a_step_takes_and_what_would_fit() -> None:
+    too_little = pytest.raises(MednextError, match="cpu has too little memory for a test; a step")
+    with too_little as found, explained_memory(_demand(), "a test"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    assert "GiB" in str(found.value)
+    assert "--set model.checkpointing=true (about" in str(found.value)
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(ZeroDivisionError), explained_memory(_demand(), "a test"):
+        raise ZeroDivisionError
+    with pytest.raises(RuntimeError, match="mat1"), explained_memory(_demand(), "a test"):
+        raise RuntimeError("mat1 and mat2 shapes")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "doing"),
+    [
+        (nn.Module, "to", "the network"),
+        (loop, "update", "training"),
+        (loop, "score_patches", "training"),
+        (patch_validation, "outputs_of", "training"),
+        (loop, "iterate_batches", "training"),
+        (train, "validate_fold", "the validation of whole cases"),
+    ],
+    ids=["network.to", "step", "patch validation", "its network", "transfer", "final validation"],
+)
+def test_every_place_says_it(
+    boxes: Path,
+    tmp_path: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    where: Any,
+    name: str,
+    doing: str,
+) -> None:
+    fail = _fail(RuntimeError("CUDNN_STATUS_ALLOC_FAILED"))
+    monkeypatch.setattr(where, name, _stuck_batches if name == "iterate_batches" else fail)
+    settings = ("training.epochs=1", "training.iterations_per_epoch=1")
+    assert main(arguments(boxes, tmp_path, settings=settings)) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"cpu has too little memory for {doing}" in error
+    assert "Use --set model.checkpointing=true" in error
+
+
+def test_a_validation_that_does_not_fit_loses_no_step(
+    boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "score_patches", _fail(MemoryError()))
+        assert main(arguments(boxes, tmp_path)) == 2
+    steps: list[int] = []
+    original = loop.update
+    monkeypatch.setattr(loop, "update", lambda *given: steps.append(1) or original(*given))
+    assert main(arguments(boxes, tmp_path)) == 0
+    assert len(steps) == 3  # those of the second epoch
+
+
+def test_a_batch_that_does_not_fit_says_so(
+    boxes: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader.PatchDataset, "__getitem__", _fail(MemoryError()))
+    assert main(arguments(boxes, tmp_path)) == 2
+    assert "too little memory to prepare batches" in capsys.readouterr().err
+
+
+def test_only_what_fits_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [0.0]
+    monkeypatch.setattr(
+        "mednext_cli.training.memory.free_memory_bytes", lambda: int(free[0] * 2**30)
+    )
+    whole = _demand()
+    checkpointed = _demand(checkpointing=True)
+    single = _demand(checkpointing=True, batch_size=1)
+    assert whole.step_gib is not None
+    assert checkpointed.step_gib is not None
+    assert single.step_gib is not None
+    for size, proposed in (
+        (
+            checkpointed.step_gib,
+            ["--set model.checkpointing=true (", "--set training.batch_size=1"],
+        ),
+        (
+            single.step_gib,
+            ["--set training.batch_size=1 (", "'training.patch_voxels=[32, 32, 32]'"],
+        ),
+        (0.0, ["smaller training.patch_voxels", "--recipe cpu"]),
+    ):
+        free[0] = size / 0.89
+        with pytest.raises(Exception, match="GiB are free") as found:
+            check_memory(whole)
+        assert all(one in str(found.value) for one in proposed)
+    assert "checkpointing" not in str(found.value)
+    free[0] = whole.step_gib * 1.01
+    check_memory(whole)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"size": "S"}, False),
+        ({"size": "B"}, False),
+        ({"size": "M"}, True),
+        ({"size": "L"}, True),
+        ({"size": "L", "checkpointing": False}, False),
+        ({"size": "S", "checkpointing": True}, True),
+    ],
+)
+def test_checkpointing_is_as_published_unless_said(
+    settings: dict[str, Any], expected: bool
+) -> None:
+    assert ModelSettings(**settings).uses_checkpointing is expected
+
+
+@pytest.mark.parametrize(("options", "expected"), [((), True), (("false",), False)])
+def test_model_m_trains_with_checkpointing(
+    boxes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    expected: bool,
+) -> None:
+    seen: list[bool] = []
+
+    def look(state: Any, *_: Any) -> Any:
+        seen.append(state.network.checkpointing)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "update", look)
+    settings = ("model.base_channels=2", *(f"model.checkpointing={one}" for one in options))
+    assert main(arguments(boxes, tmp_path, "--model", "M", settings=settings)) == 130
+    assert seen == [expected]
+    written = (run_folder(tmp_path, model="M-k3-w2") / "recipe.toml").read_text()
+    assert ("checkpointing = false" if options else 'checkpointing = "auto"') in written
+
+
+def test_any_command_says_it(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a small ulimit not even the packages can be loaded."""
+    monkeypatch.setattr("mednext_cli.training.recipe_files.find_recipes", _fail(MemoryError()))
+    assert main(["recipes", "ls"]) == 2
+    error = capsys.readouterr().err
+    assert "there is too little memory" in error
+    assert "ulimit" in error
