@@ -10,7 +10,6 @@ from mednext_cli.datasets.dataset import Case, Dataset, LabelSet
 from mednext_cli.datasets.label_table import channel_names, labels_of
 from mednext_cli.datasets.names import is_hidden
 from mednext_cli.datasets.raw_folder import (
-    OtherLayoutError,
     as_on_disk,
     channels_of,
     check_folder,
@@ -118,7 +117,7 @@ def _check_images(raw: Path, cases: tuple[Case, ...]) -> None:
     """One missing scan is that case's fault; all of them missing is the wrong folder."""
     if any(case.channels[0].path.exists() for case in cases):
         return
-    raise OtherLayoutError(
+    raise DatasetError(
         f"none of the {len(cases)} images that {_where(raw)} lists exists",
         f"Check the folder; the first would be {cases[0].channels[0].path}.",
     )

@@ -2,6 +2,7 @@
 
 A channel is a file of its own: ``imagesTr/CASE_0000.nii.gz``, ``CASE_0001.nii.gz``, ... The two
 versions are told apart by their labels: number to name is version 1, name to number version 2.
+Numbers to names are read in a version 2 as well, which lists no cases and says how files end.
 Formats: nnU-Net `documentation/dataset_format.md`, `region_based_training.md`, `ignore_label.md`.
 """
 
@@ -15,8 +16,7 @@ from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet
 from mednext_cli.datasets.label_table import (
     channel_names,
     is_numbered,
-    named_labels,
-    numbered_labels,
+    labels_of,
 )
 from mednext_cli.datasets.names import is_hidden, problem_of_id, shortened
 from mednext_cli.datasets.raw_folder import (
@@ -64,12 +64,10 @@ class NnunetLayout:
         table = require(description, "labels", dict, where)
         key = "channel_names" if "channel_names" in description else "modality"
         channels = channel_names(require(description, key, dict, where), where)
-        if is_numbered(table):
-            labels = numbered_labels(table, where)
-            cases = _listed_cases(raw, description, len(channels))
-        else:
-            labels = named_labels(table, description.get("regions_class_order"), where)
-            cases = _version_2_cases(raw, description, len(channels))
+        labels = labels_of(table, description.get("regions_class_order"), where)
+        listed = "training" in description or "file_ending" not in description
+        read = _listed_cases if is_numbered(table) and listed else _version_2_cases
+        cases = read(raw, description, len(channels))
         return Dataset(folder_name(raw), "nnunet", channels, labels, sorted_unique(cases, raw))
 
 
@@ -147,7 +145,7 @@ def _found_cases(
     raw: Path, images: str, labels: str | None, ending: str, channels: int
 ) -> list[Case]:
     """Cases as the files of a folder show them; a label without image counts too."""
-    scans = _of_ending(Scans(raw / images), ending)
+    scans = _of_ending(Scans(raw / images), ending, needed=labels is not None)
     ids = _ids_of_images(scans, channels)
     maps: Mapping[str, Path] | None = None
     if labels is not None and is_folder(raw / labels):
@@ -170,12 +168,22 @@ def _found_cases(
     ]
 
 
-def _of_ending(scans: Scans, ending: str) -> dict[str, Path]:
-    """The scans that end as dataset.json says, in upper or lower case, by name without ending."""
+def _of_ending(scans: Scans, ending: str, needed: bool = True) -> dict[str, Path]:
+    """The scans that end as dataset.json says, in upper or lower case, by name without ending.
+
+    Where they are needed, a folder is refused whose scans all end otherwise.
+    """
     paths = {stem: scans.path(stem) for stem in scans}
-    return {
+    found = {
         stem: path for stem, path in paths.items() if ending_of(path.name).lower() == ending.lower()
     }
+    if needed and paths and not found:
+        name = min(path.name for path in paths.values())
+        raise DatasetError(
+            f"no scan in {scans.folder} ends in {ending}, as dataset.json says: {name} is there",
+            "Correct file_ending there, or convert the files: all scans must end alike.",
+        )
+    return found
 
 
 def _ids_of_images(scans: Mapping[str, Path], channels: int) -> set[str]:

@@ -198,12 +198,14 @@ class Scans:
             DatasetError: it is there under two endings, and nothing says which is meant.
         """
         names = self._names.get(stem, [f"{stem}{SCAN_ENDINGS[0]}"])
-        if len(names) > 1:
-            first, second = (self.folder / name for name in sorted(names, key=_preference)[:2])
-            raise DatasetError(
-                f"duplicate case: {first} and {second} are the same scan by name", "Remove one."
-            )
-        return self.folder / names[0]
+        if len(names) == 1:
+            return self.folder / names[0]
+        first, second = (self.folder / name for name in sorted(names, key=_preference)[:2])
+        alike = composed(first.name) == composed(second.name)
+        how = " (accents are written in two ways)" if alike else ""
+        raise DatasetError(
+            f"duplicate case: {first} and {second} are the same scan by name{how}", "Remove one."
+        )
 
 
 def _preference(name: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from mednext_cli.foundation.beginning import WatchedContext
 from mednext_cli.foundation.children import begin_child, starting_children
 from mednext_cli.foundation.errors import FailedCases, MednextError
-from mednext_cli.foundation.progress import track
+from mednext_cli.foundation.progress import set_verbosity, track
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -145,8 +145,12 @@ def _pooled(
 
 
 def _begin_worker() -> None:
-    """Signals are the parent's business; one thread a worker, since there is a worker a core."""
+    """Signals are the parent's business; one thread a worker, since there is a worker a core.
+
+    Warnings of a worker look like the parent's; all else is the parent's to say.
+    """
     begin_child()
+    set_verbosity(quiet=True)
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
 

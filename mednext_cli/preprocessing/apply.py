@@ -172,7 +172,9 @@ def check_varied(
     for values, channel, settings in zip(image, channels, plan.normalisation, strict=True):
         if values.min() < values.max():
             continue
-        if stored:
+        if values.size == 1:
+            reason, remedy = "resampled: one voxel is left", "Check its size, spacing and unit."
+        elif stored:
             reason, remedy = f"rounded to {stored}", "Add --dtype float32."
         elif settings.scheme == "ct":
             reason = f"clipped to {settings.lower:g}..{settings.upper:g}"

@@ -1,6 +1,5 @@
 """What the raw data look like: shapes, spacings, foreground intensities; a case at a time."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,6 @@ from mednext_cli.preprocessing.intensities import (
 from mednext_cli.preprocessing.source import SourceCase, read_case
 from mednext_cli.volumes.crop import box_of, nonzero_mask
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, eq=False)
 class CaseFingerprint:
@@ -31,6 +28,7 @@ class CaseFingerprint:
         foreground_voxels: labelled voxels, ignored ones left out.
         intensities: of the foreground, one entry a channel; None without foreground.
         label_resampled: whether the label map was brought onto the image's grid.
+        notes: what is odd about the case, though it can be used; a line each.
     """
 
     shape: tuple[int, int, int]
@@ -39,6 +37,7 @@ class CaseFingerprint:
     foreground_voxels: int
     intensities: tuple[Intensities | None, ...]
     label_resampled: bool = False
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -49,6 +48,7 @@ class CaseFingerprint:
             "foreground_voxels": self.foreground_voxels,
             "intensities": [one.to_json() if one else None for one in self.intensities],
             "label_resampled": self.label_resampled,
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -63,6 +63,7 @@ class CaseFingerprint:
                 Intensities.from_json(one) if one else None for one in values["intensities"]
             ),
             label_resampled=bool(values["label_resampled"]),
+            notes=tuple(map(str, values["notes"])),
         )
 
 
@@ -105,8 +106,6 @@ def fingerprint_case(case: Case, labels: LabelSet, resample_label: bool = False)
         ScanError: the case cannot be used; names the file.
     """
     source = read_case(case, labels, resample_label)
-    for note in source.notes:
-        logger.warning("%s: %s", case.id, note)
     foreground = _foreground(source, labels)
     return CaseFingerprint(
         shape=_three(source.image.shape[1:]),
@@ -115,6 +114,7 @@ def fingerprint_case(case: Case, labels: LabelSet, resample_label: bool = False)
         foreground_voxels=int(np.count_nonzero(foreground)),
         intensities=tuple(sample_intensities(channel[foreground]) for channel in source.image),
         label_resampled=source.label_resampled,
+        notes=source.notes,
     )
 
 

@@ -1,6 +1,5 @@
 """A whole dataset: fingerprint, plan, and every case into the cache; what is done is not redone."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
-from mednext_cli.preprocessing.fingerprint import Fingerprint, summarise
+from mednext_cli.preprocessing.fingerprint import CaseFingerprint, Fingerprint, summarise
 from mednext_cli.preprocessing.folder import (
     check_folder,
     describe,
@@ -25,6 +24,7 @@ from mednext_cli.preprocessing.folder import (
     forget,
     remove_if_empty,
 )
+from mednext_cli.preprocessing.notes import say_notes
 from mednext_cli.preprocessing.plan import Plan, plan_dataset
 from mednext_cli.preprocessing.plan_file import read_plan
 from mednext_cli.preprocessing.stamps import content_key
@@ -41,7 +41,6 @@ from mednext_cli.preprocessing.survey import (
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 Failures = dict[str, Outcome[Any]]
-logger = logging.getLogger(__name__)
 _NO_CASE = "No case can be used."
 
 
@@ -233,10 +232,14 @@ def _survey(
         if not spec.dry_run:
             forget(folder, failed)
         raise failed_cases(failed.values(), len(dataset.labelled), _NO_CASE)
-    for case_id, one in sorted(found.items()):
-        if not one.fingerprint.foreground_voxels:
-            logger.warning("%s: the label map is empty; the case is kept", case_id)
-    return dict(sorted(found.items()))
+    found = dict(sorted(found.items()))
+    say_notes({case_id: _notes(one.fingerprint) for case_id, one in found.items()})
+    return found
+
+
+def _notes(case: CaseFingerprint) -> list[str]:
+    empty = ["the label map is empty; the case is kept"] if not case.foreground_voxels else []
+    return [*case.notes, *empty]
 
 
 def _key(surveyed: SurveyedCase, plan: Plan, spec: PreprocessSpec) -> str:

@@ -25,7 +25,7 @@ from mednext_cli.volumes.resample import resampled_shape
 from mednext_cli.volumes.scans import read_grid
 
 _FOLDER = "fingerprints"
-_VERSION = 3
+_VERSION = 4
 _INTERPRETER_BYTES = 200 * 2**20  # Python with its libraries
 _SURVEY_BYTES, _PREPARE_BYTES = 14, 16  # a voxel and channel, at the peak
 

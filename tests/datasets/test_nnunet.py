@@ -227,3 +227,32 @@ def test_regions_as_texts(version_2: Path) -> None:
     labels = read_dataset(version_2, "nnunet").labels
     assert labels.regions == {"whole": (1, 2), "core": (2,)}
     assert labels.region_values == (1, 2)
+
+
+@pytest.mark.parametrize("folder", ["imagesTr", "labelsTr"])
+def test_files_that_do_not_end_as_dataset_json_says(
+    version_2: Path, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (version_2 / folder).iterdir():
+        path.rename(path.with_name(path.name.replace(".nii.gz", ".nii")))
+    assert main(["datasets", "verify", str(version_2), "--dataset", "nnunet"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert f"no scan in {version_2 / folder} ends in .nii.gz, as dataset.json says" in error
+    assert "Correct file_ending" in error
+
+
+def test_test_images_that_end_otherwise_are_named(
+    version_2: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (version_2 / "imagesTs").iterdir():
+        path.rename(path.with_name(path.name.replace(".nii.gz", ".nii")))
+    call = ["datasets", "verify", str(version_2), "--dataset", "nnunet", "--workers", "0"]
+    assert main(call) == 0
+    assert "2 scans belong to no case" in capsys.readouterr().err
+
+
+def test_version_2_with_the_label_table_of_version_1(version_2: Path) -> None:
+    describe(version_2, labels={"0": "background", "1": "PZ", "2": "TZ"})
+    dataset = read_dataset(version_2, "nnunet")
+    assert dict(dataset.labels.names) == {"pz": 1, "tz": 2}
+    assert [case.id for case in dataset.labelled] == ["p_1", "p_2"]

@@ -1,4 +1,5 @@
 import errno
+import logging
 import os
 import signal
 import time
@@ -48,6 +49,11 @@ def _bug(item: int) -> int:
 
 def _threads(item: int) -> str | None:
     return os.environ.get("OMP_NUM_THREADS")
+
+
+def _warn(item: int) -> int:
+    logging.getLogger("mednext_cli.tests").warning("%d is odd", item)
+    return item
 
 
 def _run(work: object, workers: int) -> dict[str, Outcome[int]]:
@@ -155,3 +161,10 @@ def test_number_of_workers() -> None:
     assert count_workers(None, 1, items=1) == 1
     assert count_workers(None, 1, items=10_000) == usable_cores()
     assert count_workers(None, free_memory_bytes(), items=10) == 1
+
+
+def test_warnings_of_workers_look_like_the_parents(capfd: pytest.CaptureFixture[str]) -> None:
+    _run(_warn, 2)
+    lines = capfd.readouterr().err.splitlines()
+    said = sorted(line for line in lines if "is odd" in line)
+    assert said == [f"warning: {item} is odd" for item in ITEMS]

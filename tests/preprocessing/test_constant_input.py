@@ -85,3 +85,14 @@ def test_contrast_that_half_precision_rounds_away(tmp_path: Path, capsys: Captur
         capsys.readouterr().err
     )
     assert run(raw, "--dtype", "float32") == 0
+
+
+def test_a_scan_that_is_resampled_to_one_voxel_says_so(tmp_path: Path, capsys: Captured) -> None:
+    raw = make_raw(tmp_path)
+    tiny = np.diag([0.01, 0.01, 0.01, 1.0])
+    for path in (image_of(raw), label_of(raw)):
+        write(path, read(path), tiny)
+    assert run(raw) == 2
+    said = capsys.readouterr().err
+    assert "case_0.nii.gz is constant once it is resampled: one voxel is left. Check its" in said
+    assert stored(raw) == ["case_1.h5", "case_2.h5"]
