@@ -100,7 +100,7 @@ def test_two_names_that_read_alike_are_one_scan_twice(tmp_path: Path) -> None:
     for name in (COMPOSED, APART):
         write_scan(tmp_path / "images" / f"{name}.nii.gz")
     write_label(tmp_path / "labels" / f"{COMPOSED}.nii.gz")
-    with pytest.raises(DatasetError, match="duplicate case: .*accents are written in two ways"):
+    with pytest.raises(DatasetError, match=r"duplicate case: .*accents are written in two ways"):
         read_dataset(tmp_path, "folder")
 
 
