@@ -2,6 +2,8 @@
 
 import logging
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from mednext_cli.volumes.resample import resample_channels, resample_labels, res
 from mednext_cli.volumes.volume import Grid, Shape, Spacing
 
 _LONGEST_AXIS = 2**20
+_MOST_VOXELS = 2**33  # 32 GiB a channel
 logger = logging.getLogger(__name__)
 
 
@@ -122,8 +125,8 @@ def prepare_image(
     """Prepare an unlabelled scan for prediction.
 
     Raises:
-        ScanError: a file cannot be read or used, a channel is constant once it is normalised, or
-            there are more or fewer channels than planned.
+        ScanError: a file cannot be read or used, a channel is constant once it is normalised, it
+            would be far too large, or there are more or fewer channels than planned.
     """
     if len(channels) != len(plan.channels):
         raise ScanError(
@@ -134,8 +137,7 @@ def prepare_image(
     source = read_channels(channels)
     for note in source.notes:
         logger.warning("%s", note)
-    prepared = _prepare(source, plan)
-    check_varied(prepared.image, channels, plan)
+    prepared = _prepare(source, plan, channels)
     return prepared.image, prepared.geometry
 
 
@@ -148,11 +150,10 @@ def prepare_case(case: Case, plan: Plan, resample_label: bool = False) -> Prepar
         resample_label: see `read_case`.
 
     Raises:
-        ScanError: a file cannot be read or used, or is constant once it is normalised; names it.
+        ScanError: a file cannot be read or used, is constant once it is normalised, or would be
+            far too large; names it.
     """
-    prepared = _prepare(read_case(case, plan.label_set, resample_label), plan)
-    check_varied(prepared.image, case.channels, plan)
-    return prepared
+    return _prepare(read_case(case, plan.label_set, resample_label), plan, case.channels)
 
 
 def check_varied(
@@ -185,31 +186,43 @@ def check_varied(
         raise ScanError(f"{channel.path} is constant once it is {reason}", remedy)
 
 
-def _prepare(source: SourceCase, plan: Plan) -> PreparedCase:
+def _prepare(source: SourceCase, plan: Plan, channels: tuple[Channel, ...]) -> PreparedCase:
     mask = nonzero_mask(source.image)
     box = box_of(mask)
     place = slices_of(box)
     cropped = source.image[(slice(None), *place)]
     spacing = source.spacing_mm
     shape = resampled_shape(cropped.shape[1:], spacing, plan.spacing_mm)
+    _check_size(channels[0].path, shape, spacing)
     depth, height, width = source.image.shape[1:]
     indices = None if source.label is None else class_indices(source.label[place], plan)
     inside = None
     if any(channel.use_nonzero_mask for channel in plan.normalisation):
         inside = fill_holes(mask)[place]
-    channels = list(cropped)
+    voxels = list(cropped)
     del cropped, mask
-    source.release()  # so that resampling can free the voxels, which only `channels` holds now
-    image = resample_channels(channels, shape, spacing, plan.spacing_mm)
+    source.release()  # so that resampling can free the voxels, which only this list holds now
+    image = resample_channels(voxels, shape, spacing, plan.spacing_mm)
     if inside is not None:
         inside = resample_labels(inside.astype(np.uint8), shape, spacing, plan.spacing_mm) > 0
     for channel, settings in zip(image, plan.normalisation, strict=True):
         normalise(channel, settings, inside)
+    check_varied(image, channels, plan)
     label = None
     if indices is not None:
         label = resample_labels(indices, shape, spacing, plan.spacing_mm)
     geometry = SourceGeometry(source.file_grid, (depth, height, width), spacing, box, shape)
     return PreparedCase(image, label, geometry)
+
+
+def _check_size(path: Path, shape: Shape, spacing: Spacing) -> None:
+    """Refuse what only a wrong unit or spacing makes so large, before memory is asked for it."""
+    if prod(shape) > _MOST_VOXELS:
+        raise ScanError(
+            f"{path} would have {' x '.join(map(str, shape))} voxels once it is resampled: its "
+            f"spacing is {' x '.join(f'{length:.4g}' for length in spacing)} mm",
+            "Check its spacing and unit.",
+        )
 
 
 def normalise(

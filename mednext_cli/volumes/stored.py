@@ -112,11 +112,15 @@ def read_stored(path: Path) -> StoredScan:
         raise unreadable(path, error) from error
     if stored.bytes + stored.offset > most:
         raise ScanError(
-            f"{path} is damaged: its header claims {stored.bytes / 2**30:.3g} GiB of voxels, the "
-            f"file has {stored.voxels.stat().st_size} bytes",
+            f"{path} is damaged: its header claims {_size(stored.bytes)} of voxels from byte "
+            f"{stored.offset} on, the file has {stored.voxels.stat().st_size} bytes",
             "Download or copy it again.",
         )
     return stored
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.3g} GiB" if count >= 2**20 else f"{count} bytes"
 
 
 def unreadable(path: Path, error: Exception) -> ScanError:

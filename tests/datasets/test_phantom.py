@@ -147,3 +147,17 @@ def test_wrong_shape(tmp_path: Path, shape: str, capsys: pytest.CaptureFixture[s
     assert error.startswith(f"error: --shape {shape}")
     assert error.count("\n") == 1
     assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize("record", ["{}", "[", "", '{"case": 1}'])
+def test_a_case_whose_record_is_damaged_is_drawn_again(
+    tmp_path: Path, record: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["phantom", str(tmp_path / "raw"), "--cases", "1", "--shape", "8,16,16", "-q"]
+    assert main(call) == 0
+    first = capsys.readouterr().out
+    path = tmp_path / "raw" / "case_00000" / ".phantom.json"
+    path.write_text(record)
+    assert main(call) == 0
+    assert capsys.readouterr().out == first
+    assert json.loads(path.read_text())["case"] == "case_00000"

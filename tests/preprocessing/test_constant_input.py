@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -95,4 +96,19 @@ def test_a_scan_that_is_resampled_to_one_voxel_says_so(tmp_path: Path, capsys: C
     assert run(raw) == 2
     said = capsys.readouterr().err
     assert "case_0.nii.gz is constant once it is resampled: one voxel is left. Check its" in said
+    assert stored(raw) == ["case_1.h5", "case_2.h5"]
+
+
+def test_a_scan_whose_unit_makes_it_a_house_fails_alone(tmp_path: Path, capsys: Captured) -> None:
+    raw = make_raw(tmp_path)
+    for path in (image_of(raw), label_of(raw)):
+        image = nibabel.Nifti1Image(read(path), np.eye(4))
+        image.header.set_xyzt_units("meter")
+        nibabel.save(image, path)
+    assert run(raw) == 2
+    said = capsys.readouterr().err
+    assert (
+        "would have 12000 x 24000 x 22000 voxels once it is resampled: its spacing is 1000" in said
+    )
+    assert "memory" not in said
     assert stored(raw) == ["case_1.h5", "case_2.h5"]

@@ -77,6 +77,16 @@ def test_a_header_that_claims_an_absurd_size(tmp_path: Path, packed: bool) -> No
         assert str(path) in error.value.message
 
 
+def test_voxels_that_begin_beyond_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(ARRAY, np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 108, 2.0**30)
+    path.write_bytes(content)
+    with pytest.raises(ScanError, match=r"claims \d+ bytes of voxels from byte 1073741824 on"):
+        read_volume(path)
+
+
 def test_a_header_that_claims_a_slice_more_than_there_is(tmp_path: Path) -> None:
     path = tmp_path / "scan.nii.gz"
     nibabel.save(nibabel.Nifti1Image(ARRAY, np.eye(4)), path)

@@ -128,8 +128,8 @@ def _write_case(
     image, label, about = (
         case / name for name in ("imaging.nii.gz", "segmentation.nii.gz", ".phantom.json")
     )
-    if image.exists() and label.exists() and about.exists():
-        return _from_json(read_json(about))
+    if image.exists() and label.exists() and (known := _recall(about)):
+        return known
     rng = np.random.default_rng([seed, index])
     acquisition = plan_acquisition(seed, index, shape, rng)
     canvas = Canvas(acquisition.shape, acquisition.to_patient)
@@ -160,13 +160,14 @@ def _describe(
     )
 
 
-def _from_json(stored: dict[str, object]) -> PhantomCase:
-    return PhantomCase(
-        **{
-            key: tuple(value) if isinstance(value, list) else value  # type: ignore[arg-type]
-            for key, value in stored.items()
-        }
-    )
+def _recall(about: Path) -> PhantomCase | None:
+    """What is written about a case; None where that is missing or damaged: it is drawn again."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(PhantomCase).validate_json(about.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def _write_nifti(
