@@ -43,6 +43,12 @@ class WatchedContext(SpawnContext):
         elif len(dead) >= _MOST_DEATHS or not active:
             raise _cannot_begin(self._reason("none can be started"))
 
+    def kill(self) -> None:
+        """End all processes at once; one that still begins would miss what the pool takes away."""
+        for process in self._started:
+            if process.pid is not None:
+                process.kill()
+
     def _dead(self) -> list["_Process"]:
         return [process for process in self._started if process.exitcode]
 

@@ -139,6 +139,7 @@ def _pooled(
         pool.close()  # type: ignore[no-untyped-call]
     except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
+        watched.kill()
         raise
     finally:
         pool.join()

@@ -168,3 +168,16 @@ def test_warnings_of_workers_look_like_the_parents(capfd: pytest.CaptureFixture[
     lines = capfd.readouterr().err.splitlines()
     said = sorted(line for line in lines if "is odd" in line)
     assert said == [f"warning: {item} is odd" for item in ITEMS]
+
+
+def test_a_run_that_ends_while_its_workers_begin_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        time.sleep(0.1)  # the pool's threads start the workers
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mednext_cli.foundation.workers.wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _run(_square, 2)
+    assert "Traceback" not in capfd.readouterr().err
