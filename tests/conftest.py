@@ -1,4 +1,4 @@
-"""Where the real data and the peers' reference values are found, and how Triton runs."""
+"""Real data where it is found, the same examples everywhere, and how Triton runs."""
 
 import os
 from importlib.util import find_spec
@@ -8,30 +8,29 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.places import DATA, shared_reference
+
 # The same examples on every machine, so that a red run is a change's doing;
 # HYPOTHESIS_PROFILE=search draws new ones.
 settings.register_profile("fixed", derandomize=True)
 settings.register_profile("search", print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
-_DEFAULT = Path(__file__).parents[2] / "shared" / "data"
-
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The real public data; its README says what and under which licence."""
-    folder = Path(os.environ.get("MEDNEXT_TEST_DATA", _DEFAULT))
-    if not folder.is_dir():
-        pytest.skip(f"no test data at {folder}: set MEDNEXT_TEST_DATA to the folder that holds it")
-    return folder
+    if not DATA.is_dir():
+        pytest.skip(f"no real scans at {DATA}: set MEDNEXT_TEST_DATA to the folder that holds them")
+    return DATA
 
 
 @pytest.fixture(scope="session")
 def reference_folder(data_folder: Path) -> Path:
-    """Outputs of the published peers, beside the data."""
-    folder = data_folder.parent / "reference"
-    if not folder.is_dir():
-        pytest.skip(f"no reference values at {folder}")
+    """Outputs of the published peers for the real data, beside it."""
+    folder = shared_reference()
+    if folder is None:
+        pytest.skip(f"no reference values beside {data_folder}")
     return folder
 
 

@@ -104,8 +104,10 @@ def _resample_channel(
     low, high = (limit(array, axis=plane, keepdims=True) for limit in (np.min, np.max))
     where = _nearest(array.shape[separate], place.shape[separate])
     made = _resample(array, _in_plane(array.shape, place.shape, separate), CUBIC)
+    same = made is array  # may be read-only, and lies within its range
     del array  # nobody else may hold it
-    np.clip(made, low, high, out=made)
+    if not same:
+        np.clip(made, low, high, out=made)
     np.take(made, where, separate, out=place, mode="clip")  # other modes write to a copy of `out`
 
 

@@ -7,17 +7,19 @@ import torch
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.networks.weight_files import read_weights
+from tests.places import COMMITTED, reference_files
+
+FOLDER = "mednext_official"
 
 
-@pytest.mark.parametrize("name", ["S_k3", "L_k5"])
-def test_there_and_back_is_exact(reference_folder, tmp_path, capsys, name):
-    source = reference_folder / "mednext_official" / f"{name}.npz"
+@pytest.mark.parametrize("source", reference_files(FOLDER, "S_k3", "B_k5", "L_k5"))
+def test_there_and_back_is_exact(source, tmp_path, capsys):
     checkpoint, back = tmp_path / "checkpoint.pt", tmp_path / "back.safetensors"
-    size, kernel = name.split("_k")
+    size, kernel = source.stem.split("_k")
     options = ["--out", str(checkpoint), "--size", size, "--kernel", kernel]
     assert main(["weights", "import", str(source), *options]) == 0
     assert f"encoder_kernel\t{kernel}" in capsys.readouterr().out
-    assert load_checkpoint(checkpoint).metadata["imported_from"] == f"{name}.npz"
+    assert load_checkpoint(checkpoint).metadata["imported_from"] == source.name
     assert main(["weights", "export", str(checkpoint), "--out", str(back)]) == 0
     original, written = read_weights(source), read_weights(back)
     assert original.keys() == written.keys()
@@ -33,8 +35,8 @@ def test_there_and_back_is_exact(reference_folder, tmp_path, capsys, name):
         (["--norm", "batch"], "unknown norm"),
     ],
 )
-def test_wrong_expectations_write_nothing(reference_folder, tmp_path, capsys, options, reason):
-    source, out = reference_folder / "mednext_official" / "S_k3.npz", tmp_path / "out.pt"
+def test_wrong_expectations_write_nothing(tmp_path, capsys, options, reason):
+    source, out = COMMITTED / FOLDER / "S_k3.npz", tmp_path / "out.pt"
     assert main(["weights", "import", str(source), "--out", str(out), *options]) == 2
     assert reason in capsys.readouterr().err
     assert not out.exists()

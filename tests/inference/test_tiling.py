@@ -1,8 +1,7 @@
 """Tiles lie and count as nnU-Net's do, and put an image together again without a trace."""
 
-import ast
 import json
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +10,24 @@ from hypothesis import strategies as st
 
 from mednext_cli.inference.sliding import predict_probabilities
 from mednext_cli.inference.tiling import gaussian_importance, window_starts
+from tests.places import COMMITTED
+
+NNUNET = COMMITTED / "nnunet_resampling"
+TILES = json.loads((NNUNET / "sliding_window_starts.json").read_text())
 
 
-def test_window_starts_are_those_of_nnunet(reference_folder: Path) -> None:
-    path = reference_folder / "nnunet_resampling" / "sliding_window_steps.json"
-    expected = json.loads(path.read_text())["steps_tile_step_0.5"]
-    assert len(expected) >= 3
-    for shapes, starts in expected.items():
-        image, patch = ast.literal_eval(shapes)
-        assert window_starts(image, patch, overlap=0.5) == starts
+@pytest.mark.parametrize("tiles", TILES, ids=lambda tiles: f"{tiles['image']}-{tiles['step']}")
+def test_window_starts_are_those_of_nnunet(tiles: dict[str, Any]) -> None:
+    made = window_starts(tiles["image"], tiles["patch"], overlap=1 - tiles["step"])
+    assert made == tiles["starts"]
 
 
-def test_gaussian_is_that_of_nnunet(reference_folder: Path) -> None:
-    path = reference_folder / "nnunet_resampling" / "gaussian_importance_32x48x16.npz"
-    expected = np.load(path)["expected"]
-    assert np.abs(gaussian_importance((32, 48, 16)) - expected).max() <= 1e-5
+@pytest.mark.parametrize("patch", ["32x48x16", "5x12x9"])
+def test_gaussian_is_that_of_nnunet(patch: str) -> None:
+    depth, height, width = map(int, patch.split("x"))
+    with np.load(NNUNET / "gaussian_importance.npz") as file:
+        expected = file[patch]
+    assert np.abs(gaussian_importance((depth, height, width)) - expected).max() <= 1e-5
 
 
 @given(

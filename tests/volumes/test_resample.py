@@ -1,9 +1,12 @@
+import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from mednext_cli.volumes.resample import (
@@ -13,36 +16,92 @@ from mednext_cli.volumes.resample import (
     resampled_shape,
     separate_axis,
 )
+from tests.places import COMMITTED, reference_files
 
+FOLDER = "nnunet_resampling"
 IMAGES = (
+    "image_finer",
+    "image_coarser",
+    "image_thicker_slices",
+    "image_separate_slices_finer",
+    "image_separate_slices_coarser",
+    "image_separate_last_axis",
+    "image_separate_afterwards",
+    "image_two_coarse_axes",
+    "image_every_axis_its_own",
     "ct_2mm_slices_to_1p5mm",
     "ct_3mm_to_1p5mm",
     "ct_3mm_to_4mm",
     "ct_6mm_slices_to_1p5mm_separate_z",
 )
-LABELS = ("seg_3mm_to_2mm", "seg_3mm_to_5mm", "seg_kits_anisotropic_to_1mm")
+WITHOUT_ROUNDING = (
+    "labels_twice_as_fine",
+    "labels_separate_slices_finer",
+    "labels_separate_slices_coarser",
+    "seg_3mm_to_2mm",
+    "seg_3mm_to_5mm",
+    "seg_kits_anisotropic_to_1mm",
+)
+LABELS = ("labels_finer", "labels_coarser", "labels_every_axis_its_own", *WITHOUT_ROUNDING)
+Loaded = tuple[NDArray[Any], NDArray[Any], list[float], list[float]]
 
 
-def load(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray, list[float], list[float]]:
-    found = np.load(folder / "nnunet_resampling" / f"{name}.npz")
-    data, expected = (found[key].reshape(found[key].shape[-3:]) for key in ("data", "expected"))
-    return data, expected, found["spacing"].tolist(), found["new_spacing"].tolist()
+def load(path: Path, expected: str = "expected") -> Loaded:
+    """Data and what nnU-Net makes of it, (C, D, H, W), with both spacings."""
+    with np.load(path) as file:
+        data, made = (file[key].reshape(-1, *file[key].shape[-3:]) for key in ("data", expected))
+        return data, made, file["spacing"].tolist(), file["new_spacing"].tolist()
 
 
-@pytest.mark.parametrize("name", IMAGES)
-def test_images_agree_with_nnunet(reference_folder: Path, name: str) -> None:
-    data, expected, spacing, new_spacing = load(reference_folder, name)
-    assert resampled_shape(data.shape, spacing, new_spacing) == expected.shape
-    made = resample_image(data[None], expected.shape, spacing, new_spacing)[0]
-    assert np.abs(made - expected).max() <= 1e-3 * (data.max() - data.min())
+@pytest.mark.parametrize("path", reference_files(FOLDER, *IMAGES))
+def test_images_agree_with_nnunet(path: Path) -> None:
+    data, expected, *spacings = load(path)
+    assert resampled_shape(data.shape[1:], *spacings) == expected.shape[1:]
+    made = resample_image(data, expected.shape[1:], *spacings)
+    for channel, theirs, before in zip(made, expected, data, strict=True):
+        assert np.abs(channel - theirs).max() <= 1e-5 * np.ptp(before.astype(float))
 
 
-@pytest.mark.parametrize("name", LABELS)
-def test_labels_agree_with_nnunet(reference_folder: Path, name: str) -> None:
-    data, expected, spacing, new_spacing = load(reference_folder, name)
-    made = resample_labels(data, expected.shape, spacing, new_spacing)
-    different = np.argwhere(made != expected)
-    assert len(different) <= 1e-4 * expected.size, different[:10]
+@pytest.mark.parametrize("path", reference_files(FOLDER, *WITHOUT_ROUNDING))
+def test_labels_are_those_of_nnunet(path: Path) -> None:
+    """Draws that binary fractions leave exact go to the nearest voxel's class."""
+    (data,), (expected,), *spacings = load(path)
+    made = resample_labels(data, expected.shape, *spacings)
+    assert np.array_equal(made, expected), np.argwhere(made != expected)[:10]
+
+
+@pytest.mark.parametrize("path", reference_files(FOLDER, *LABELS))
+def test_labels_differ_from_nnunet_in_draws_at_most(path: Path) -> None:
+    """Where classes draw, at thirds of a voxel, the last bit decides there."""
+    (data,), (expected,), *spacings = load(path)
+    made = resample_labels(data, expected.shape, *spacings)
+    different = list(zip(*np.nonzero(made != expected), strict=True))
+    assert len(different) <= 2e-3 * expected.size
+    values = np.unique(data) if different else ()
+    scores = {v: resample_probabilities(data == v, expected.shape, *spacings) for v in values}
+    for place in different:
+        ours, theirs = scores[made[place]][place], scores[expected[place]][place]
+        assert ours == pytest.approx(theirs, abs=1e-6), place
+
+
+@pytest.mark.parametrize("name", [name for name in LABELS if name.startswith("labels")])
+def test_probabilities_agree_with_nnunet(name: str) -> None:
+    (data,), (expected,), *spacings = load(COMMITTED / FOLDER / f"{name}.npz", "probability")
+    mask = (data == 1).astype(np.float32)
+    made = resample_probabilities(mask, expected.shape, *spacings)
+    assert np.abs(made - expected).max() <= 1e-5
+
+
+def test_slices_are_taken_where_nnunet_takes_them() -> None:
+    """All pairs of 1 to 24 slices before and after, with their draws half-way between two."""
+    with np.load(COMMITTED / FOLDER / "nearest_slices.npz") as file:
+        lengths, expected = file["lengths"].tolist(), file["slices"].tolist()
+    made: list[int] = []
+    for old, new in itertools.product(lengths, repeat=2):
+        slices = np.broadcast_to(np.arange(old, dtype=np.float32)[:, None, None], (old, 2, 2))
+        taken = resample_image(slices, (new, 2, 2), (9, 1, 1), (9, 1, 1))
+        made += taken[:, 0, 0].astype(int).tolist()
+    assert made == expected
 
 
 @pytest.mark.parametrize(
