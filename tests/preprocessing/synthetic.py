@@ -25,12 +25,18 @@ def write(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     return path
 
 
-def make_raw(folder: Path, cases: int = 3, modality: str = "MRI", **changes: Any) -> Path:
+def make_raw(
+    folder: Path,
+    cases: int = 3,
+    modality: str = "MRI",
+    size: tuple[int, int, int] = (22, 24, 12),
+    **changes: Any,
+) -> Path:
     """Noise with two labelled blobs, `cases` times; `changes` go to dataset.json."""
     raw = folder / NAME
     names = [f"case_{number}" for number in range(cases)]
     for number, name in enumerate(names):
-        shape = (22 + number, 24, 12)
+        shape = (size[0] + number, *size[1:])
         label = np.zeros(shape, np.uint8)
         label[blob(shape, (0.3, 0.5, 0.5), 0.4)] = 1
         label[blob(shape, (0.7, 0.5, 0.5), 0.4)] = 2

@@ -1,16 +1,15 @@
-"""A small cache of real hippocampus cases, and the options of a tiny run on it."""
+"""A small cache of made-up cases, and the options of a tiny run on it."""
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mednext_cli.app import main
+from tests.preprocessing.synthetic import NAME as NAME
+from tests.preprocessing.synthetic import make_raw
 from tests.training.synthetic import make_cache
 
-NAME = "Task04_Hippocampus"
 TINY = (
     "model.base_channels=4",
     "training.epochs=2",
@@ -24,26 +23,11 @@ TINY = (
 
 
 @pytest.fixture(scope="session")
-def small_raw(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five hippocampus cases in MSD layout."""
-    source = data_folder / NAME
-    content = json.loads((source / "dataset.json").read_text())
-    content["training"] = content["training"][:5]
-    content["test"] = []
-    raw = tmp_path_factory.mktemp("raw") / NAME
-    for folder in ("imagesTr", "labelsTr"):
-        (raw / folder).mkdir(parents=True)
-    for entry in content["training"]:
-        for path in entry.values():
-            os.link(source / path, raw / path) if _same_disk(source, raw) else (
-                raw / path
-            ).write_bytes((source / path).read_bytes())
-    (raw / "dataset.json").write_text(json.dumps(content))
-    return raw
-
-
-def _same_disk(one: Path, other: Path) -> bool:
-    return one.stat().st_dev == other.stat().st_dev and os.access(one, os.W_OK)
+def small_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five made-up cases in MSD layout, with the names and about the size of the hippocampus's."""
+    folder = tmp_path_factory.mktemp("raw")
+    names = {"0": "background", "1": "anterior", "2": "posterior"}
+    return make_raw(folder, cases=5, size=(34, 48, 36), labels=names)
 
 
 @pytest.fixture(scope="session")
