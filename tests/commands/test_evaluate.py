@@ -1,4 +1,5 @@
 import csv
+import json
 
 import nibabel as nib
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.evaluation.empty_masks import EMPTY_POLICIES
+from tests.places import COMMITTED, DATA, shared_reference, with_real_data
 
 
 def write(path, array):
@@ -108,16 +110,46 @@ def test_regions_have_tolerances_of_their_own(folders, tmp_path):
     assert found == {"kidney_and_tumour": "2.0", "tumour": "0.5"}
 
 
-def test_hippocampus_names_come_from_its_dataset_json(data_folder, reference_folder, tmp_path):
-    """A published prediction against the real reference, as a user would type it."""
-    labels = data_folder / "Task04_Hippocampus" / "labelsTr" / "hippocampus_001.nii.gz"
-    prediction = reference_folder / "metrics" / "hippocampus_001_prediction.nii.gz"
-    assert main(["evaluate", str(prediction), str(labels), "--out", str(tmp_path)]) == 0
-    with (tmp_path / "cases.csv").open(newline="") as stream:
+def real_pair():
+    """A prediction and the real reference, what the published packages say of it."""
+    reference = DATA / "Task04_Hippocampus" / "labelsTr" / "hippocampus_001.nii.gz"
+    folder = shared_reference() / "metrics"
+    scores = json.loads((folder / "expected.json").read_text())["cases"]["hippocampus_001"]
+    values = {name.lower(): row for name, row in scores["values"].items()}
+    return folder / "hippocampus_001_prediction.nii.gz", reference, values
+
+
+def made_up_pair(folder):
+    """The same of made-up masks, with the names in a dataset.json as the real ones have it."""
+    metrics, case = COMMITTED / "metrics", "organ_and_tumour"
+    scores = json.loads((metrics / "expected.json").read_text())["cases"][case]
+    paths = folder / "prediction.nii.gz", folder / "raw" / "labelsTr" / "case.nii.gz"
+    paths[1].parent.mkdir(parents=True)
+    with np.load(metrics / "label_maps.npz") as file:
+        for path, name in zip(paths, ("prediction", "reference"), strict=True):
+            nib.save(
+                nib.Nifti1Image(file[f"{case}/{name}"], np.diag([*scores["spacing_mm"], 1])), path
+            )
+    names = {"0": "background", "1": "anterior", "2": "posterior"}
+    training = [{"image": "./imagesTr/case.nii.gz", "label": "./labelsTr/case.nii.gz"}]
+    content = {"modality": {"0": "MRI"}, "labels": names, "training": training, "test": []}
+    (folder / "raw" / "dataset.json").write_text(json.dumps(content))
+    values = scores["values"]
+    return *paths, {"anterior": values["one"], "posterior": values["two"]}
+
+
+@pytest.mark.parametrize("source", with_real_data("made up"))
+def test_hippocampus_names_come_from_its_dataset_json(source, tmp_path):
+    """A prediction against its reference, as a user would type it."""
+    found = real_pair() if source == "real" else made_up_pair(tmp_path)
+    prediction, labels, expected = found
+    assert main(["evaluate", str(prediction), str(labels), "--out", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "cases.csv").open(newline="") as stream:
         rows = {row["region"]: row for row in csv.DictReader(stream)}
     assert list(rows) == ["anterior", "posterior"]
-    assert float(rows["anterior"]["dice"]) == pytest.approx(0.734225621414914, abs=1e-12)
-    assert float(rows["posterior"]["hd95_mm"]) == pytest.approx(7.14142842854285, abs=1e-3)
+    for name, row in rows.items():
+        assert float(row["dice"]) == pytest.approx(expected[name]["dice"], abs=1e-12)
+        assert float(row["hd95_mm"]) == pytest.approx(expected[name]["hd95_mm"], abs=1e-3)
 
 
 def test_help_names_every_empty_mask_policy(capsys):

@@ -19,6 +19,7 @@ from mednext_cli.app import main
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.run import PreprocessSpec, preprocess
+from tests.places import DATA, with_real_data
 from tests.preprocessing.synthetic import (
     NAME,
     cache_of,
@@ -35,10 +36,10 @@ from tests.preprocessing.synthetic import (
 Capture = pytest.CaptureFixture[str]
 
 
-def test_hippocampus_into_a_cache(data_folder: Path, tmp_path: Path, capsys: Capture) -> None:
-    """Real cases at their own spacing: z-scored copies with the labels of the files."""
-    source = data_folder / "Task04_Hippocampus"
-    raw = tmp_path / "Task04_Hippocampus"
+def real_cases(folder: Path) -> Path:
+    """Four cases of the hippocampus."""
+    source = DATA / "Task04_Hippocampus"
+    raw = folder / source.name
     content = json.loads((source / "dataset.json").read_text())
     content["training"] = content["training"][:4]
     for entry in content["training"]:
@@ -46,6 +47,19 @@ def test_hippocampus_into_a_cache(data_folder: Path, tmp_path: Path, capsys: Cap
             (raw / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, raw / path)
     raw.joinpath("dataset.json").write_text(json.dumps(content))
+    return raw
+
+
+def made_up_cases(folder: Path) -> Path:
+    """Four cases of about the same size."""
+    names = {"0": "background", "1": "anterior", "2": "posterior"}
+    return make_raw(folder, 4, size=(34, 50, 36), affine=np.eye(4), labels=names)
+
+
+@pytest.mark.parametrize("source", with_real_data("made up"))
+def test_hippocampus_into_a_cache(source: str, tmp_path: Path, capsys: Capture) -> None:
+    """Cases at their own spacing: z-scored copies with the labels of the files."""
+    raw = real_cases(tmp_path) if source == "real" else made_up_cases(tmp_path)
     assert run(raw, workers=2) == 0
     assert "32 x 48 x 32" in capsys.readouterr().out
     cached = open_cache(tmp_path / "cache" / raw.name)

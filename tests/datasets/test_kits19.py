@@ -91,9 +91,13 @@ def test_test_cases_are_mentioned_once(kits19: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [15, 23])
-def test_real_labels_with_a_qform_only(data_folder: Path, tmp_path: Path, number: int) -> None:
+def test_real_labels_with_a_qform_only(data_folder: Path, tmp_path: Path) -> None:
     """Slices come first; the image says where it lies in its sform, the label in its qform."""
+    for number in (15, 23):
+        _come_through(data_folder, tmp_path / str(number), number)
+
+
+def _come_through(data_folder: Path, tmp_path: Path, number: int) -> None:
     source = data_folder / "kits19_labels" / f"case_{number:05d}" / "segmentation.nii.gz"
     label = nibabel.load(source)
     assert (int(label.header["sform_code"]), int(label.header["qform_code"])) == (0, 1)

@@ -18,6 +18,7 @@ CHROMIUM = os.environ.get("MEDNEXT_CHROMIUM") or next(
 )
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.browser,
     pytest.mark.skipif(
         CHROMIUM is None, reason="no Chromium found: install one or name it with MEDNEXT_CHROMIUM"
     ),
@@ -163,24 +164,24 @@ def test_outlines_can_be_hidden(open_page):
 
 
 @pytest.mark.parametrize("name", ["report", "leaderboard"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_scrolls_in_one_direction(open_page, name, scheme):
-    opened = open_page(name, viewport=PHONE, color_scheme=scheme)
-    assert opened.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    ground = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert ground == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 26, 32)")
+def test_a_phone_scrolls_in_one_direction(open_page, name):
+    for scheme, colour in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 26, 32)")):
+        opened = open_page(name, viewport=PHONE, color_scheme=scheme)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+        ground = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == colour, scheme
 
 
-@pytest.mark.parametrize("name", ["report", "leaderboard"])
-def test_it_prints_without_controls(open_page, name):
-    opened = open_page(name)
-    assert opened.page.pdf().startswith(b"%PDF")
-    opened.page.emulate_media(media="print")
-    assert opened.page.locator(".controls:visible").count() == 0
-    heading = opened.page.locator("h2").first  # stays with what it is the heading of
-    assert heading.evaluate("one => getComputedStyle(one).breakAfter") == "avoid"
-    tall = opened.page.locator(".tall").last
-    assert tall.evaluate("one => one.scrollHeight <= one.clientHeight + 1")  # nothing is cut off
+def test_it_prints_without_controls(open_page):
+    for name in ("report", "leaderboard"):
+        opened = open_page(name)
+        assert opened.page.pdf().startswith(b"%PDF")
+        opened.page.emulate_media(media="print")
+        assert opened.page.locator(".controls:visible").count() == 0
+        heading = opened.page.locator("h2").first  # stays with what it is the heading of
+        assert heading.evaluate("one => getComputedStyle(one).breakAfter") == "avoid"
+        tall = opened.page.locator(".tall").last  # nothing is cut off
+        assert tall.evaluate("one => one.scrollHeight <= one.clientHeight + 1"), name
 
 
 def test_names_stay_text(open_page):

@@ -30,6 +30,7 @@ def make_raw(
     cases: int = 3,
     modality: str = "MRI",
     size: tuple[int, int, int] = (22, 24, 12),
+    affine: np.ndarray = AFFINE,
     **changes: Any,
 ) -> Path:
     """Noise with two labelled blobs, `cases` times; `changes` go to dataset.json."""
@@ -41,8 +42,8 @@ def make_raw(
         label[blob(shape, (0.3, 0.5, 0.5), 0.4)] = 1
         label[blob(shape, (0.7, 0.5, 0.5), 0.4)] = 2
         noise = np.random.default_rng(number).normal(100, 20, shape)
-        write(image_of(raw, name), (noise + 50 * label).astype(np.int16))
-        write(label_of(raw, name), label)
+        write(image_of(raw, name), (noise + 50 * label).astype(np.int16), affine)
+        write(label_of(raw, name), label, affine)
     description = {
         "modality": {"0": modality},
         "labels": {"0": "background", "1": "left", "2": "right"},

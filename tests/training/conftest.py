@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mednext_cli.app import main
@@ -27,7 +28,7 @@ def small_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five made-up cases in MSD layout, with the names and about the size of the hippocampus's."""
     folder = tmp_path_factory.mktemp("raw")
     names = {"0": "background", "1": "anterior", "2": "posterior"}
-    return make_raw(folder, cases=5, size=(34, 48, 36), labels=names)
+    return make_raw(folder, cases=5, size=(34, 48, 36), affine=np.eye(4), labels=names)
 
 
 @pytest.fixture(scope="session")
