@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.places import DATA, shared_reference
+from tests.places import DATA
 
 # The same examples on every machine, so that a red run is a change's doing;
 # HYPOTHESIS_PROFILE=search draws new ones.
@@ -23,15 +23,6 @@ def data_folder() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no real scans at {DATA}: set MEDNEXT_TEST_DATA to the folder that holds them")
     return DATA
-
-
-@pytest.fixture(scope="session")
-def reference_folder(data_folder: Path) -> Path:
-    """Outputs of the published peers for the real data, beside it."""
-    folder = shared_reference()
-    if folder is None:
-        pytest.skip(f"no reference values beside {data_folder}")
-    return folder
 
 
 def _interpret_triton() -> None:

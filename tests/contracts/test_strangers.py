@@ -14,8 +14,8 @@ def _needs_more(item: pytest.Item) -> bool:
     """Whether a test skips somewhere for want of scans or of a machine."""
     elsewhere = any(mark.args and mark.args[0] for mark in item.iter_markers("skipif"))
     device = any(item.iter_markers("gpu")) and any(item.iter_markers("skipif"))
-    scans = {"data_folder", "reference_folder"} & set(getattr(item, "fixturenames", ()))
-    return bool(elsewhere or device or scans or any(item.iter_markers("browser")))
+    scans = "data_folder" in getattr(item, "fixturenames", ())
+    return elsewhere or device or scans or any(item.iter_markers("browser"))
 
 
 def test_few_tests_need_more_than_a_clone(request: pytest.FixtureRequest) -> None:
