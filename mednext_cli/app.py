@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from mednext_cli import __version__
+from mednext_cli.foundation.children import GROUP_SIGNALS
 from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import MednextError
 from mednext_cli.foundation.plugins import Plugin, find_plugins
@@ -79,6 +80,7 @@ def main_and_exit() -> None:
     prepare_streams()
     _end_orderly_on((signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)))
     code = main()
+    _end_undisturbed()
     if code == _INTERRUPTED:
         _say("interrupted; what is done stays, the same command carries on")
     try:
@@ -103,6 +105,12 @@ def _end_orderly_on(signals: Sequence[signal.Signals]) -> None:
     for number in signals:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, stop)
+
+
+def _end_undisturbed() -> None:
+    """Ignore signals that come while Python ends: the outcome and the exit code stand."""
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _run(arguments: list[str]) -> int:

@@ -33,9 +33,12 @@ def starting_children() -> Iterator[None]:
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # it lifts the mask when it begins
+    # Python's own helper, which all share: it is deaf to SIGINT and SIGTERM by itself, to SIGHUP
+    # only by the mask that it inherits. Starting it lifts part of that mask here.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
     try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -120,3 +120,17 @@ def test_interrupted_process_keeps_what_is_done(tmp_path: Path) -> None:
     assert error.splitlines()[-1].startswith("interrupted; what is done stays")
     assert not [path for path in raw.rglob(".*") if path.name != ".phantom.json"]
     assert (raw / "case_00002" / "segmentation.nii.gz").exists()
+
+
+def test_signals_while_python_ends_change_nothing(tmp_path, monkeypatch):
+    """Schedulers send them again and again."""
+    late = """
+import atexit, os, signal
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    atexit.register(os.kill, os.getpid(), number)
+"""
+    (tmp_path / "sitecustomize.py").write_text(late)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    command = [sys.executable, "-m", "mednext_cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

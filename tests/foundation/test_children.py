@@ -101,3 +101,53 @@ def test_workers_end_with_a_killed_parent(
     parent.kill()
     parent.wait()
     _wait_for(lambda: not any(map(_is_alive, _children(tmp_path))))
+
+
+# Work over cases that says when it is at work, or, with `begins`, when its workers begin.
+_RUN = """
+import os, sys, time
+from pathlib import Path
+from mednext_cli.foundation.children import GROUP_SIGNALS
+from mednext_cli.foundation.progress import set_verbosity
+from mednext_cli.foundation.workers import run_over
+import signal
+
+def work(folder):
+    Path(folder, f"{os.getpid()}.started").touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+    set_verbosity(quiet=True)
+    try:
+        list(run_over(work, [sys.argv[1]] * 3, str, 2, "testing"))
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+_BEGINS = """
+import os, sys, time
+from pathlib import Path
+if "--multiprocessing-fork" in sys.orig_argv:
+    Path({folder!r}, f"{{os.getpid()}}.started").touch()
+    time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("begins", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_leaves_no_worker_and_prints_no_traceback(
+    number: signal.Signals, begins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's resource tracker included, which all processes share."""
+    (tmp_path / "run.py").write_text(_RUN)
+    if begins:
+        (tmp_path / "sitecustomize.py").write_text(_BEGINS.format(folder=str(tmp_path)))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path)]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    _wait_for(lambda: len(_children(tmp_path)) == 2)
+    os.killpg(run.pid, number)
+    _, said = run.communicate(timeout=_SECONDS)
+    assert (run.returncode, said) == (130, b"")
+    assert not any(map(_is_alive, _children(tmp_path)))
