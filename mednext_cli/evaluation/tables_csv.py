@@ -22,6 +22,7 @@ from mednext_cli.foundation.files import read_text, write_csv
 # Which metric a rule of scoring decides; the empty-mask policy decides all, where a mask is empty.
 _RULES = {"tolerance_mm": "surface_dice", "protocol": "surface_dice", "hd95_definition": "hd95_mm"}
 _SHARE, _MOST = "0 to 1", 1 + 1e-6  # another tool may round
+_MARKS = {";": "semicolons", "\t": "tabs"}
 _AGAIN = "Run mednext evaluate again to write it anew."
 
 
@@ -90,7 +91,7 @@ def read_cases(path: Path, metrics: Sequence[str]) -> CasesTable:
     rows = _read_rows(path, ("case", "region", *metrics))
     values: dict[tuple[str, str, str], float] = {}
     rules: dict[tuple[str, str], set[str]] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         if row.get("status") == FAILED:
             continue
         if not (row["case"].strip() and row["region"].strip()):
@@ -122,29 +123,59 @@ def _deciding(row: Mapping[str, str], metrics: Sequence[str]) -> Iterator[str]:
         yield "policy"
 
 
-def _read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+def _read_rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Rows by column with the number of their line; empty ones are left out."""
     if path.is_dir():
         path = path / "cases.csv"
+    lines = _read_lines(path)
+    header = lines[0][1] if lines else []
+    _check_header(path, header, needed)
+    # Another tool's table may hold the name 'a\x1b' and mean it.
+    ours = "csv_version" in header
+    as_text = read_cell if ours else str
+    rows = []
+    for line, cells in lines[1:]:
+        _check_cells(f"{path}: line {line}", cells, header, whole=ours)
+        cells += [""] * (len(header) - len(cells))
+        rows.append((line, dict(zip(header, map(as_text, cells), strict=False))))
+    versions = {row["csv_version"] for _, row in rows if ours} - {str(CSV_VERSION)}
+    if versions:
+        found = ", ".join(sorted(versions)) or "unknown"
+        raise DatasetError(f"{path} is of version {found}, this is {CSV_VERSION}", _AGAIN)
+    return rows
+
+
+def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(read_text(path)))
     try:
-        reader = csv.DictReader(io.StringIO(read_text(path)), restkey="", restval="")
-        header = list(reader.fieldnames or [])
-        # Another tool's table may hold the name 'a\x1b' and mean it.
-        as_text = read_cell if "csv_version" in header else str
-        rows = [
-            {name: as_text(cell) for name, cell in row.items() if isinstance(cell, str)}
-            for row in reader
-        ]
+        return [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
         raise DatasetError(f"{path} cannot be read as CSV: {error}", _AGAIN) from error
-    versions = {row.get("csv_version", str(CSV_VERSION)) for row in rows}
-    if versions - {str(CSV_VERSION)}:
-        found = ", ".join(sorted(versions - {str(CSV_VERSION)}))
-        raise DatasetError(
-            f"{path} is of version {found or 'unknown'}, this is {CSV_VERSION}", _AGAIN
-        )
+
+
+def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
     if missing := [name for name in needed if name not in header]:
-        raise DatasetError(f"{path} has no column {', '.join(missing)}", _AGAIN)
-    return rows
+        apart = next((name for mark, name in _MARKS.items() if mark in "".join(header)), None)
+        remedy = f"Its cells are parted by {apart}: save it with commas." if apart else _AGAIN
+        raise DatasetError(f"{path} has no column {', '.join(missing)}", remedy)
+    if twice := [name for name in dict.fromkeys(needed) if header.count(name) > 1]:
+        raise DatasetError(f"{path} has column {', '.join(twice)} twice", "Keep one of each.")
+
+
+def _check_cells(where: str, cells: Sequence[str], header: Sequence[str], *, whole: bool) -> None:
+    """Raise `DatasetError` where cells are not those of the header.
+
+    A number with a decimal comma, say, moves all that follow. Spreadsheets leave out empty cells at
+    the end of a line; our tables have none (`whole`).
+    """
+    if list(cells) == list(header):
+        raise DatasetError(f"{where} is the header again", "Join tables under one header.")
+    if any(cells[len(header) :]) or (whole and len(cells) < len(header)):
+        raise DatasetError(
+            f"{where} has {len(cells)} cells, the header {len(header)}: the file is cut off, or "
+            "numbers are written with a comma",
+            "Correct the line, or run mednext evaluate again.",
+        )
 
 
 def _score(text: str, metric: str, where: str) -> float:

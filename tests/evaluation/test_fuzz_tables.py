@@ -82,6 +82,11 @@ def test_damaged_tables_end_in_ranks_or_in_one_line(tmp_path, monkeypatch):
         (b'{"mean": {"1": {"Dice": 0.5}}}', "has no column"),
         (b"case,region,dice\na,r,1e400\n", "not from 0 to 1"),
         (b"case,region,dice\na,r,0x10\n", "not a number"),
+        (b"case,region,dice\na,r,0,5\n", "line 2 has 4 cells, the header 3"),
+        (b"case,region,dice,csv_version\na,r,0.5,1\nb,r,0.", "line 3 has 3 cells, the header 4"),
+        (b"case,region,dice\na,r,0.5\n\ncase,region,dice\n", "line 4 is the header again"),
+        (b"case,region,dice,dice\na,r,0.5,0.6\n", "has column dice twice"),
+        (b"case;region;dice\na;r;0,5\n", "parted by semicolons: save it with commas"),
     ],
 )
 def test_what_is_no_table_of_scores_is_one_line(tmp_path, content, said):
@@ -92,6 +97,13 @@ def test_what_is_no_table_of_scores_is_one_line(tmp_path, content, said):
         rank_methods(spec)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_empty_lines_and_cells_of_spreadsheets_are_left_out(tmp_path):
+    path = tmp_path / "cases.csv"
+    path.write_text("case,region,dice,hd95_mm,,\na,r,0.5,1,,\n,,,,,\nb,r,0.25\n\n")
+    spec = LeaderboardSpec({"a": path, "b": path}, tmp_path / "out", ("dice",))
+    assert rank_methods(spec).cases == ("a", "b")
 
 
 def test_a_distance_below_zero_is_refused(tmp_path):
