@@ -21,7 +21,7 @@ def read_case_label(case: Case, like: Grid | None) -> tuple[Volume, tuple[str, .
     """
     if case.label is None:
         raise ScanError(f"{case.id} has no label map")
-    if not case.label.is_dir():
+    if case.masks is None:
         volume = read_label_map(case.label)
         return volume, volume.notes
     volume, overlaps = merge_masks([(case.label / name, value) for name, value in case.masks], like)

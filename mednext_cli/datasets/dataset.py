@@ -31,12 +31,13 @@ class Case:
         label: the label map, None for an unlabelled case; a folder where every structure has a
             binary mask of its own.
         masks: file name in that folder and label value of each mask; later ones go over earlier.
+            None where the label map is one file.
     """
 
     id: str
     channels: tuple[Channel, ...]
     label: Path | None = None
-    masks: tuple[tuple[str, int], ...] = ()
+    masks: tuple[tuple[str, int], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def _paths_of(dataset: Dataset) -> set[Path]:
         used |= {channel.path for channel in case.channels}
         if case.label is not None:
             used.add(case.label)
-            used |= {case.label / name for name, _ in case.masks}
+            used |= {case.label / name for name, _ in case.masks or ()}
     return used
 
 

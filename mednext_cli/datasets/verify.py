@@ -200,7 +200,7 @@ def _check_channel(case: Case, index: int, found: _Findings, digest: "hashlib._H
 def _check_label(case: Case, path: Path, labels: LabelSet, found: _Findings) -> None:
     try:
         label, notes = read_case_label(case, found.grid)
-        found.notes += [*notes, *(() if path.is_dir() else geometry_notes(path))]
+        found.notes += [*notes, *(geometry_notes(path) if case.masks is None else ())]
     except ScanError as error:
         found.problems.append(str(error))
         return

@@ -104,7 +104,7 @@ def _status_now(images: Case, changed: bool) -> str:
 def _images(case: Case) -> Case:
     """Without its label, which prediction does not look at, and with links followed."""
     channels = tuple(Channel(one.path.resolve(), one.index) for one in case.channels)
-    return replace(case, channels=channels, label=None, masks=())
+    return replace(case, channels=channels, label=None, masks=None)
 
 
 def _places(case: Case) -> tuple[str, ...]:

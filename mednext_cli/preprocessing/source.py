@@ -97,7 +97,7 @@ def read_case(case: Case, labels: LabelSet, resample_label: bool = False) -> Sou
         label = _on_grid(case.label, found, case.channels[0].path, source.file_grid, _RESAMPLE)
     _check_values(case.label, label.array, labels)
     notes = (*source.notes, *notes)
-    if not case.label.is_dir():
+    if case.masks is None:
         notes = (*notes, *geometry_notes(case.label))
     return replace(source, label=to_canonical(label).array, notes=notes, label_resampled=elsewhere)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from mednext_cli.datasets.dataset import Case
@@ -70,7 +71,7 @@ def _files_at(path: Path) -> list[Path]:
 def _label_files(case: Case) -> list[Path]:
     if case.label is None:
         return []
-    if case.label.is_dir():
+    if case.masks is not None:
         return [case.label / name for name, _ in case.masks]
     return _files_at(case.label)
 
@@ -92,6 +93,8 @@ def is_unchanged(path: Path, stamps: Stamps) -> bool:
 def _take_stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
+        if not S_ISREG(status.st_mode):  # of a pipe or device there is no end to read
+            raise ScanError(f"{path} is no file", "Put the scan there.")
         settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
         times = (status.st_mtime_ns, status.st_ctime_ns) if settled else (0, 0)
         return Stamp(status.st_size, *times, hash_file(path))
@@ -110,7 +113,7 @@ def content_of(case: Case, stamps: Stamps) -> list[Any]:
         KeyError: a file has no stamp.
     """
     channels = [[_hash_of(one.path, stamps), one.index] for one in case.channels]
-    if case.label is None or not case.label.is_dir():
+    if case.label is None or case.masks is None:
         return [channels, _hash_of(case.label, stamps) if case.label else None]
     masks = [[stamps[_name(case.label / name)].sha256, value] for name, value in case.masks]
     return [channels, masks]

@@ -21,7 +21,7 @@ from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.dataset import Channel, Dataset
 from mednext_cli.preprocessing.run import PreprocessSpec, preprocess
 from tests.preprocessing.deadly import DeadlyPath
-from tests.preprocessing.synthetic import cache_of, make_raw, run, stored
+from tests.preprocessing.synthetic import cache_of, label_of, make_raw, run, stored
 
 Capture = pytest.CaptureFixture[str]
 
@@ -159,3 +159,23 @@ def test_the_number_of_workers_fits_the_memory(
     monkeypatch.setattr("mednext_cli.foundation.machine.free_memory_bytes", lambda: 2**34)
     preprocess(PreprocessSpec(raw, "msd", tmp_path / "other"))
     assert asked[2:] == [6, 6]
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder"])
+def test_what_is_no_file_fails_alone(
+    tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = make_raw(tmp_path)
+    path = label_of(raw)
+    path.unlink()
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    assert run(raw) == 2
+    said = capsys.readouterr().err
+    assert "1 of 3 cases failed: case_0" in said
+    assert f"warning: case_0: {path}" in said
+    assert stored(raw) == ["case_1.h5", "case_2.h5"]
