@@ -93,14 +93,17 @@ def test_every_place_says_it(
 def test_a_validation_that_does_not_fit_loses_no_step(
     boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(train, "validate_fold", lambda *_: {})
+    settings = ("training.epochs=1", "training.iterations_per_epoch=2")
     with monkeypatch.context() as patch:
         patch.setattr(loop, "score_patches", _fail(MemoryError()))
-        assert main(arguments(boxes, tmp_path)) == 2
+        assert main(arguments(boxes, tmp_path, settings=settings)) == 2
     steps: list[int] = []
     original = loop.update
     monkeypatch.setattr(loop, "update", lambda *given: steps.append(1) or original(*given))
-    assert main(arguments(boxes, tmp_path)) == 0
-    assert len(steps) == 3  # those of the second epoch
+    assert main(arguments(boxes, tmp_path, settings=settings)) == 0
+    assert not steps
+    assert (run_folder(tmp_path) / "log.csv").is_file()
 
 
 def test_a_batch_that_does_not_fit_says_so(

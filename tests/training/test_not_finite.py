@@ -40,10 +40,13 @@ def _rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def _cases(folder: Path, kind: str) -> list[str]:
-    origin = load_checkpoint(folder / "checkpoint_last.pt").metadata["origin"]
-    found: list[str] = origin[kind]
-    return found
+def _arguments(cache: Path, runs: Path, *settings: str) -> list[str]:
+    """One epoch on all cases, so without the time of validation."""
+    return arguments(cache, runs, "--fold", "all", settings=("training.epochs=1", *settings))
+
+
+def _folder(runs: Path) -> Path:
+    return run_folder(runs, "all")
 
 
 class _Scaled:
@@ -98,22 +101,16 @@ def test_the_loss_scale_follows_gradients_not_broken_losses() -> None:
 def test_one_case_of_nan_is_named_and_left_out(
     cache: Path, tmp_path: Path, capsys: Captured
 ) -> None:
-    runs = tmp_path / "runs"
-    once = arguments(cache, runs, settings=("training.iterations_per_epoch=5",))
-    folder = run_folder(runs)
-    assert main([*once, "--set", "training.epochs=1"]) == 0
-    bad = _cases(folder, "training_cases")[0]
+    bad = CASES[3]
     _damage(cache, bad)
-    capsys.readouterr()
-    assert main([*once, "--restart"]) == 0
+    assert main(_arguments(cache, tmp_path, "training.iterations_per_epoch=4")) == 0
     error = capsys.readouterr().err
     assert f"not finite in the cache: {bad}" in error
-    assert "of 5 steps were left out" in error
-    rows = _rows(folder)
-    skipped = [int(row["skipped_steps"]) for row in rows]
-    assert all(0 < one < 5 for one in skipped)
-    assert all(math.isfinite(float(row["training_loss"])) for row in rows)
-    weights = load_checkpoint(folder / "checkpoint_last.pt").state_dict
+    assert "of 4 steps were left out" in error
+    (row,) = _rows(_folder(tmp_path))
+    assert int(row["skipped_steps"]) == 1
+    assert math.isfinite(float(row["training_loss"]))
+    weights = load_checkpoint(_folder(tmp_path) / "checkpoint_last.pt").state_dict
     assert all(one.isfinite().all() for one in weights.values())
 
 
@@ -122,24 +119,24 @@ def test_ten_in_a_row_end_the_run_with_what_to_do_and_it_can_go_on(
 ) -> None:
     intact = Path(shutil.copytree(cache, tmp_path / "intact"))
     _damage(cache, *CASES)
-    settings = ("training.iterations_per_epoch=12", "training.epochs=1")
-    runs = tmp_path / "runs"
-    assert main(arguments(cache, runs, settings=settings)) == 2
+    runs, steps = tmp_path / "runs", "training.iterations_per_epoch=11"
+    assert main(_arguments(cache, runs, steps)) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "the loss is not finite in 10 steps in a row, up to iteration 10 (box_" in error
     assert "not finite in the cache: box_" in error
     assert "mednext preprocess" in error
-    saved = load_checkpoint(run_folder(runs) / "checkpoint_last.pt")
+    saved = load_checkpoint(_folder(runs) / "checkpoint_last.pt")
     assert saved.progress["iteration"] == 10
-    assert main(arguments(intact, runs, settings=settings)) == 0
-    assert _rows(run_folder(runs))[0]["skipped_steps"] == "10"
+    assert main(_arguments(intact, runs, steps)) == 0
+    assert _rows(_folder(runs))[0]["skipped_steps"] == "10"
 
 
 def test_without_a_case_at_fault_the_learning_rate_is(
     boxes: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     """Its first step leaves weights that are finite and useless."""
-    assert main(arguments(boxes, tmp_path, settings=("training.learning_rate=1e38",))) == 2
+    settings = ("training.learning_rate=1e38", "training.epochs=2")
+    assert main(_arguments(boxes, tmp_path, *settings)) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "the loss is not finite" in error
     assert "Lower training.learning_rate" in error
@@ -161,9 +158,9 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(
         return made
 
     monkeypatch.setattr(loop, "update", break_weights)
-    assert main(arguments(boxes, tmp_path)) == 2
+    assert main(_arguments(boxes, tmp_path, "training.epochs=2")) == 2
     assert "the last checkpoint stands" in capsys.readouterr().err
-    saved = load_checkpoint(run_folder(tmp_path) / "checkpoint_last.pt")
+    saved = load_checkpoint(_folder(tmp_path) / "checkpoint_last.pt")
     assert saved.progress["iteration"] == 3
     assert all(one.isfinite().all() for one in saved.state_dict.values())
 
@@ -179,9 +176,9 @@ def test_an_overflow_under_float16_is_no_failure(
         return original(*given) + torch.tensor([0.0, math.inf])
 
     monkeypatch.setattr(loop, "update", overflow)
-    assert main(arguments(boxes, tmp_path)) == 0
+    assert main(_arguments(boxes, tmp_path)) == 0
     assert "is left out" not in capsys.readouterr().err
-    assert [row["skipped_steps"] for row in _rows(run_folder(tmp_path))] == ["3", "3"]
+    assert [row["skipped_steps"] for row in _rows(_folder(tmp_path))] == ["3"]
 
 
 def test_a_loss_of_infinity_is_skipped_like_nan(
@@ -196,6 +193,6 @@ def test_a_loss_of_infinity_is_skipped_like_nan(
         return original(self, outputs, labels) + (math.inf if len(calls) == 2 else 0)
 
     monkeypatch.setattr(SegmentationLoss, "forward", forward)
-    assert main(arguments(boxes, tmp_path)) == 0
+    assert main(_arguments(boxes, tmp_path)) == 0
     assert "step 2 is left out" in capsys.readouterr().err
-    assert [row["skipped_steps"] for row in _rows(run_folder(tmp_path))] == ["1", "0"]
+    assert [row["skipped_steps"] for row in _rows(_folder(tmp_path))] == ["1"]

@@ -10,7 +10,7 @@ import torch
 from mednext_cli.app import main
 from mednext_cli.foundation.progress import set_verbosity
 from mednext_cli.training import interruption as module
-from mednext_cli.training import loop, pace
+from mednext_cli.training import loop, pace, train
 from mednext_cli.training.interruption import deferred_interruption
 from tests.training.synthetic import arguments, run_folder
 
@@ -39,8 +39,9 @@ def test_a_run_asks_for_its_pace(
     boxes: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "_HOURS", 0.0)
-    assert main(arguments(boxes, tmp_path)) == 0
-    assert "on this CPU: the 6 that are left take about 0 hours" in capsys.readouterr().err
+    settings = ("training.epochs=1",)
+    assert main(arguments(boxes, tmp_path, "--fold", "all", settings=settings)) == 0
+    assert "on this CPU: the 3 that are left take about 0 hours" in capsys.readouterr().err
 
 
 def test_without_validation_no_dice_is_mentioned(
@@ -76,7 +77,9 @@ def test_both_losses_are_of_the_same_outputs(
         return forward(self, given, truth)
 
     monkeypatch.setattr(loop.SegmentationLoss, "forward", count)
-    settings = ("training.epochs=1", f"model.deep_supervision={deep}")
+    monkeypatch.setattr(train, "validate_fold", lambda *_: {})
+    one_step = ("training.epochs=1", "training.iterations_per_epoch=1")
+    settings = (*one_step, f"model.deep_supervision={deep}")
     assert main(arguments(boxes, tmp_path, settings=settings)) == 0
     assert labels[0] == label
     assert set(outputs) == {5 if deep == "true" else 1}
@@ -112,25 +115,25 @@ def test_nohup_stays_in_force() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_in_the_validation_of_patches_no_step_is_done_again(
-    boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(train, "validate_fold", lambda *_: {})
     original = loop.score_patches
     calls: list[int] = []
 
     def stop(*given: Any) -> Any:
         calls.append(1)
         if len(calls) == 1:
-            signal.raise_signal(number)
+            signal.raise_signal(signal.SIGTERM)
         return original(*given)
 
     steps: list[int] = []
     update = loop.update
     monkeypatch.setattr(loop, "score_patches", stop)
     monkeypatch.setattr(loop, "update", lambda *given: steps.append(1) or update(*given))
-    assert main(arguments(boxes, tmp_path)) == 130
-    assert len(steps) == 3
-    assert main(arguments(boxes, tmp_path)) == 0
-    assert len(steps) == 6
-    assert (run_folder(tmp_path) / "log.csv").read_text().count("\n") == 3
+    settings = ("training.epochs=1", "training.iterations_per_epoch=2")
+    for code in (130, 0):
+        assert main(arguments(boxes, tmp_path, settings=settings)) == code
+        assert len(steps) == 2
+    assert (run_folder(tmp_path) / "log.csv").read_text().count("\n") == 2
