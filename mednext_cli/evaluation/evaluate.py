@@ -36,7 +36,8 @@ from mednext_cli.evaluation.tables_csv import write_cases
 from mednext_cli.evaluation.tolerances import check_regions, check_tolerances
 from mednext_cli.evaluation.work_load import choose_workers
 from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
-from mednext_cli.foundation.files import make_folder
+from mednext_cli.foundation.files import check_writable
+from mednext_cli.foundation.notes import say_notes
 from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
 
 MISSING_CHOICES = ("worst", "drop")
@@ -166,9 +167,10 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     cases = [pair.case for pair in matched.pairs]
     images = find_images(spec.images, cases, spec.dataset) if spec.images else {}
     settings = _settings(spec, references.label_set, mapping)
-    folder = make_folder(spec.folder)
+    check_writable(spec.folder)
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]
     scored, failed = _score_all(pairs, settings, spec.workers)
+    say_notes({one.case: one.notes for one in scored})
     if settings.label_set is None:
         check_regions(spec.region_tolerances_mm, _regions(scored, settings))
         _note_labels_of_predictions_alone(scored)
@@ -179,7 +181,7 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
             "Name the regions to score with --dataset.",
         )
     result = EvaluateResult(
-        folder=folder,
+        folder=spec.folder,
         label_source=references.source,
         scores=scores,
         summary=summarise(scores),

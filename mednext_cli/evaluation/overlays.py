@@ -138,7 +138,7 @@ def draw_case(
     """
     names = settings.label_set.names if settings.label_set else None
     reference = read_labels(pair.reference, names)
-    prediction = Volume(read_prediction(pair, reference, settings)[0], reference.affine)
+    prediction, _ = read_prediction(pair, reference, settings)
     image, note = _read_image(images.get(pair.case), reference)
     turned = to_canonical(reference)
     scan = LabelledScan(

@@ -1,6 +1,5 @@
 """All scores of one case: two label maps in, one row per region out."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 
 from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.label_mapping import apply_mapping
-from mednext_cli.evaluation.overlap import ClassCounts, ClassMaps, LabelArray, map_classes
+from mednext_cli.evaluation.overlap import ClassCounts, ClassMaps, map_classes
 from mednext_cli.evaluation.scores import (
     MISSING,
     OK,
@@ -26,7 +25,6 @@ from mednext_cli.volumes.scans import read_label_map
 from mednext_cli.volumes.volume import Volume
 
 _MOST_LISTED = 10
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,7 @@ class CaseScores:
         counts: of all pairs of classes, None where nothing was compared.
         voxels: of the grid, without ignored ones.
         resampled: whether the prediction was brought onto the reference's grid.
+        notes: what is odd about the files, though they can be used; a line each.
     """
 
     case: str
@@ -67,6 +66,7 @@ class CaseScores:
     counts: ClassCounts | None = None
     voxels: int = 0
     resampled: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def label_region(value: int) -> str:
@@ -85,9 +85,10 @@ def score_case(pair: CasePair, settings: ScoreSettings) -> CaseScores:
     prediction, resampled = read_prediction(pair, reference, settings)
     ignore = settings.label_set.ignore if settings.label_set else None
     # Files keep the first axis fastest; transposed, the arrays are contiguous as NumPy counts.
-    maps = map_classes(reference.array.T, prediction.T, ignore)
+    maps = map_classes(reference.array.T, prediction.array.T, ignore)
     spacing_mm = (reference.spacing_mm[2], reference.spacing_mm[1], reference.spacing_mm[0])
     voxels = reference.array.size - maps.ignored
+    notes = (*reference.notes, *prediction.notes)
     del reference, prediction
     found = _found_labels(maps)
     _check_labels(pair.reference, found[0], settings.label_set)
@@ -101,22 +102,20 @@ def score_case(pair: CasePair, settings: ScoreSettings) -> CaseScores:
         for name, values in _regions(maps, settings).items()
     ]
     counts = ClassCounts(maps.values, maps.histogram)
-    return CaseScores(pair.case, status, tuple(rows), *found, counts, voxels, resampled)
+    return CaseScores(pair.case, status, tuple(rows), *found, counts, voxels, resampled, notes)
 
 
 def read_prediction(
     pair: CasePair, reference: Volume, settings: ScoreSettings
-) -> tuple[LabelArray, bool]:
+) -> tuple[Volume, bool]:
     """The prediction's labels on the reference's grid, and whether they were resampled.
 
     Raises:
         ScanError: the file cannot be read, lies on another grid, or holds labels without mapping.
     """
     if pair.prediction is None:
-        return np.zeros_like(reference.array), False
+        return Volume(np.zeros_like(reference.array), reference.affine), False
     prediction = read_label_map(pair.prediction)
-    for note in (*reference.notes, *prediction.notes):
-        logger.warning("%s: %s", pair.case, note)
     first = reference.grid
     turned = turned_onto(prediction, first)
     elsewhere = turned is None
@@ -129,7 +128,7 @@ def read_prediction(
     array = (turned or regrid_labels(prediction, first)).array
     if settings.mapping is not None:
         array = apply_mapping(array, settings.mapping, pair.prediction)
-    return array, elsewhere
+    return Volume(array, reference.affine, prediction.notes), elsewhere
 
 
 def _check_labels(path: Path, found: tuple[int, ...], label_set: LabelSet | None) -> None:

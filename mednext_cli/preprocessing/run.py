@@ -15,6 +15,7 @@ from mednext_cli.foundation.errors import DatasetError, FailedCases, StorageErro
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.machine import count_workers
+from mednext_cli.foundation.notes import say_notes
 from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, Fingerprint, summarise
 from mednext_cli.preprocessing.folder import (
@@ -24,7 +25,6 @@ from mednext_cli.preprocessing.folder import (
     forget,
     remove_if_empty,
 )
-from mednext_cli.preprocessing.notes import say_notes
 from mednext_cli.preprocessing.plan import Plan, plan_dataset
 from mednext_cli.preprocessing.plan_file import read_plan
 from mednext_cli.preprocessing.stamps import content_key
@@ -233,7 +233,8 @@ def _survey(
             forget(folder, failed)
         raise failed_cases(failed.values(), len(dataset.labelled), _NO_CASE)
     found = dict(sorted(found.items()))
-    say_notes({case_id: _notes(one.fingerprint) for case_id, one in found.items()})
+    notes = {case_id: _notes(one.fingerprint) for case_id, one in found.items()}
+    say_notes(notes, "mednext datasets verify gives them all")
     return found
 
 

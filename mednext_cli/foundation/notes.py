@@ -1,4 +1,4 @@
-"""What is odd about the cases of a dataset, said without a flood of lines."""
+"""What is odd about many cases, said without a flood of lines."""
 
 import logging
 import re
@@ -9,11 +9,12 @@ _SHOWN = 3  # of each kind
 _ITS_OWN = re.compile(r"^.*?: |\([^)]*\)|\d[\d.e+-]*")  # file name, examples and numbers
 
 
-def say_notes(notes: Mapping[str, Sequence[str]]) -> None:
+def say_notes(notes: Mapping[str, Sequence[str]], advice: str = "") -> None:
     """Warn of what is odd, by case: of each kind the first few, then how many more there are.
 
     Args:
         notes: lines by case id, most of them ``FILE: what is odd``.
+        advice: said of those that are not shown.
     """
     kinds: dict[str, list[tuple[str, str]]] = {}
     for case_id, lines in notes.items():
@@ -25,5 +26,5 @@ def say_notes(notes: Mapping[str, Sequence[str]]) -> None:
             logger.warning("%s: %s", case_id, line)
         if more := found[shown:]:
             cases = len({case_id for case_id, _ in more})
-            advice = "%d more lines like that, of %d cases: mednext datasets verify gives them all"
-            logger.warning(advice, len(more), cases)
+            end = f": {advice}" if advice else ""
+            logger.warning("%d more lines like that, of %d cases%s", len(more), cases, end)
