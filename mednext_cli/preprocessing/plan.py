@@ -12,7 +12,7 @@ from mednext_cli.datasets.dataset import Dataset, LabelSet
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.names import check_file_name, check_name, shown
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, Fingerprint
-from mednext_cli.preprocessing.spacing import LARGEST_MM, SMALLEST_MM
+from mednext_cli.preprocessing.spacing import LARGEST_MM, SMALLEST_MM, is_usable
 from mednext_cli.volumes.resample import resampled_shape
 
 
@@ -137,7 +137,7 @@ def _sizes(plan: Plan) -> list[str]:
     problems = []
     if any(length % DIVISOR for length in plan.patch_voxels):
         problems.append(f"patch_voxels {plan.patch_voxels} are not multiples of {DIVISOR}")
-    if not all(SMALLEST_MM <= length <= LARGEST_MM for length in plan.spacing_mm):
+    if not all(map(is_usable, plan.spacing_mm)):
         problems.append(f"spacing_mm {plan.spacing_mm} are not {SMALLEST_MM:g} to {LARGEST_MM:g}")
     if len(plan.normalisation) != len(plan.channels):
         problems.append(

@@ -4,6 +4,12 @@ from mednext_cli.foundation.errors import SettingsError
 
 Spacing = tuple[float, float, float]
 SMALLEST_MM, LARGEST_MM = 0.01, 100.0
+_ROUNDING = 1e-6  # headers are of single precision, where 0.01 is 0.00999999978
+
+
+def is_usable(length_mm: float) -> bool:
+    """Whether voxels of that length can be a target; NaN is not."""
+    return SMALLEST_MM * (1 - _ROUNDING) <= length_mm <= LARGEST_MM * (1 + _ROUNDING)
 
 
 def parse_spacing(text: str) -> Spacing | None:
@@ -22,7 +28,7 @@ def parse_spacing(text: str) -> Spacing | None:
     except ValueError:
         values = []
     values = values * 3 if len(values) == 1 else values
-    if len(values) != 3 or not all(SMALLEST_MM <= value <= LARGEST_MM for value in values):
+    if len(values) != 3 or not all(map(is_usable, values)):
         raise SettingsError(
             f"--spacing {text}: neither {SMALLEST_MM:g} to {LARGEST_MM:g} mm, nor Z,Y,X in mm, "
             "nor median",

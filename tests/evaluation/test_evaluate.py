@@ -155,7 +155,7 @@ def test_nothing_is_written_when_all_fail(folders, tmp_path):
         path.write_bytes(b"no scan")
     with pytest.raises(FailedCases, match="3 of 3"):
         evaluate(EvaluateSpec(predictions, labels, tmp_path / "out", workers=0))
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_maps_without_any_label_say_so(tmp_path, write_labels):
