@@ -7,20 +7,18 @@ longer read (``mednext ... | head``).
 import contextlib
 import errno
 import logging
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Annotated
 
 import typer
 
 from mednext_cli import __version__
-from mednext_cli.foundation.children import GROUP_SIGNALS
 from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import MednextError
 from mednext_cli.foundation.plugins import Plugin, find_plugins
 from mednext_cli.foundation.progress import set_verbosity
+from mednext_cli.foundation.signals import ignore_signals, stop_on_signals
 from mednext_cli.foundation.streams import prepare_streams
 from mednext_cli.foundation.text import printable
 
@@ -78,9 +76,9 @@ def _explain(error: Exception) -> int:
 def main_and_exit() -> None:
     """The console script."""
     prepare_streams()
-    _end_orderly_on((signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)))
+    stop_on_signals()
     code = main()
-    _end_undisturbed()
+    ignore_signals()
     if code == _INTERRUPTED:
         _say("interrupted; what is done stays, the same command carries on")
     try:
@@ -89,28 +87,6 @@ def main_and_exit() -> None:
         _say(str(error))
         code = code or error.exit_code
     sys.exit(code)
-
-
-def _end_orderly_on(signals: Sequence[signal.Signals]) -> None:
-    """Take the signals of batch systems and closed terminals for Ctrl-C, unless ignored (nohup).
-
-    Once: `timeout` and Slurm send more than one, and what was begun is being tidied up meanwhile.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for one in signals:
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for number in signals:
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, stop)
-
-
-def _end_undisturbed() -> None:
-    """Ignore signals that come while Python ends: the outcome and the exit code stand."""
-    for number in GROUP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _run(arguments: list[str]) -> int:

@@ -16,7 +16,6 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
 from mednext_cli.foundation.progress import track
-from mednext_cli.foundation.signals import stopped_by_sigterm
 from mednext_cli.foundation.workers import failed_cases
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.engine import Engine, build_engine, choose_engine
@@ -114,8 +113,7 @@ def predict(spec: PredictSpec) -> PredictResult:
     _check_apart(spec)
     made: list[Case] = []
     if record.is_untidy or any(record.is_open(case) for case in cases):
-        with stopped_by_sigterm():
-            made = _work(spec, models, engine, device, record, cases)
+        made = _work(spec, models, engine, device, record, cases)
     names = {case.id for case in made}
     return PredictResult(
         spec.out,

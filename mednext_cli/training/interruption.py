@@ -2,36 +2,35 @@
 
 import logging
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from mednext_cli.foundation.children import GROUP_SIGNALS
+from mednext_cli.foundation.signals import Stop, current_stop
 
-_SAME_SECONDS = 1.0  # mpirun and shells pass on a Ctrl-C that has reached everybody already
 logger = logging.getLogger(__name__)
 
 
 class Interruption:
-    """Whether somebody asked to stop."""
+    """Whether somebody asked to stop.
 
-    def __init__(self) -> None:
+    Args:
+        stop: tells which signals ask; it knows of those that came before.
+    """
+
+    def __init__(self, stop: Stop) -> None:
         self.requested = False
-        self._when = 0.0
+        self._stop = stop
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: the first asks, Ctrl-C again insists.
-
-        Batch systems and `timeout` send SIGTERM more than once and wait for what comes of it; who
-        does not want to wait sends SIGKILL.
-        """
-        now = time.monotonic()
-        if not self.requested:
-            self.requested, self._when = True, now
-            logger.warning("stopping after this step; Ctrl-C once more stops at once and loses it")
-        elif number == signal.SIGINT and now - self._when > _SAME_SECONDS:
+        """Handle a signal: the first asks, Ctrl-C a moment later insists."""
+        if not self._stop.is_asked_by(number):
+            return
+        if self.requested:
             raise KeyboardInterrupt
+        self.requested = True
+        logger.warning("stopping after this step; Ctrl-C once more stops at once and loses it")
 
 
 @contextmanager
@@ -41,7 +40,7 @@ def deferred_interruption() -> Iterator[Interruption]:
     The caller looks at ``requested`` where the state is whole. Outside the main thread signals
     cannot be caught, and nothing is changed; nor is SIGHUP where it is ignored (``nohup``).
     """
-    interruption = Interruption()
+    interruption = Interruption(current_stop())
     previous = {}
     try:
         for number in GROUP_SIGNALS:

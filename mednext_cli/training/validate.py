@@ -20,7 +20,6 @@ from mednext_cli.evaluation.evaluate import EvaluateResult, EvaluateSpec, evalua
 from mednext_cli.foundation.errors import DatasetError, ScanError
 from mednext_cli.foundation.files import read_json, storage_error, write_json
 from mednext_cli.foundation.progress import track
-from mednext_cli.foundation.signals import stopped_by_sigterm
 from mednext_cli.foundation.workers import Outcome, failed_cases
 from mednext_cli.inference.label_maps import write_labels
 from mednext_cli.inference.memory import peek
@@ -55,14 +54,13 @@ def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -
         KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
     """
     folder, names = loop.folder.validation, loop.split.validation
-    with stopped_by_sigterm():
-        _begin(folder, state, {name: cached.case(name).key for name in names})
-        todo = [_case(cached, name) for name in names if not _path(folder, name).is_file()]
-        failures = _predict(state, loop, cached, todo) if todo else []
-        done = [name for name in names if _path(folder, name).is_file()]
-        if not done:
-            raise failed_cases(failures, len(names), _REMEDY)
-        result = _score(folder, state, cached, done)
+    _begin(folder, state, {name: cached.case(name).key for name in names})
+    todo = [_case(cached, name) for name in names if not _path(folder, name).is_file()]
+    failures = _predict(state, loop, cached, todo) if todo else []
+    done = [name for name in names if _path(folder, name).is_file()]
+    if not done:
+        raise failed_cases(failures, len(names), _REMEDY)
+    result = _score(folder, state, cached, done)
     _raise_failed(failures, result, len(names))
     return {region: result.mean("dice", region) for region in result.regions}
 

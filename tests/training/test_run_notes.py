@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mednext_cli.app import main
+from mednext_cli.foundation import signals
 from mednext_cli.foundation.progress import set_verbosity
-from mednext_cli.training import interruption as module
 from mednext_cli.training import loop, pace, train
 from mednext_cli.training.interruption import deferred_interruption
 from tests.training.synthetic import arguments, run_folder
@@ -89,7 +89,7 @@ def test_sigterm_may_come_twice_and_ctrl_c_insists_after_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(signals.time, "monotonic", lambda: clock[0])
     with deferred_interruption() as interruption:
         signal.raise_signal(signal.SIGTERM)
         assert interruption.requested
