@@ -24,10 +24,12 @@ def is_arranged(x: Tensor) -> bool:
     """Whether this tensor takes the way through this module.
 
     Not on accelerators (nor "meta"), in half precision, or where a graph is recorded for another
-    engine, which knows PyTorch's own operators best.
+    engine, which knows PyTorch's own operators best. Nor in two dimensions: training a small
+    network so ended in a damaged heap in oneDNN (PyTorch 2.13 on an AMD EPYC; contiguous does not).
     """
     return (
         x.device.type == "cpu"
+        and x.ndim == 5
         and x.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
