@@ -111,7 +111,7 @@ class Ledger:
         steps = self._failed
         suspicion = self._suspicion(steps)
         remedy = (
-            "Run mednext preprocess again for them."
+            "Make them anew with mednext preprocess --force, once their raw scans are right."
             if suspicion
             else "Lower training.learning_rate and begin anew with --restart, or try "
             "--set training.precision=float32."

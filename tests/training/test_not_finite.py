@@ -124,7 +124,7 @@ def test_ten_in_a_row_end_the_run_with_what_to_do_and_it_can_go_on(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "the loss is not finite in 10 steps in a row, up to iteration 10 (box_" in error
     assert "not finite in the cache: box_" in error
-    assert "mednext preprocess" in error
+    assert "mednext preprocess --force" in error
     saved = load_checkpoint(_folder(runs) / "checkpoint_last.pt")
     assert saved.progress["iteration"] == 10
     assert main(_arguments(intact, runs, steps)) == 0
