@@ -3,14 +3,15 @@
 import logging
 import os
 import signal
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from mednext_cli.foundation.beginning import WatchedContext
+from mednext_cli.foundation.beginning import PoolLost, WatchedContext
 from mednext_cli.foundation.children import begin_child, starting_children
 from mednext_cli.foundation.errors import FailedCases, MednextError
 from mednext_cli.foundation.progress import set_verbosity, track
@@ -19,6 +20,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 0.5
+_MOST_POOLS = 3  # in a row that are lost without a case done
 
 
 @dataclass(frozen=True)
@@ -113,17 +115,39 @@ def _outcomes_of(
 def _pooled(
     work: Callable[[Item], Value], items: Sequence[Item], name: Callable[[Item], str], workers: int
 ) -> Iterator[Outcome[Value]]:
+    """The items in a pool of processes; a pool that is lost is followed by another."""
+    left, barren = dict(enumerate(items)), 0
+    while left:
+        try:
+            with closing(_in_one_pool(work, left, name, workers)) as outcomes:
+                for index, outcome in outcomes:
+                    del left[index]
+                    barren = 0
+                    yield outcome
+        except PoolLost as error:
+            logger.debug("%s", error)
+            barren += 1
+            if barren == _MOST_POOLS:
+                raise
+
+
+def _in_one_pool(
+    work: Callable[[Item], Value],
+    items: Mapping[int, Item],
+    name: Callable[[Item], str],
+    workers: int,
+) -> Generator[tuple[int, Outcome[Value]], None, None]:
     from pebble import ProcessPool
 
     watched = WatchedContext()
     pool = ProcessPool(max_workers=workers, initializer=_begin_worker, context=watched)
-    ahead, waiting = iter(items), dict[Future[Value], str]()
+    ahead, waiting = iter(tuple(items.items())), dict[Future[Value], int]()
 
     def send() -> None:
         """A few more than there are workers: none waits, and no pipe overflows."""
         with watched.failing():
-            for item in islice(ahead, 2 * workers - len(waiting)):
-                waiting[pool.schedule(work, args=(item,))] = name(item)
+            for index, item in islice(ahead, 2 * workers - len(waiting)):
+                waiting[pool.schedule(work, args=(item,))] = index
 
     try:
         with starting_children():  # the pool's threads start here, and workers from them
@@ -132,16 +156,14 @@ def _pooled(
             done, _ = wait(waiting, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
             watched.check(working=bool(done), active=pool.active)
             for future in done:
+                index = waiting.pop(future)
                 with watched.failing():
-                    outcome = _outcome(waiting.pop(future), future, workers)
-                yield outcome
+                    outcome = _outcome(name(items[index]), future, workers)
+                yield index, outcome
             send()
-        pool.close()  # type: ignore[no-untyped-call]
-    except BaseException:
-        pool.stop()  # type: ignore[no-untyped-call]
-        watched.kill()
-        raise
     finally:
+        pool.stop()  # type: ignore[no-untyped-call]
+        watched.kill()  # nothing is left to do, or to be done
         pool.join()
 
 

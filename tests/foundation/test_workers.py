@@ -97,6 +97,46 @@ def test_dead_worker_is_named_and_the_others_are_done(how: int, says: str) -> No
     assert sorted(name for name, one in outcomes.items() if one.error is None) == list("0124")
 
 
+class _DeadlyToHandOver:
+    """A result whose pickling takes the worker along, with the lock that handing over needs."""
+
+    def __reduce__(self) -> str:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return ""
+
+
+def _hand_over(item: int) -> object:
+    time.sleep(0.05)
+    return _DeadlyToHandOver() if item in (3, 9) else item
+
+
+def test_a_worker_that_dies_handing_over_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mednext_cli.foundation.beginning._SECONDS_TO_HAND_OVER", 1.0)
+    outcomes = list(run_over(_hand_over, list(range(12)), str, 2, "testing"))
+    assert sorted(one.name for one in outcomes) == sorted(map(str, range(12)))
+    failed = {one.name: one.error or "" for one in outcomes if one.error is not None}
+    assert sorted(failed) == ["3", "9"]
+    assert all("killed, most likely for its memory" in said for said in failed.values())
+
+
+def test_workers_that_die_once_while_they_begin_cost_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = f"""
+import os, sys
+if "--multiprocessing-fork" in sys.orig_argv:
+    try:
+        os.mkdir({str(tmp_path / "first")!r})
+    except FileExistsError:
+        pass
+    else:
+        os._exit(1)
+"""
+    (tmp_path / "sitecustomize.py").write_text(dying)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert all(one.error is None for one in _run(_square, 2).values())
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_our_bug_in_one_item_leaves_the_others(workers: int) -> None:
     outcomes = _run(_bug, workers)
