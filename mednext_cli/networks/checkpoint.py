@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mednext_cli import __version__
-from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.errors import CheckpointError, PluginError, SettingsError
 from mednext_cli.foundation.files import replacing
 from mednext_cli.foundation.names import shown
 from mednext_cli.foundation.plugins import load_plugin
@@ -147,7 +147,8 @@ def _unpacked(path: Path, content: dict[str, Any]) -> Checkpoint:
         check_texts({name: one for name, one in content.items() if name != "optimiser"})
         architecture = Architecture.from_json(content["architecture"])
         check_weights(architecture, content["state_dict"])
-    except (SettingsError, CheckpointError) as error:
+        load_plugin("networks", architecture.network)
+    except (SettingsError, CheckpointError, PluginError) as error:
         raise CheckpointError(f"{path}: {error.message}", error.remedy) from error
     return Checkpoint(
         architecture=architecture,
