@@ -1,6 +1,7 @@
 """`--scheduler`: the same cache from a Dask cluster, one of whose workers is killed."""
 
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -118,19 +119,21 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, scheduler: str) -> None:
 
 
 def test_nobody_answers(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody listens, who is no scheduler."""
     monkeypatch.setattr("mednext_cli.foundation.cluster._SECONDS_TO_CONNECT", 1)
-    raw = make_raw(tmp_path, 1)
-    assert run(raw, "--scheduler", "tcp://127.0.0.1:9") == 2
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        assert run(make_raw(tmp_path, 1), "--scheduler", address) == 2
     assert "no Dask scheduler answers there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("nonsense", "is no address"),
-        ("foo://here:1", "is no address"),
-        ("tcp://127.0.0.1:99999", "is no address"),
-        ("tcp://", "is no address"),
+        ("nonsense", "is not an address"),
+        ("foo://here:1", "is not an address"),
+        ("tcp://127.0.0.1:99999", "is not an address"),
+        ("tcp://", "is not an address"),
         ("tcp://127.0.0.1:1", "nobody answers there"),
         ("no-such-host.invalid:8786", "nobody answers there"),
         ("[::1]:1", "nobody answers there"),
