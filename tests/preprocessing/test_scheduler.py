@@ -1,7 +1,6 @@
 """`--scheduler`: the same cache from a Dask cluster, one of whose workers is killed."""
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -119,11 +118,11 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, scheduler: str) -> None:
 
 
 def test_nobody_answers(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody listens, who is no scheduler."""
+    """As where somebody stops listening between our knock and Dask's connection."""
     monkeypatch.setattr("mednext_cli.foundation.cluster._SECONDS_TO_CONNECT", 1)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
-        assert run(make_raw(tmp_path, 1), "--scheduler", address) == 2
+    monkeypatch.setattr("mednext_cli.foundation.cluster._knock", lambda _: None)
+    raw = make_raw(tmp_path, 1)
+    assert run(raw, "--scheduler", "tcp://127.0.0.1:9") == 2
     assert "no Dask scheduler answers there" in capsys.readouterr().err
 
 
