@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import typer
 
@@ -27,8 +28,8 @@ def print_table(header: Sequence[str], rows: Rows, title: str = "") -> None:
     widths = [max(len(word) for word in name.split()) for name in header]
     for index, (name, width) in enumerate(zip(header, widths, strict=True)):
         numeric = all(isinstance(row[index], int | float | None) for row in materialised)
-        side = "right" if numeric else "left"
-        table.add_column(name, justify=side, overflow="fold", min_width=width)  # type: ignore[arg-type]
+        side: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(name, justify=side, overflow="fold", min_width=width)
     for line in cells:
         table.add_row(*line)
     console = Console(markup=False)  # names of cases and files are no markup
