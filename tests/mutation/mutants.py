@@ -115,7 +115,7 @@ def _changes(node: ast.AST) -> Iterator[Change]:
         yield "call left out", lambda: setattr(node, "value", ast.Constant(value=None))
     elif isinstance(node, ast.AugAssign) and type(node.op) in _OPERATORS:
         yield "operator swapped", lambda: setattr(node, "op", _OPERATORS[type(node.op)]())
-    elif isinstance(node, ast.keyword) and node.arg in ("reverse", "strict", "keepdim"):
+    elif isinstance(node, ast.keyword) and node.arg in ("reverse", "keepdim"):
         yield "argument left out", lambda: setattr(node, "value", ast.Constant(value=False))
 
 

@@ -1,9 +1,10 @@
 """How many deliberate defects the tests notice: ``make mutants``.
 
 A sample of the defects of `mutants.py`, the same for the same seed, is tried one at a time on a
-copy of the package. Each is shown to the fast tests that run its line (found once, with coverage),
-or to all fast tests of its room where none does. A defect is killed by a failing test, or by tests
-that no longer end. Writes a CSV with a row a defect.
+copy of the package. Each is shown to the fast tests that run its line, found once with coverage;
+to those that run any line of its file where the line runs at import or in another process; else to
+all fast tests of its room. A defect is killed by a failing test, or by tests that no longer end.
+Writes a CSV with a row a defect.
 """
 
 import argparse
@@ -53,13 +54,17 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0, help="no trial begins later")
     parser.add_argument("--at-least", type=float, default=85.0, help="percent that must be killed")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--again", type=Path, help="only those that survived in this CSV")
     parser.add_argument("--out", type=Path, default=Path("mutants.csv"))
     options = parser.parse_args()
     ends = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         copies = [_copy(Path(folder) / str(number)) for number in range(options.jobs)]
         tests = _tests_by_line(copies)
-        rows = _try_all(_choose(tests, options.sample, options.seed), copies, ends)
+        trials = _choose(tests, options.sample, options.seed)
+        if options.again:
+            trials = _survivors(options.again, trials)
+        rows = _try_all(trials, copies, ends)
     with options.out.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("room", "file", "line", "change", "tests", "outcome"))
@@ -103,21 +108,20 @@ def _tests_by_line(copies: list[Path]) -> dict[tuple[str, int], set[str]]:
         for measured in data.measured_files():
             name = "mednext_cli" + measured.partition("/mednext_cli")[2]
             for line, contexts in data.contexts_by_lineno(measured).items():
-                found[name, line] |= {_test_id(one) for one in contexts if one}
+                found[name, line] |= set(contexts) - {""}
     return found
 
 
 def _cover(room: str, copies: "Queue[Path]") -> Path:
     copy = copies.get()
     try:
-        (copy / ".coveragerc").write_text(
-            "[run]\ndynamic_context = test_function\nsource = mednext_cli\n"
-        )
+        (copy / ".coveragerc").write_text("[run]\nsource = mednext_cli\n")
         file = copy / f"coverage-{room}"
         command = [sys.executable, "-m", "coverage", "run", f"--data-file={file}", *_PYTEST]
         command.remove("-x")
+        command += ["-p", "tests.mutation.contexts", f"tests/{room}"]
         subprocess.run(
-            [*command, f"tests/{room}"], cwd=copy, env=_environment(copy), check=False,
+            command, cwd=copy, env=_environment(copy), check=False,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         return file
@@ -125,11 +129,17 @@ def _cover(room: str, copies: "Queue[Path]") -> Path:
         copies.put(copy)
 
 
-def _test_id(context: str) -> str:
-    """``tests.cache.test_cache.test_it`` to ``tests/cache/test_cache.py::test_it``."""
-    parts = context.split(".")
-    index = next(i for i, part in enumerate(parts) if part.startswith("test_"))
-    return "::".join(("/".join(parts[: index + 1]) + ".py", *parts[index + 1 :]))
+def _tests_of(tests: dict[tuple[str, int], set[str]], name: str, line: int) -> set[str]:
+    return tests.get((name, line)) or {
+        test for (file, _), found in tests.items() if file == name for test in found
+    }
+
+
+def _survivors(file: Path, trials: list[Trial]) -> list[Trial]:
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["outcome"] == "survived"]
+    known = {(row["file"], row["change"]) for row in rows}
+    return [one for one in trials if (str(one.path), one.mutant.change) in known]
 
 
 def _choose(tests: dict[tuple[str, int], set[str]], sample: int, seed: int) -> list[Trial]:
@@ -146,7 +156,7 @@ def _choose(tests: dict[tuple[str, int], set[str]], sample: int, seed: int) -> l
         ]
         for path, number in chooser.sample(known, min(sample // len(ROOMS), len(known))):
             name, mutant = path.relative_to(ROOT), make_mutant(path.read_text(), number)
-            ids = sorted(tests.get((str(name), mutant.line), ()))
+            ids = sorted(_tests_of(tests, str(name), mutant.line))
             chooser.shuffle(ids)
             ids.sort(key=lambda one, room=room: f"tests/{room}/" not in one)
             trials.append(Trial(room, name, mutant, tuple(ids[:_MOST_TESTS])))
