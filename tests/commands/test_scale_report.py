@@ -15,6 +15,7 @@ def _read(folder):
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.slow
 def test_all_networks_beside_the_published(tmp_path, capsys):
     assert main(["scale-report", "--out", str(tmp_path)]) == 0
     rows = _read(tmp_path)

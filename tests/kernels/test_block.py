@@ -118,7 +118,14 @@ def test_checkpointing_gives_the_same(device):
     assert torch.equal(x.grad, plain)
 
 
-@pytest.mark.parametrize("kind", [MedNeXtBlock, DownBlock, UpBlock])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(MedNeXtBlock, marks=pytest.mark.slow),
+        DownBlock,
+        pytest.param(UpBlock, marks=pytest.mark.slow),
+    ],
+)
 def test_a_block_compiles_whole_with_its_gradients(kind, device):
     torch.manual_seed(0)
     block = kind(architecture("S", 3, 1, 2, 2), 2, 2, 2, 3, grn=False).to(device)

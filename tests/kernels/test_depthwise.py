@@ -12,20 +12,21 @@ from mednext_cli.networks.kernels.availability import device_of
 from mednext_cli.networks.kernels.depthwise import depthwise
 
 _BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-2}
+_SLOW = pytest.mark.slow
 # kernel, stride, transposed, type, (N, C, D, H, W): the interpreter takes milliseconds a row.
 _CASES = [
     (3, 1, False, torch.float32, (1, 1, 1, 1, 1)),
     (3, 1, False, torch.float32, (2, 5, 3, 2, 33)),
-    (3, 1, False, torch.bfloat16, (3, 4, 17, 1, 3)),
+    pytest.param(3, 1, False, torch.bfloat16, (3, 4, 17, 1, 3), marks=_SLOW),
     (3, 2, False, torch.float32, (2, 3, 3, 2, 17)),
     (3, 2, True, torch.float32, (1, 33, 2, 1, 17)),
     (3, 2, True, torch.float16, (3, 2, 1, 2, 3)),
-    (5, 1, False, torch.float32, (1, 34, 2, 1, 17)),
-    (3, 2, False, torch.bfloat16, (1, 512, 2, 1, 3)),
-    (5, 2, True, torch.bfloat16, (1, 6, 2, 2, 3)),
-    (7, 1, False, torch.bfloat16, (1, 2, 1, 2, 3)),
+    pytest.param(5, 1, False, torch.float32, (1, 34, 2, 1, 17), marks=_SLOW),
+    pytest.param(3, 2, False, torch.bfloat16, (1, 512, 2, 1, 3), marks=_SLOW),
+    pytest.param(5, 2, True, torch.bfloat16, (1, 6, 2, 2, 3), marks=_SLOW),
+    pytest.param(7, 1, False, torch.bfloat16, (1, 2, 1, 2, 3), marks=_SLOW),
     (7, 2, False, torch.float32, (1, 3, 1, 2, 3)),
-    (7, 2, True, torch.float32, (1, 3, 1, 2, 2)),
+    pytest.param(7, 2, True, torch.float32, (1, 3, 1, 2, 2), marks=_SLOW),
 ]
 
 
@@ -73,7 +74,14 @@ def test_output_and_gradients(kernel, stride, transposed, dtype, shape, device):
     _compare(x, weight, bias, stride, transposed)
 
 
-@pytest.mark.parametrize("layout", ["channels last", "sliced", "expanded"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param("channels last", marks=_SLOW),
+        "sliced",
+        pytest.param("expanded", marks=_SLOW),
+    ],
+)
 def test_layouts(layout, device):
     x, weight, bias = _tensors(3, torch.float32, (2, 3, 2, 4, 6), device)
     if layout == "channels last":
@@ -91,6 +99,7 @@ def test_moments_are_exact_far_from_zero(stride, transposed, device):
     assert _distance(variance, rows.var(2, correction=0)) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stride", "transposed"), [(1, False), (2, False), (2, True)])
 def test_derivatives_are_those_of_finite_differences(stride, transposed, device):
     given = _tensors(3, torch.float64, (1, 2, 1, 2, 2), device)
@@ -100,6 +109,7 @@ def test_derivatives_are_those_of_finite_differences(stride, transposed, device)
     )
 
 
+@pytest.mark.slow
 def test_operator_is_well_behaved(device):
     x, weight, bias = (
         one.requires_grad_() for one in _tensors(3, torch.float32, (1, 2, 1, 2, 3), device)
