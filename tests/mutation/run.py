@@ -1,14 +1,15 @@
 """How many deliberate defects the tests notice: ``make mutants``.
 
 A sample of the defects of `mutants.py`, the same for the same seed, is tried one at a time on a
-copy of the package. Each is shown to the fast tests that run its line, found once with coverage;
-to those that run any line of its file where the line runs at import or in another process; else to
-all fast tests of its room. A defect is killed by a failing test, or by tests that no longer end.
-Writes a CSV with a row a defect.
+copy of the package. Each is shown to tests that run its line, found once with coverage; to those
+that run any line of its file where the line runs at import or in another process; else to all tests
+of its room. Tests that run little else come first, up to a minute of them. A defect is killed by a
+failing test, or by tests that no longer end. Writes a CSV with a row a defect.
 """
 
 import argparse
 import csv
+import json
 import os
 import random
 import shutil
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,10 @@ from tests.mutation.mutants import Mutant, count_mutants, make_mutant
 ROOT = Path(__file__).parents[2]
 ROOMS = ("training", "inference", "preprocessing", "cache", "evaluation", "networks")
 _COPIED = ("mednext_cli", "tests", "recipes", "pyproject.toml", "docs", "benchmarks")
-_MOST_TESTS = 40  # of those that run a line
-_SECONDS = 180.0
-_PYTEST = ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow")
+_SECONDS = 60.0  # of tests that one defect is shown to, as long as they take without it
+_PATIENCE = 5  # times as long, and they do not end
+_PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+Lines = dict[tuple[str, int], set[str]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,33 @@ class Trial:
     path: Path
     mutant: Mutant
     tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the tests run without a defect.
+
+    Attributes:
+        tests: names of tests, and of files for what their fixtures run, by file and line.
+        lines: how many lines each runs.
+        seconds: how long each takes.
+    """
+
+    tests: Lines
+    lines: Counter[str]
+    seconds: Counter[str]
+
+    def choose(self, room: str, name: str, line: int) -> tuple[str, ...]:
+        """The tests to show a defect in this line to."""
+        found = self.tests.get((name, line)) or {
+            test for (file, _), tests in self.tests.items() if file == name for test in tests
+        }
+        chosen, seconds = [], 0.0
+        for test in sorted(found, key=lambda one: (f"tests/{room}/" not in one, self.lines[one])):
+            if not chosen or seconds + self.seconds[test] < _SECONDS:
+                chosen.append(test)
+                seconds += self.seconds[test]
+        return tuple(chosen)
 
 
 def main() -> int:
@@ -60,8 +89,7 @@ def main() -> int:
     ends = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         copies = [_copy(Path(folder) / str(number)) for number in range(options.jobs)]
-        tests = _tests_by_line(copies)
-        trials = _choose(tests, options.sample, options.seed)
+        trials = _choose(_know(copies), options.sample, options.seed)
         if options.again:
             trials = _survivors(options.again, trials)
         rows = _try_all(trials, copies, ends)
@@ -94,22 +122,24 @@ def _environment(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _tests_by_line(copies: list[Path]) -> dict[tuple[str, int], set[str]]:
-    """Which tests run which line: (file, line) to test ids without parameters."""
+def _know(copies: list[Path]) -> Known:
     rooms: Queue[Path] = Queue()
     for copy in copies:
         rooms.put(copy)
     with ThreadPoolExecutor(len(copies)) as pool:
-        files = list(pool.map(lambda room: _cover(room, rooms), (*ROOMS, "commands")))
-    found: dict[tuple[str, int], set[str]] = defaultdict(set)
+        files = list(pool.map(lambda room: _cover(room, rooms), ("commands", *ROOMS)))
+    tests: Lines = defaultdict(set)
+    seconds: Counter[str] = Counter()
     for file in files:
+        seconds.update(json.loads(_seconds_beside(file).read_text(encoding="utf-8")))
         data = CoverageData(str(file))
         data.read()
         for measured in data.measured_files():
             name = "mednext_cli" + measured.partition("/mednext_cli")[2]
             for line, contexts in data.contexts_by_lineno(measured).items():
-                found[name, line] |= set(contexts) - {""}
-    return found
+                tests[name, line] |= set(contexts) - {""}
+    lines = Counter(test for found in tests.values() for test in found)
+    return Known(dict(tests), lines, seconds)
 
 
 def _cover(room: str, copies: "Queue[Path]") -> Path:
@@ -118,10 +148,9 @@ def _cover(room: str, copies: "Queue[Path]") -> Path:
         (copy / ".coveragerc").write_text("[run]\nsource = mednext_cli\n")
         file = copy / f"coverage-{room}"
         command = [sys.executable, "-m", "coverage", "run", f"--data-file={file}", *_PYTEST]
-        command.remove("-x")
-        command += ["-p", "tests.mutation.contexts", f"tests/{room}"]
+        command += ["-p", "tests.mutation.contexts", f"--seconds={_seconds_beside(file)}"]
         subprocess.run(
-            command, cwd=copy, env=_environment(copy), check=False,
+            [*command, f"tests/{room}"], cwd=copy, env=_environment(copy), check=False,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         return file
@@ -129,10 +158,8 @@ def _cover(room: str, copies: "Queue[Path]") -> Path:
         copies.put(copy)
 
 
-def _tests_of(tests: dict[tuple[str, int], set[str]], name: str, line: int) -> set[str]:
-    return tests.get((name, line)) or {
-        test for (file, _), found in tests.items() if file == name for test in found
-    }
+def _seconds_beside(coverage_file: Path) -> Path:
+    return coverage_file.with_name(f"{coverage_file.name}-seconds.json")
 
 
 def _survivors(file: Path, trials: list[Trial]) -> list[Trial]:
@@ -142,24 +169,22 @@ def _survivors(file: Path, trials: list[Trial]) -> list[Trial]:
     return [one for one in trials if (str(one.path), one.mutant.change) in known]
 
 
-def _choose(tests: dict[tuple[str, int], set[str]], sample: int, seed: int) -> list[Trial]:
+def _choose(known: Known, sample: int, seed: int) -> list[Trial]:
     """As many defects from every room, drawn over its lines."""
     chooser = random.Random(seed)
     trials = []
     for room in ROOMS:
         paths = sorted((ROOT / "mednext_cli" / room).rglob("*.py"))
-        known = [
+        places = [
             (path, number)
             for path in paths
             if "kernels" not in path.parts  # Triton's language
             for number in range(count_mutants(path.read_text()))
         ]
-        for path, number in chooser.sample(known, min(sample // len(ROOMS), len(known))):
+        for path, number in chooser.sample(places, min(sample // len(ROOMS), len(places))):
             name, mutant = path.relative_to(ROOT), make_mutant(path.read_text(), number)
-            ids = sorted(_tests_of(tests, str(name), mutant.line))
-            chooser.shuffle(ids)
-            ids.sort(key=lambda one, room=room: f"tests/{room}/" not in one)
-            trials.append(Trial(room, name, mutant, tuple(ids[:_MOST_TESTS])))
+            chosen = known.choose(room, str(name), mutant.line)
+            trials.append(Trial(room, name, mutant, chosen))
     chooser.shuffle(trials)  # a run that is cut short has seen every room
     return trials
 
@@ -180,9 +205,9 @@ def _try(trial: Trial, copies: "Queue[Path]", ends: float) -> tuple[object, ...]
     path = copy / trial.path
     try:
         path.write_text(trial.mutant.source)
-        command = [sys.executable, *_PYTEST, *(trial.tests or (f"tests/{trial.room}",))]
+        command = [sys.executable, *_PYTEST, "-x", *(trial.tests or (f"tests/{trial.room}",))]
         done = subprocess.run(
-            command, cwd=copy, env=_environment(copy), timeout=_SECONDS, check=False,
+            command, cwd=copy, env=_environment(copy), timeout=_PATIENCE * _SECONDS, check=False,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         outcome = "survived" if done.returncode in (0, 5) else "killed"
