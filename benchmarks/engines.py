@@ -23,7 +23,7 @@ from mednext_cli.networks import cpu
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.mednext import build
 from mednext_cli.networks.variants import architecture
-from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
+from mednext_cli.settings.plan import ChannelNormalisation, Plan
 
 _ENGINES = ("torch", "openvino")
 # The small patch of the hippocampus with the channels of the recipe cpu; the paper's at full width.

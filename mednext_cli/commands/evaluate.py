@@ -9,8 +9,8 @@ from mednext_cli.commands.options import Quiet, Verbose, Workers
 from mednext_cli.commands.tables import report, report_table
 
 if TYPE_CHECKING:
-    from mednext_cli.datasets.dataset import LabelSet
     from mednext_cli.evaluation.evaluate import EvaluateResult
+    from mednext_cli.settings.labels import LabelSet
 
 _SHOWN = ("dice", "iou", "surface_dice", "mean_surface_distance_mm", "hd95_mm")
 _SHOWN_OF_LESIONS = ("lesion_f1", "lesion_dice")

@@ -102,7 +102,7 @@ def preprocess(
 
 def _spacing(text: str | None, plan: Path | None) -> tuple[float, float, float] | None:
     from mednext_cli.foundation.errors import SettingsError
-    from mednext_cli.preprocessing.spacing import parse_spacing
+    from mednext_cli.settings.spacing import parse_spacing
 
     if plan is not None and text is not None:
         raise SettingsError("--plan and --spacing both say the spacing", "Give one of them.")

@@ -49,7 +49,7 @@ def train(
 
     Example: mednext train kits19 --model S --kernel 3 --fold 0
     """
-    from mednext_cli.training.recipe_files import load_recipe
+    from mednext_cli.settings.recipe_files import load_recipe
     from mednext_cli.training.train import TrainSpec
     from mednext_cli.training.train import train as run
 

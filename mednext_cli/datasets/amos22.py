@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet, labels_in_order
+from mednext_cli.datasets.dataset import Case, Channel, Dataset
 from mednext_cli.datasets.names import is_hidden
 from mednext_cli.datasets.options import Modality
 from mednext_cli.datasets.raw_folder import (
@@ -25,6 +25,7 @@ from mednext_cli.datasets.raw_folder import (
     sorted_unique,
 )
 from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.settings.labels import LabelSet, labels_in_order
 
 LABELS = labels_in_order(
     "spleen, right_kidney, left_kidney, gallbladder, oesophagus, liver, stomach, aorta, postcava, "

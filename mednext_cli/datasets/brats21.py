@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet
+from mednext_cli.datasets.dataset import Case, Channel, Dataset
 from mednext_cli.datasets.names import composed
 from mednext_cli.datasets.raw_folder import (
     CHECK,
@@ -19,6 +19,7 @@ from mednext_cli.datasets.raw_folder import (
     list_names,
     sorted_unique,
 )
+from mednext_cli.settings.labels import LabelSet
 
 LABELS = LabelSet(
     names={"necrosis": 1, "oedema": 2, "enhancing_tumour": 4},

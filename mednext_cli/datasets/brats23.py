@@ -6,7 +6,7 @@ have a fourth label, the resection cavity, so that they are a layout of their ow
 """
 
 from mednext_cli.datasets.brats21 import BratsLayout
-from mednext_cli.datasets.dataset import LabelSet
+from mednext_cli.settings.labels import LabelSet
 
 LABELS_2023 = LabelSet(
     names={"necrosis": 1, "oedema": 2, "enhancing_tumour": 3},

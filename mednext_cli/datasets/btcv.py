@@ -8,7 +8,7 @@ imagesTr, labelsTr and imagesTs (MONAI's tutorials).
 import re
 from pathlib import Path
 
-from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet, labels_in_order
+from mednext_cli.datasets.dataset import Case, Channel, Dataset
 from mednext_cli.datasets.raw_folder import (
     CHECK,
     OtherLayoutError,
@@ -16,6 +16,7 @@ from mednext_cli.datasets.raw_folder import (
     check_folder,
     sorted_unique,
 )
+from mednext_cli.settings.labels import LabelSet, labels_in_order
 
 LABELS = labels_in_order(
     "spleen, right_kidney, left_kidney, gallbladder, oesophagus, liver, stomach, aorta, "

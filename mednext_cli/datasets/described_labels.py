@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.datasets.label_table import labels_of, scored_labels
 from mednext_cli.datasets.msd import TOLERANCE_MM
 from mednext_cli.datasets.raw_folder import folder_name, read_description, require
 from mednext_cli.foundation.errors import DatasetError, SettingsError
+from mednext_cli.settings.labels import LabelSet
 
 _FORM = "Write --labels liver=1,tumour=2; a region of several values is liver_and_tumour=1+2."
 

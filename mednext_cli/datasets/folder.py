@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mednext_cli.datasets.dataset import Dataset, LabelSet
+from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.datasets.folder_cases import channels_per_case, match_cases, scans_in
 from mednext_cli.datasets.label_table import channel_names, labels_of
 from mednext_cli.datasets.options import Modality
@@ -24,6 +24,7 @@ from mednext_cli.datasets.raw_folder import (
 )
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.progress import track
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.scans import read_label_map
 
 logger = logging.getLogger(__name__)

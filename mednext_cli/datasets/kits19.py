@@ -6,7 +6,7 @@ nothing here corrects it.
 
 from pathlib import Path
 
-from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet
+from mednext_cli.datasets.dataset import Case, Channel, Dataset
 from mednext_cli.datasets.kits21 import case_folders, looks_like_kits21
 from mednext_cli.datasets.raw_folder import (
     CHECK,
@@ -15,6 +15,7 @@ from mednext_cli.datasets.raw_folder import (
     check_folder,
     sorted_unique,
 )
+from mednext_cli.settings.labels import LabelSet
 
 # The challenge scores the kidney with its tumour (Dice of labels above 0) and the tumour.
 LABELS = LabelSet(

@@ -8,7 +8,7 @@ brings one, ``segmentation``. Regions and tolerances: ``configuration/labels.py`
 import re
 from pathlib import Path
 
-from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet
+from mednext_cli.datasets.dataset import Case, Channel, Dataset
 from mednext_cli.datasets.raw_folder import (
     CHECK,
     OtherLayoutError,
@@ -18,6 +18,7 @@ from mednext_cli.datasets.raw_folder import (
     list_names,
     sorted_unique,
 )
+from mednext_cli.settings.labels import LabelSet
 
 LABELS = LabelSet(
     names={"kidney": 1, "tumour": 2, "cyst": 3},

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mednext_cli.datasets.dataset import LabelSet, region_name
 from mednext_cli.datasets.names import problem_of_name, shortened
 from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.settings.labels import LabelSet, region_name
 
 _LARGEST = 65535  # of a label map
 _LONGEST = 100  # letters of a label's name

@@ -6,7 +6,7 @@ Several modalities (Task01, Task05) are volumes along the fourth axis of one fil
 from pathlib import Path
 from typing import Any
 
-from mednext_cli.datasets.dataset import Case, Dataset, LabelSet
+from mednext_cli.datasets.dataset import Case, Dataset
 from mednext_cli.datasets.label_table import channel_names, labels_of
 from mednext_cli.datasets.names import is_hidden
 from mednext_cli.datasets.raw_folder import (
@@ -22,6 +22,7 @@ from mednext_cli.datasets.raw_folder import (
     sorted_unique,
 )
 from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.settings.labels import LabelSet
 
 # Surface Dice tolerance of each task, mm. As the challenge is remembered to have set them; no
 # source for them could be retrieved, so they are a default to override, not a fact.

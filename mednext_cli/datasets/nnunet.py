@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet
+from mednext_cli.datasets.dataset import Case, Channel, Dataset
 from mednext_cli.datasets.label_table import (
     channel_names,
     is_numbered,
@@ -33,6 +33,7 @@ from mednext_cli.datasets.raw_folder import (
     sorted_unique,
 )
 from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.scan_names import SCAN_ENDINGS, ending_of
 
 logger = logging.getLogger(__name__)

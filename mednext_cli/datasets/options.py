@@ -3,9 +3,9 @@
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import listed_names
+from mednext_cli.settings.labels import LabelSet
 
 Modality = Literal["ct", "mr", "all"]
 

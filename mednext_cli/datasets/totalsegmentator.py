@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet, region_name
+from mednext_cli.datasets.dataset import Case, Channel, Dataset
 from mednext_cli.datasets.names import composed
 from mednext_cli.datasets.raw_folder import (
     CHECK,
@@ -22,6 +22,7 @@ from mednext_cli.datasets.raw_folder import (
     sorted_unique,
 )
 from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
+from mednext_cli.settings.labels import LabelSet, region_name
 
 logger = logging.getLogger(__name__)
 _SCANS = {"ct": "CT", "mri": "MR"}

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from mednext_cli.datasets.case_labels import read_case_label
-from mednext_cli.datasets.dataset import Case, Dataset, LabelSet
+from mednext_cli.datasets.dataset import Case, Dataset
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import run_over
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.orientation import difference, turned_onto
 from mednext_cli.volumes.scans import check_last, geometry_notes, read_grid, read_volume
 from mednext_cli.volumes.volume import Grid, Shape, Spacing

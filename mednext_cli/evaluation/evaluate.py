@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.empty_masks import find_policy, policy_of_dataset
 from mednext_cli.evaluation.label_mapping import read_mapping, restrict
 from mednext_cli.evaluation.lesions import LESION_MATCHING
@@ -39,6 +38,7 @@ from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.notes import say_notes
 from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
+from mednext_cli.settings.labels import LabelSet
 
 MISSING_CHOICES = ("worst", "drop")
 _DRAWN = 6  # of the worst cases

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.datasets.registry import load_layout
 from mednext_cli.evaluation.overlap import LabelArray, label_values
 from mednext_cli.foundation.errors import ScanError, SettingsError
 from mednext_cli.foundation.files import read_toml
+from mednext_cli.settings.labels import LabelSet
 
 _FORM = (
     'Write a table [labels] of lines like "6" = 1: value in the predictions = value in the '

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.overlap import RegionCounts
 from mednext_cli.evaluation.score_case import CasePair, CaseScores
 from mednext_cli.foundation.files import write_text
+from mednext_cli.settings.labels import LabelSet
 
 Metrics = dict[str, float | int]
 _NOTHING = RegionCounts(0, 0, 0)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mednext_cli.datasets.dataset import Dataset, LabelSet
+from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.datasets.described_labels import read_described_labels
 from mednext_cli.datasets.label_table import scored_labels
 from mednext_cli.datasets.registry import fitting_layouts, load_layout, read_dataset
 from mednext_cli.evaluation.label_maps import ENDINGS, few, find_label_maps, folders_with_scans
 from mednext_cli.foundation.errors import DatasetError, MednextError
 from mednext_cli.foundation.files import read_json
+from mednext_cli.settings.labels import LabelSet
 
 _DESCRIPTION, _RECORD = "dataset.json", "predict.json"
 _LABEL_FOLDERS = ("labelsTr", "gt_segmentations", "labels", "label")

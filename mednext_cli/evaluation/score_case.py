@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.label_mapping import apply_mapping
 from mednext_cli.evaluation.overlap import ClassCounts, ClassMaps, map_classes
 from mednext_cli.evaluation.scores import (
@@ -18,6 +17,7 @@ from mednext_cli.evaluation.scores import (
     score_region,
 )
 from mednext_cli.foundation.errors import ScanError
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.masks import read_labels
 from mednext_cli.volumes.orientation import difference, turned_onto
 from mednext_cli.volumes.regrid import regrid_labels

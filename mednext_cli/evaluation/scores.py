@@ -7,7 +7,6 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.borders import boundary_iou, pooled_hd95_mm
 from mednext_cli.evaluation.empty_masks import (
     BOTH,
@@ -21,6 +20,7 @@ from mednext_cli.evaluation.empty_masks import (
 from mednext_cli.evaluation.lesions import count_components, count_lesions
 from mednext_cli.evaluation.overlap import ClassMaps, RegionCounts
 from mednext_cli.evaluation.surface_distances import compute_surface_distances
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.volume import Spacing
 
 OK, MISSING, FAILED = "ok", "missing_prediction", "failed"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mednext_cli.foundation.errors import PluginError
 from mednext_cli.foundation.plugins import load_plugin
 from mednext_cli.networks.checkpoint import Checkpoint
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]
 

@@ -3,26 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.preprocessing.plan import first_problem
-
-LARGEST_OVERLAP = 0.95  # 8,000 times the tiles of no overlap
-Axis = Literal["superior_inferior", "anterior_posterior", "left_right"]
-AXES: tuple[Axis, ...] = ("superior_inferior", "anterior_posterior", "left_right")
-
-
-def _named_once(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    if len(set(axes)) != len(axes):
-        raise ValueError("an axis is named twice")
-    return axes
-
+from mednext_cli.settings.mirror_axes import AXES, MirrorAxes
+from mednext_cli.settings.problems import first_problem
+from mednext_cli.settings.recipe import LARGEST_OVERLAP
 
 Overlap = Annotated[float, Field(strict=True, ge=0.0, le=LARGEST_OVERLAP)]
-MirrorAxes = Annotated[tuple[Axis, ...], AfterValidator(_named_once)]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.files import replacing
 from mednext_cli.inference.pipeline import Predicted
 from mednext_cli.inference.record import PredictionRecord
-from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
+from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.scans import write_label_map
 
 

@@ -3,7 +3,7 @@
 from math import prod
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.orientation import canonical_sizes
 from mednext_cli.volumes.resample import resampled_shape
 from mednext_cli.volumes.scans import read_grid

@@ -9,8 +9,8 @@ from mednext_cli.foundation.files import hash_file
 from mednext_cli.inference.folds import Folds, check_folds, find_checkpoints
 from mednext_cli.inference.habits import read_habits
 from mednext_cli.networks.checkpoint import Checkpoint
-from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.plan_file import saved_plan
+from mednext_cli.settings.plan import Plan
 
 _SHARED = (
     *("channels", "normalisation", "spacing_mm"),

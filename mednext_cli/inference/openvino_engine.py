@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]
 

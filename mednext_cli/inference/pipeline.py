@@ -21,7 +21,7 @@ from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.sliding import count_tiles, predict_probabilities
 from mednext_cli.inference.sources import check_volumes
 from mednext_cli.preprocessing.apply import SourceGeometry, prepare_image
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]
 Prepared = tuple[Array, SourceGeometry]

@@ -20,7 +20,6 @@ from mednext_cli.foundation.workers import failed_cases
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.engine import Engine, build_engine, choose_engine
 from mednext_cli.inference.folds import Folds
-from mednext_cli.inference.habits import LARGEST_OVERLAP
 from mednext_cli.inference.label_maps import RecordedStore
 from mednext_cli.inference.memory import bytes_on, estimate_shape, peek
 from mednext_cli.inference.models import Model, load_models
@@ -31,7 +30,8 @@ from mednext_cli.inference.sharing import Share
 from mednext_cli.inference.sources import find_cases, select_cases
 from mednext_cli.inference.torch_engine import TorchEngine
 from mednext_cli.networks.kernels import Kernels, availability
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.recipe import LARGEST_OVERLAP
 from mednext_cli.volumes.volume import Grid
 
 _VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy

@@ -13,7 +13,7 @@ from mednext_cli.foundation.files import listed_names
 from mednext_cli.inference.archives import Scratch, is_archive
 from mednext_cli.inference.grouping import Item, UnreadCase, group_cases, short_ids
 from mednext_cli.inference.search import NO_SCANS, Found, has_scans, search
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.dicom_bytes import ENDINGS as DICOM_ENDINGS
 from mednext_cli.volumes.dicom_bytes import has_dicom_name, is_dicom
 from mednext_cli.volumes.dicom_series import name_some

@@ -11,7 +11,7 @@ from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.networks.kernels import Kernels
 from mednext_cli.networks.mednext import MedNeXt
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import CacheError, ScanError
-from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
 from mednext_cli.preprocessing.source import SourceCase, read_case, read_channels
+from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.volumes.crop import Box, box_of, fill_holes, nonzero_mask, slices_of
 from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score, rescale
 from mednext_cli.volumes.resample import resample_channels, resample_labels, resampled_shape

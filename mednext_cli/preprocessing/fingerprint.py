@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mednext_cli.datasets.dataset import Case, LabelSet
+from mednext_cli.datasets.dataset import Case
 from mednext_cli.preprocessing.intensities import (
     Intensities,
     merge_intensities,
     sample_intensities,
 )
 from mednext_cli.preprocessing.source import SourceCase, read_case
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.crop import box_of, nonzero_mask
 
 

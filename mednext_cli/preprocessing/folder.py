@@ -14,9 +14,9 @@ from mednext_cli.foundation.errors import CacheError, DatasetError
 from mednext_cli.foundation.files import read_json, write_json
 from mednext_cli.foundation.locks import LOCK_NAME
 from mednext_cli.preprocessing.fingerprint import Fingerprint
-from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.store import StoredType
 from mednext_cli.preprocessing.survey import SurveyedCase
+from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.resample import resampled_shape
 
 logger = logging.getLogger(__name__)

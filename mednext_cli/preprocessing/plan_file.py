@@ -5,12 +5,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.foundation.errors import CheckpointError, DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, write_json
 from mednext_cli.foundation.names import shown
 from mednext_cli.networks.architecture import Architecture
-from mednext_cli.preprocessing.plan import DIVISOR, Plan, first_problem
+from mednext_cli.settings.labels import LabelSet
+from mednext_cli.settings.plan import DIVISOR, Plan
+from mednext_cli.settings.problems import first_problem
 
 _FACTS = ("dataset", "layout", "channels", "labels", "ignore")  # of the data, not to be decided
 _CORRECT = "Correct that entry, or write a fresh plan with --dry-run --write-plan FILE."

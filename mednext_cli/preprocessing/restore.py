@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.preprocessing.apply import SourceGeometry
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.crop import slices_of
 from mednext_cli.volumes.orientation import from_canonical
 from mednext_cli.volumes.resample import resample_probabilities

@@ -25,7 +25,7 @@ from mednext_cli.preprocessing.folder import (
     forget,
     remove_if_empty,
 )
-from mednext_cli.preprocessing.plan import Plan, plan_dataset
+from mednext_cli.preprocessing.plan import plan_dataset
 from mednext_cli.preprocessing.plan_file import read_plan
 from mednext_cli.preprocessing.stamps import content_key
 from mednext_cli.preprocessing.store import StoredType, StoreTask, is_stored, store_case
@@ -37,6 +37,7 @@ from mednext_cli.preprocessing.survey import (
     recall_case,
     survey_case,
 )
+from mednext_cli.settings.plan import Plan
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")

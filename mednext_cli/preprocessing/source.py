@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.datasets.case_labels import read_case_label
-from mednext_cli.datasets.dataset import Case, Channel, LabelSet
+from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import ScanError
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.orientation import difference, to_canonical, turned_onto
 from mednext_cli.volumes.regrid import regrid_labels
 from mednext_cli.volumes.scans import check_last, geometry_notes, read_volume

@@ -14,7 +14,7 @@ from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import CacheError, ScanError
 from mednext_cli.preprocessing.apply import check_varied, prepare_case
 from mednext_cli.preprocessing.foreground import sample_foreground
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 
 StoredType = Literal["float16", "float32"]
 _BATCH = 2**20  # voxels

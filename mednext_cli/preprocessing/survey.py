@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mednext_cli.datasets.dataset import Case, LabelSet
+from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import read_json, replacing
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, fingerprint_case
-from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.stamps import (
     Stamps,
     content_of,
@@ -21,6 +20,8 @@ from mednext_cli.preprocessing.stamps import (
     read_stamps,
     take_stamps,
 )
+from mednext_cli.settings.labels import LabelSet
+from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.resample import resampled_shape
 from mednext_cli.volumes.scans import read_grid
 

@@ -19,7 +19,7 @@ from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTransform
 from numpy.typing import NDArray
 
-from mednext_cli.training.recipe import AugmentationSettings
+from mednext_cli.settings.recipe import AugmentationSettings
 
 # v1 enlarges for +-30 degrees and a zoom of 0.85, whatever the recipe: facts of its trainer.
 _ENLARGE_DEGREES, _ENLARGE_ZOOM = 30.0, 0.85

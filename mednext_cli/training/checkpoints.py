@@ -8,9 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
-from mednext_cli.preprocessing.plan import first_problem
 from mednext_cli.preprocessing.plan_file import saved_plan
-from mednext_cli.training.recipe import Recipe
+from mednext_cli.settings.problems import first_problem
+from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training.state import Progress
 
 _REMEDY = "Take another copy of it, or use the version of mednext that wrote it."

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.memory import estimate_memory
-from mednext_cli.training.recipe import Recipe
+from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training.train import describe_architecture
 
 _DEFAULT_PATCH, _DEFAULT_BATCH = (128, 128, 128), 2

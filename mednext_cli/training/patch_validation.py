@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 from mednext_cli.training.loss import SegmentationLoss, region_masks
 from mednext_cli.training.state import TrainingState
 from mednext_cli.training.step import outputs_of

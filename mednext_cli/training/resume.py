@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
+from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.recipe_files import check_recipe
 from mednext_cli.training import same_run
-from mednext_cli.training.recipe import Recipe
-from mednext_cli.training.recipe_files import check_recipe
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.state import Change, Progress, TrainingState
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mednext_cli.foundation.files import storage_error
 from mednext_cli.foundation.locks import LOCK_NAME
-from mednext_cli.training.recipe import Recipe
+from mednext_cli.settings.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 

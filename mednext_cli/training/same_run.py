@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import hash_file
 from mednext_cli.networks.checkpoint import Checkpoint
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training.precision import Precision
-from mednext_cli.training.recipe import Recipe
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.schedule import poly_learning_rate
 from mednext_cli.training.state import Progress, TrainingState

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
+from mednext_cli.settings.recipe import AugmentationSettings
 from mednext_cli.training.augmentation import (
     build_augmentation,
     enlarged_patch,
     mark_outside,
     seed_augmentation,
 )
-from mednext_cli.training.recipe import AugmentationSettings
 
 
 @dataclass(frozen=True)

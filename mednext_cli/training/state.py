@@ -11,10 +11,10 @@ from torch import nn
 
 from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training.log import Row
 from mednext_cli.training.precision import Precision
-from mednext_cli.training.recipe import Recipe
 
 
 def _dice(value: float) -> float:

@@ -22,15 +22,15 @@ from mednext_cli.networks.checkpoint import build_plain
 from mednext_cli.networks.kernels import availability
 from mednext_cli.networks.mednext import MedNeXt
 from mednext_cli.networks.variants import architecture as describe_variant
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.recipe import ModelSettings, Recipe
+from mednext_cli.settings.recipe_files import write_recipe
 from mednext_cli.training.checks import check_names, check_single_process
 from mednext_cli.training.initialise import initialise
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.memory import Demand, check_memory, explained_memory
 from mednext_cli.training.patch_size import choose_patch
 from mednext_cli.training.precision import Precision
-from mednext_cli.training.recipe import ModelSettings, Recipe
-from mednext_cli.training.recipe_files import write_recipe
 from mednext_cli.training.resume import resume
 from mednext_cli.training.run_folder import empty, has_begun, run_folder, set_best_aside
 from mednext_cli.training.splits import Split, choose_split, fold_name

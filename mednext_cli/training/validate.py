@@ -32,8 +32,8 @@ from mednext_cli.inference.predict import (
 )
 from mednext_cli.inference.progress import TileCount, expected_tiles
 from mednext_cli.inference.torch_engine import NetworkEngine
-from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.stamps import content_of, take_stamps
+from mednext_cli.settings.plan import Plan
 from mednext_cli.training.loop import LoopSpec
 from mednext_cli.training.state import TrainingState
 

@@ -17,8 +17,8 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.cache.reader import open_cache
-from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.run import PreprocessSpec, preprocess
+from mednext_cli.settings.plan import Plan
 from tests.places import DATA, with_real_data
 from tests.preprocessing.synthetic import (
     NAME,

@@ -9,8 +9,8 @@ from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.preprocessing.apply import SourceGeometry
-from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.restore import restore_label_map
+from mednext_cli.settings.plan import Plan
 from tests.datasets.conftest import write_scan
 
 SEQUENCES = ("flair", "t1", "t1ce", "t2")

@@ -7,7 +7,7 @@ from mednext_cli.app import main
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 from tests.datasets.conftest import write_scan
 
 Captured = pytest.CaptureFixture[str]

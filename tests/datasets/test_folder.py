@@ -10,7 +10,7 @@ from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError, SettingsError
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.scans import read_label_map
 from tests.datasets.conftest import write_description, write_label, write_scan, write_series
 

@@ -3,10 +3,10 @@ from math import inf, isnan, nan
 import numpy as np
 import pytest
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.empty_masks import EMPTY_POLICIES
 from mednext_cli.evaluation.score_case import CasePair, score_case
 from mednext_cli.evaluation.scores import ScoreSettings
+from mednext_cli.settings.labels import LabelSet
 
 LABELS = LabelSet({"organ": 1}, {"organ": (1,)})
 OVERLAPS = ("dice", "iou", "sensitivity", "precision")

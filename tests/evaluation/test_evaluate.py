@@ -4,9 +4,9 @@ from math import inf
 import numpy as np
 import pytest
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
 from mednext_cli.foundation.errors import DatasetError, FailedCases, SettingsError
+from mednext_cli.settings.labels import LabelSet
 from tests.evaluation.conftest import AFFINE, boxes
 
 LABELS = LabelSet(

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mednext_cli.app import main
-from mednext_cli.datasets.dataset import LabelSet, region_name
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
 from mednext_cli.evaluation.label_mapping import map_by_name, restrict
 from mednext_cli.evaluation.nnunet_summary import summary_labels
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.settings.labels import LabelSet, region_name
 from tests.evaluation.conftest import AFFINE, boxes
 
 

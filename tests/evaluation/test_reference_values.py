@@ -7,9 +7,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.score_case import CasePair, score_case
 from mednext_cli.evaluation.scores import ScoreSettings
+from mednext_cli.settings.labels import LabelSet
 from tests.places import COMMITTED, DATA, shared_reference
 
 MADE_UP = json.loads((COMMITTED / "metrics" / "expected.json").read_text())["cases"]

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from mednext_cli.datasets.dataset import LabelSet
 from mednext_cli.evaluation.borders import border, boundary_iou, pooled_hd95_mm
 from mednext_cli.evaluation.lesions import count_lesions
 from mednext_cli.evaluation.overlap import map_classes
 from mednext_cli.evaluation.scores import RegionOfCase, ScoreSettings, score_region
 from mednext_cli.evaluation.surface_distances import compute_surface_distances
+from mednext_cli.settings.labels import LabelSet
 
 FEW = settings(max_examples=25, deadline=None)
 MASKS = arrays(bool, (5, 6, 7), elements=st.booleans()).filter(np.any)

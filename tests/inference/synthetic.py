@@ -8,7 +8,7 @@ import torch
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import Checkpoint, build_plain, save_checkpoint
 from mednext_cli.networks.variants import architecture
-from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
+from mednext_cli.settings.plan import ChannelNormalisation, Plan
 
 PLAN = Plan(
     dataset="test",

@@ -8,7 +8,7 @@ import pytest
 
 from mednext_cli.foundation.errors import DatasetError, ScanError, SettingsError
 from mednext_cli.inference.sources import check_volumes, find_cases, read_ids, select_cases
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 from tests.inference.synthetic import PLAN
 
 ONE = PLAN

@@ -16,8 +16,9 @@ from mednext_cli.preprocessing.fingerprint import (
 )
 from mednext_cli.preprocessing.foreground import sample_foreground
 from mednext_cli.preprocessing.intensities import merge_intensities, sample_intensities
-from mednext_cli.preprocessing.plan import Plan, plan_dataset, plan_patch
-from mednext_cli.preprocessing.spacing import parse_spacing
+from mednext_cli.preprocessing.plan import plan_dataset, plan_patch
+from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.spacing import parse_spacing
 from tests.preprocessing.synthetic import cache_of, image_of, label_of, make_raw, read, run
 
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.preprocessing.fingerprint import summarise
-from mednext_cli.preprocessing.plan import Plan
 from mednext_cli.preprocessing.plan_file import read_plan, read_plan_labels
+from mednext_cli.settings.plan import Plan
 from tests.fuzzing import damaged_bytes, damaged_json, limits, only_ours, seeds
 from tests.inference.synthetic import PLAN
 from tests.preprocessing.synthetic import cache_of, make_raw, run

@@ -17,8 +17,8 @@ from scipy.spatial.transform import Rotation
 
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.preprocessing.apply import prepare_case
-from mednext_cli.preprocessing.plan import ChannelNormalisation, Plan
 from mednext_cli.preprocessing.restore import restore_label_map
+from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from tests.preprocessing.synthetic import blob, read, write
 
 ORIENTATIONS = [

@@ -12,9 +12,9 @@ from torch import nn
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import MednextError
 from mednext_cli.networks.variants import architecture
+from mednext_cli.settings.recipe import ModelSettings
 from mednext_cli.training import loader, loop, patch_validation, train
 from mednext_cli.training.memory import Demand, check_memory, explained_memory
-from mednext_cli.training.recipe import ModelSettings
 from tests.training.synthetic import arguments, run_folder
 
 Captured = pytest.CaptureFixture[str]
@@ -186,7 +186,7 @@ def test_model_m_trains_with_checkpointing(
 
 def test_any_command_says_it(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under a small ulimit not even the packages can be loaded."""
-    monkeypatch.setattr("mednext_cli.training.recipe_files.find_recipes", _fail(MemoryError()))
+    monkeypatch.setattr("mednext_cli.settings.recipe_files.find_recipes", _fail(MemoryError()))
     assert main(["recipes", "ls"]) == 2
     error = capsys.readouterr().err
     assert "there is too little memory" in error

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from mednext_cli.cache.reader import open_cache
+from mednext_cli.settings.recipe import AugmentationSettings
 from mednext_cli.training.augmentation import (
     build_augmentation,
     enlarged_patch,
     mark_outside,
 )
 from mednext_cli.training.loader import iterate_batches
-from mednext_cli.training.recipe import AugmentationSettings
 from mednext_cli.training.sampling import PatchDataset, SamplingSpec
 from tests.training.conftest import NAME
 

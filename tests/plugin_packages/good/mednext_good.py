@@ -5,7 +5,8 @@ from pathlib import Path
 import typer
 
 from mednext_cli.commands.options import Quiet, Verbose
-from mednext_cli.datasets.dataset import Case, Channel, Dataset, LabelSet
+from mednext_cli.datasets.dataset import Case, Channel, Dataset
+from mednext_cli.settings.labels import LabelSet
 
 
 def greet(name: str, quiet: Quiet = False, verbose: Verbose = False) -> None:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]
 

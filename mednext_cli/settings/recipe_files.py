@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 import mednext_cli
 from mednext_cli.foundation.errors import SettingsError, nearest
 from mednext_cli.foundation.files import read_toml, write_text
-from mednext_cli.training.recipe import Recipe
+from mednext_cli.settings.recipe import Recipe
 
 Table = dict[str, Any]
 _LONGEST = 80  # characters of what somebody wrote, in an error

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mednext_cli.inference.habits import AXES, LARGEST_OVERLAP, MirrorAxes
+from mednext_cli.settings.mirror_axes import AXES, MirrorAxes
 
+LARGEST_OVERLAP = 0.95  # 8,000 times the tiles of no overlap
 _LARGEST = 100.0  # of an augmentation's range
 
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mednext_cli.app import main
-from mednext_cli.training.recipe import Recipe
-from mednext_cli.training.recipe_files import find_recipes, known_keys, load_recipe
+from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.recipe_files import find_recipes, known_keys, load_recipe
 
 _SHARED_FIXTURES = [HealthCheck.function_scoped_fixture]  # neither holds anything between examples
 _SCALARS = st.one_of(

@@ -6,8 +6,8 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.training.recipe import ModelSettings, Recipe
-from mednext_cli.training.recipe_files import (
+from mednext_cli.settings.recipe import ModelSettings, Recipe
+from mednext_cli.settings.recipe_files import (
     find_recipes,
     known_keys,
     load_recipe,
