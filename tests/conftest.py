@@ -1,6 +1,7 @@
 """Real data where it is found, the same examples everywhere, and how Triton runs."""
 
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from tests.places import DATA
 settings.register_profile("fixed", derandomize=True)
 settings.register_profile("search", print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Inherited where tests run in the background of a script; no Ctrl-C would reach a child.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

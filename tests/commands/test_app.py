@@ -110,12 +110,17 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
 def test_interrupted_process_keeps_what_is_done(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     command = [sys.executable, "-m", "mednext_cli", "phantom", str(raw), "--cases", "2000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (raw / "case_00003" / "segmentation.nii.gz").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            while not (raw / "case_00003" / "segmentation.nii.gz").exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert error.splitlines()[-1].startswith("interrupted; what is done stays")
     assert not [path for path in raw.rglob(".*") if path.name != ".phantom.json"]
