@@ -2,29 +2,12 @@
 
 import os
 import unicodedata
-from collections.abc import Mapping
 
 from mednext_cli.cache.reader import CachedDataset
-from mednext_cli.foundation.errors import CacheError, SettingsError
+from mednext_cli.foundation.errors import CacheError
 
 _LONGEST_NAME = 255  # bytes, on every common file system
 _LONGEST_ENDING = ".nii.gz"
-
-
-def check_single_process(environment: Mapping[str, str] = os.environ) -> None:
-    """Raise `SettingsError` under torchrun and the like: the processes would do the same twice."""
-    processes = max(_count(environment, "WORLD_SIZE"), _count(environment, "RANK") + 1)
-    if processes > 1:
-        raise SettingsError(
-            f"this is one of {processes} processes (WORLD_SIZE and RANK, as torchrun sets them), "
-            "and mednext trains in a single one",
-            "Call mednext train without torchrun, one fold a GPU (--device cuda:1).",
-        )
-
-
-def _count(environment: Mapping[str, str], name: str) -> int:
-    text = environment.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
 def check_names(cached: CachedDataset) -> None:

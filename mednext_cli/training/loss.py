@@ -1,12 +1,15 @@
 """Dice + cross entropy on every deep-supervision output."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mednext_cli.training.distributed import ALONE
+
 _SMOOTH = 1e-5
+Reducer = Callable[[Tensor], Tensor]
 
 
 def deep_supervision_weights(outputs: int) -> list[float]:
@@ -39,6 +42,8 @@ class SegmentationLoss(nn.Module):
         regions: class indices each region consists of; empty for label training.
         ignore: class index of the ignore label.
         batch_dice: sum the overlap over the batch before the ratio.
+        reducer: sums over the ranks that share a batch, as `Processes.all_reduce` does; it is
+            given the sums of `batch_dice`, (2, K), once an output.
     """
 
     def __init__(
@@ -46,11 +51,13 @@ class SegmentationLoss(nn.Module):
         regions: Sequence[Sequence[int]] = (),
         ignore: int | None = None,
         batch_dice: bool = False,
+        reducer: Reducer = ALONE.all_reduce,
     ) -> None:
         super().__init__()
         self._regions = [tuple(region) for region in regions]
         self._ignore = ignore
         self._batch_dice = batch_dice
+        self._reducer = reducer
 
     def forward(self, outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
         """The weighted loss.
@@ -61,12 +68,12 @@ class SegmentationLoss(nn.Module):
         """
         weights = deep_supervision_weights(len(outputs))
         losses = [
-            weight * self._one(logits.float(), downsample_labels(labels, logits.shape[2:]))
+            weight * self._of_output(logits.float(), downsample_labels(labels, logits.shape[2:]))
             for weight, logits in zip(weights, outputs, strict=True)
         ]
         return torch.stack(losses).sum()
 
-    def _one(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _of_output(self, logits: Tensor, labels: Tensor) -> Tensor:
         valid = None if self._ignore is None else labels != self._ignore
         if self._regions:
             return self._region_loss(logits, labels, valid)
@@ -92,7 +99,7 @@ class SegmentationLoss(nn.Module):
         shared = (probabilities * targets).sum(axes)
         total = probabilities.sum(axes) + targets.sum(axes)
         if self._batch_dice:
-            shared, total = shared.sum(0), total.sum(0)
+            shared, total = self._reducer(torch.stack([shared.sum(0), total.sum(0)]))
         return ((2 * shared + _SMOOTH) / (total + _SMOOTH + 1e-8)).mean()
 
 

@@ -25,7 +25,8 @@ from mednext_cli.networks.variants import architecture as describe_variant
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.recipe import ModelSettings, Recipe
 from mednext_cli.settings.recipe_files import write_recipe
-from mednext_cli.training.checks import check_names, check_single_process
+from mednext_cli.training.checks import check_names
+from mednext_cli.training.distributed import find_processes
 from mednext_cli.training.initialise import initialise
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.memory import Demand, check_memory, explained_memory
@@ -86,7 +87,7 @@ def train(spec: TrainSpec) -> TrainResult:
         StorageError: the run's folder cannot be written, or another process trains in it.
         KeyboardInterrupt: interrupted; the same call carries on.
     """
-    check_single_process()
+    find_processes()
     cached = open_cache(spec.cache)
     check_names(cached)
     plan = _read_plan(cached)

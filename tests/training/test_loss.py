@@ -1,8 +1,12 @@
 """The loss against its formula, written out in plain numpy, and the published constants."""
 
+import threading
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mednext_cli.training.loss import (
     SegmentationLoss,
@@ -87,3 +91,71 @@ def test_perfect_regions_cost_nothing() -> None:
     loss = SegmentationLoss(regions)
     assert float(loss([logits], labels)) == pytest.approx(-1.0, abs=1e-4)
     assert float(loss([-logits], labels)) > 10
+
+
+class _FakeRanks:
+    """Ranks that are threads: each one's reducer waits for the values of all."""
+
+    def __init__(self, world_size: int) -> None:
+        self._values: list[Tensor] = [torch.empty(0)] * world_size
+        self._barrier = threading.Barrier(world_size, timeout=60)
+
+    def reducer(self, rank: int) -> Callable[[Tensor], Tensor]:
+        def all_reduce(values: Tensor) -> Tensor:
+            self._values[rank] = values
+            self._barrier.wait()
+            total = torch.stack(self._values).sum(0)
+            self._barrier.wait()
+            return total
+
+        return all_reduce
+
+
+def _losses_of_ranks(
+    outputs: list[Tensor], labels: Tensor, regions: list[tuple[int, ...]], batch_dice: bool
+) -> list[Tensor]:
+    """What each of two ranks finds, of half the batch."""
+    ranks, found = _FakeRanks(2), [torch.empty(0)] * 2
+
+    def run(rank: int) -> None:
+        loss = SegmentationLoss(regions, batch_dice=batch_dice, reducer=ranks.reducer(rank))
+        own = slice(2 * rank, 2 * rank + 2)
+        found[rank] = loss([logits[own] for logits in outputs], labels[own])
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@pytest.mark.parametrize("batch_dice", [True, False])
+@pytest.mark.parametrize("regions", [[], [(1, 2), (2,)]])
+def test_two_ranks_have_the_loss_of_one_large_batch(
+    regions: list[tuple[int, ...]], batch_dice: bool
+) -> None:
+    """Value and gradient, averaged over the ranks as distributed training averages them."""
+    generator = torch.Generator().manual_seed(1)
+    channels = len(regions) or 3
+    outputs = [
+        torch.randn(4, channels, n, n, n, generator=generator, requires_grad=True) for n in (8, 4)
+    ]
+    labels = torch.randint(0, 3, (4, 8, 8, 8), generator=generator)
+    whole = SegmentationLoss(regions, batch_dice=batch_dice)(outputs, labels)
+    shared = torch.stack(_losses_of_ranks(outputs, labels, regions, batch_dice)).mean()
+    assert shared.item() == pytest.approx(whole.item(), rel=1e-5)
+    for one, other in zip(
+        torch.autograd.grad(whole, outputs), torch.autograd.grad(shared, outputs), strict=True
+    ):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-8)
+
+
+def test_ranks_that_do_not_reduce_have_another_batch_dice() -> None:
+    """So that the test above would see it missing."""
+    logits = torch.randn(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(2)) * 3
+    labels = torch.zeros(2, 8, 8, 8, dtype=torch.long)
+    labels[0, :4], labels[1, 0] = 1, 2
+    loss = SegmentationLoss(batch_dice=True)
+    apart = (loss([logits[:1]], labels[:1]) + loss([logits[1:]], labels[1:])) / 2
+    assert abs(float(apart - loss([logits], labels))) > 1e-2
