@@ -15,7 +15,7 @@ from mednext_cli.datasets.raw_folder import (
     scan_id,
 )
 from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.volumes.dicom import is_series
+from mednext_cli.volumes.formats.dicom import is_series
 from mednext_cli.volumes.scan_names import SCAN_ENDINGS, ending_of, is_scan_name
 
 logger = logging.getLogger(__name__)

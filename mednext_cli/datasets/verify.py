@@ -1,15 +1,16 @@
 """A full check of a raw folder that changes nothing: every file is read, every problem listed."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from mednext_cli.datasets.case_labels import read_case_label
-from mednext_cli.datasets.dataset import Case, Dataset
+from mednext_cli.datasets.dataset import Case, Channel, Dataset
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import ScanError
@@ -17,8 +18,8 @@ from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.workers import run_over
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.orientation import difference, turned_onto
-from mednext_cli.volumes.scans import check_last, geometry_notes, read_grid, read_volume
-from mednext_cli.volumes.volume import Grid, Shape, Spacing
+from mednext_cli.volumes.scans import check_last, format_of, read_grid, read_volumes
+from mednext_cli.volumes.volume import Grid, Shape, Spacing, Volume
 
 _BYTES_OF_A_WORKER = 300 * 2**20
 _BYTES_PER_VOXEL = 16  # stored and float32 copies of one channel, masks of what is not finite
@@ -146,7 +147,8 @@ def check_case(labels: LabelSet, case: Case) -> CaseCheck:
     """Read all files of a case and say what is wrong, all of it."""
     found = _Findings()
     digest = hashlib.sha256()
-    readable = [_check_channel(case, index, found, digest) for index in range(len(case.channels))]
+    volumes = zip(case.channels, _read_channels(case.channels), strict=True)
+    readable = [_check_channel(case, *volume, found, digest) for volume in volumes]
     if case.label is not None:
         _check_label(case, case.label, labels, found)
     return CaseCheck(
@@ -163,13 +165,33 @@ def check_case(labels: LabelSet, case: Case) -> CaseCheck:
     )
 
 
-def _check_channel(case: Case, index: int, found: _Findings, digest: "hashlib._Hash") -> bool:
+def _read_channels(channels: Sequence[Channel]) -> Iterator[Volume | ScanError]:
+    """Each channel or why it cannot be read; those of one file are unpacked together."""
+    for path, group in groupby(channels, key=lambda channel: channel.path):
+        waiting = [channel.index for channel in group]
+        while waiting:
+            try:
+                for volume in read_volumes(path, tuple(waiting)):
+                    del waiting[0]
+                    yield volume
+            except ScanError as error:
+                del waiting[0]
+                yield error
+
+
+def _check_channel(
+    case: Case,
+    channel: Channel,
+    volume: Volume | ScanError,
+    found: _Findings,
+    digest: "hashlib._Hash",
+) -> bool:
     """Check one channel; returns whether it can be read at all."""
-    channel = case.channels[index]
     try:
-        volume = read_volume(channel.path, channel.index)
-        found.notes += geometry_notes(channel.path)
-        if index == len(case.channels) - 1:
+        if isinstance(volume, ScanError):
+            raise volume
+        found.notes += format_of(channel.path).notes(channel.path)
+        if channel is case.channels[-1]:
             check_last(channel.path, channel.index)
     except ScanError as error:
         found.problems.append(str(error))
@@ -201,7 +223,7 @@ def _check_channel(case: Case, index: int, found: _Findings, digest: "hashlib._H
 def _check_label(case: Case, path: Path, labels: LabelSet, found: _Findings) -> None:
     try:
         label, notes = read_case_label(case, found.grid)
-        found.notes += [*notes, *(geometry_notes(path) if case.masks is None else ())]
+        found.notes += [*notes, *(format_of(path).notes(path) if case.masks is None else ())]
     except ScanError as error:
         found.problems.append(str(error))
         return

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from mednext_cli.volumes.scan_names import ending_of, stem_of
-from mednext_cli.volumes.scans import read_grid, read_volume
+from mednext_cli.volumes.scan_names import stem_of
+from mednext_cli.volumes.scans import format_of, read_grid, read_volume
 from mednext_cli.volumes.volume import Shape
 
 BY_NAME = "label maps by their names; give such a file itself to predict it"
@@ -69,25 +68,15 @@ def _holds_labels(path: Path, scans: Sequence[Path]) -> bool:
     """Whether a file holds a few whole numbers from 0 on, on the grid of another."""
     try:
         shape = read_grid(path).shape
-        if not _are_labels(_first_slice(path)) or not any(
-            _has_shape(other, shape) for other in scans if other != path
-        ):
+        start = format_of(path).read_first_plane(path)  # tells most scans apart without the rest
+        if start is not None and not _are_labels(start):
+            return False
+        if not any(_has_shape(other, shape) for other in scans if other != path):
             return False
         values = read_volume(path).array
     except Exception:  # whatever it is, it is told when the scan is read
         return False
     return _are_labels(values) and values.min() != values.max()
-
-
-def _first_slice(path: Path) -> NDArray[Any]:
-    """Of a NIfTI file, which tells most scans apart without reading them; else nothing."""
-    if not ending_of(path.name).lower().startswith(".nii"):
-        return np.empty(0)
-    try:
-        image: Any = nibabel.load(path)
-        return np.asarray(image.dataobj[..., 0])
-    except Exception:  # odd headers, which are read all the same
-        return np.empty(0)
 
 
 def _has_shape(path: Path, shape: Shape) -> bool:
@@ -98,8 +87,6 @@ def _has_shape(path: Path, shape: Shape) -> bool:
 
 
 def _are_labels(values: NDArray[Any]) -> bool:
-    if values.size == 0:
-        return True
     if not (values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max):
         return False
     found = np.unique(values)

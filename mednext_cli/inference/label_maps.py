@@ -20,7 +20,7 @@ def write_labels(path: Path, predicted: Predicted, plan: Plan) -> None:
         StorageError: the disk refuses.
     """
     labels = restore_label_map(predicted.scores, predicted.geometry, plan)
-    write_label_map(path, labels, predicted.case.channels[0].path)
+    write_label_map(path, labels, predicted.case.channels[0].path, plan.label_set.names)
 
 
 class RecordedStore:

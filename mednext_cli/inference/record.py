@@ -29,6 +29,7 @@ from mednext_cli.inference.record_file import (
     settings_key,
     write_record,
 )
+from mednext_cli.volumes.scans import LABEL_SUFFIX
 
 _FEW = 5
 logger = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ class PredictionRecord:
 
     def label_map(self, case: Case) -> Path:
         """Where the case's label map belongs."""
-        return self._folder / f"{case.id}.nii.gz"
+        return self._folder / f"{case.id}{LABEL_SUFFIX}"
 
     def probabilities(self, case: Case) -> Path:
         """Where the case's probabilities belong."""
@@ -264,7 +265,7 @@ class PredictionRecord:
             name
             for name, entry in self._content.cases.items()
             if entry.made_with != self._key
-            and (self._folder / f"{Path(name).name}.nii.gz").exists()
+            and (self._folder / f"{Path(name).name}{LABEL_SUFFIX}").exists()
         )
 
     def _check_free(self, cases: Iterable[Case], there: Sequence[Case]) -> None:

@@ -12,10 +12,10 @@ from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, write_json
 from mednext_cli.inference.identity import Identity, status_key
 from mednext_cli.preprocessing.stamps import content_key
+from mednext_cli.volumes.scans import LABEL_SUFFIX
 
 RECORD_NAME = "predict.json"
 _VERSION = 2
-_ENDING = ".nii.gz"
 Settings = dict[str, Any]
 
 
@@ -80,8 +80,8 @@ def read_record(folder: Path) -> RecordContent:
         if version <= _VERSION:
             return _parse(content, version)
     except (DatasetError, ValidationError, AttributeError, LookupError, TypeError, ValueError):
-        names = (one.name for one in folder.glob(f"[!.]*{_ENDING}"))
-        cases = {name.removesuffix(_ENDING): Entry() for name in names}
+        names = (one.name for one in folder.glob(f"[!.]*{LABEL_SUFFIX}"))
+        cases = {name.removesuffix(LABEL_SUFFIX): Entry() for name in names}
         return RecordContent(settings=None, cases=cases)
     raise SettingsError(
         f"{path} was written by a newer mednext (version {version}, this one knows {_VERSION})",

@@ -10,8 +10,8 @@ from mednext_cli.foundation.errors import DatasetError, MednextError
 from mednext_cli.inference.annotations import BY_NAME, find_annotations, names_labels
 from mednext_cli.inference.archives import Scratch, is_archive
 from mednext_cli.inference.grouping import Item, UnreadCase, join_id
-from mednext_cli.volumes.dicom import make_one_volume
-from mednext_cli.volumes.dicom_series import (
+from mednext_cli.volumes.formats.dicom import make_one_volume
+from mednext_cli.volumes.formats.dicom_series import (
     Contents,
     Series,
     describe,

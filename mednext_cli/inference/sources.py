@@ -14,9 +14,9 @@ from mednext_cli.inference.archives import Scratch, is_archive
 from mednext_cli.inference.grouping import Item, UnreadCase, group_cases, short_ids
 from mednext_cli.inference.search import NO_SCANS, Found, has_scans, search
 from mednext_cli.settings.plan import Plan
-from mednext_cli.volumes.dicom_bytes import ENDINGS as DICOM_ENDINGS
-from mednext_cli.volumes.dicom_bytes import has_dicom_name, is_dicom
-from mednext_cli.volumes.dicom_series import name_some
+from mednext_cli.volumes.formats.dicom_bytes import ENDINGS as DICOM_ENDINGS
+from mednext_cli.volumes.formats.dicom_bytes import has_dicom_name, is_dicom
+from mednext_cli.volumes.formats.dicom_series import name_some
 from mednext_cli.volumes.scan_names import SCAN_ENDINGS, is_scan_name, list_scans, stem_of
 from mednext_cli.volumes.scans import read_grid
 

@@ -162,7 +162,7 @@ def check_varied(
     """Refuse an image of which the network would see a constant.
 
     Args:
-        image: (C, D, H, W), as the network gets it.
+        image: (C, D, H, W), as the network gets it but for that type.
         channels: the scans it was made of.
         plan: tells how.
         stored: type in which it is kept, where rounding may be the reason.
@@ -171,7 +171,8 @@ def check_varied(
         ScanError: one of the channels is constant; names its scan and why.
     """
     for values, channel, settings in zip(image, channels, plan.normalisation, strict=True):
-        if values.min() < values.max():
+        low, high = (limit.astype(stored or values.dtype) for limit in (values.min(), values.max()))
+        if low < high:  # rounding keeps the order
             continue
         if values.size == 1:
             reason, remedy = "resampled: one voxel is left", "Check its size, spacing and unit."

@@ -20,7 +20,7 @@ def sample_foreground(
     """
     random = np.random.RandomState(_SEED)
     coordinate = np.uint16 if max(label.shape) <= np.iinfo(np.uint16).max else np.uint32
-    foreground = np.flatnonzero(label)
+    foreground = np.flatnonzero(label != 0)  # of booleans, NumPy is five times as fast
     classes = label.reshape(-1)[foreground]
     found: dict[int, NDArray[np.unsignedinteger]] = {}
     for index in np.flatnonzero(np.bincount(classes)):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mednext_cli.preprocessing.apply import SourceGeometry
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.crop import slices_of
-from mednext_cli.volumes.orientation import from_canonical
+from mednext_cli.volumes.orientation import contiguous, from_canonical
 from mednext_cli.volumes.resample import resample_probabilities
 
 _REGION_THRESHOLD = 0.5
@@ -51,7 +51,7 @@ def restore_probabilities(
         outside = 1.0 if background and index == 0 else 0.0
         whole = np.full(geometry.canonical_shape, outside, dtype=np.float16)
         whole[slices_of(geometry.box)] = one
-        made[index] = from_canonical(whole, geometry.file_grid)
+        made[index] = contiguous(from_canonical(whole, geometry.file_grid))
     return made
 
 

@@ -1,6 +1,8 @@
 """Read a case's files with every check that makes preprocessing trustworthy."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from mednext_cli.foundation.errors import ScanError
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.orientation import difference, to_canonical, turned_onto
 from mednext_cli.volumes.regrid import regrid_labels
-from mednext_cli.volumes.scans import check_last, geometry_notes, read_volume
+from mednext_cli.volumes.scans import check_last, format_of, read_volumes
 from mednext_cli.volumes.volume import Affine, Grid, Spacing, Volume
 
 _RESAMPLE = "add --resample-labels to mednext preprocess"
@@ -56,21 +58,30 @@ def read_channels(channels: tuple[Channel, ...]) -> SourceCase:
         ScanError: a file cannot be read, grids differ, or intensities are NaN, infinite or all
             the same; names the file.
     """
+    path = channels[0].path
     check_last(channels[-1].path, channels[-1].index)
-    first = _read_channel(channels[0])
+    volumes = _read_in_order(channels)
+    first = next(volumes)
     file_grid, turned = first.grid, to_canonical(first)
+    del first
     image = turned.array[np.newaxis]
     if len(channels) > 1:
         image = np.empty((len(channels), *turned.array.shape), dtype=np.float32)
         image[0] = turned.array
-    for index, channel in enumerate(channels[1:], start=1):
-        volume = _on_grid(channel.path, _read_channel(channel), channels[0].path, file_grid)
-        image[index] = to_canonical(volume).array
-    return SourceCase(image, None, turned.affine, file_grid, geometry_notes(channels[0].path))
+    for index, (channel, volume) in enumerate(zip(channels[1:], volumes, strict=True), start=1):
+        image[index] = to_canonical(_on_grid(channel.path, volume, path, file_grid)).array
+    return SourceCase(image, None, turned.affine, file_grid, format_of(path).notes(path))
 
 
-def _read_channel(channel: Channel) -> Volume:
-    volume = read_volume(channel.path, channel.index)
+def _read_in_order(channels: tuple[Channel, ...]) -> Iterator[Volume]:
+    """The channels one by one; those of one file, which is unpacked once, stand together."""
+    for path, group in groupby(channels, key=lambda channel: channel.path):
+        together = list(group)
+        volumes = read_volumes(path, [channel.index for channel in together])
+        yield from map(_checked, together, volumes)
+
+
+def _checked(channel: Channel, volume: Volume) -> Volume:
     _check_intensities(channel, volume.array)
     return volume
 
@@ -99,7 +110,7 @@ def read_case(case: Case, labels: LabelSet, resample_label: bool = False) -> Sou
     _check_values(case.label, label.array, labels)
     notes = (*source.notes, *notes)
     if case.masks is None:
-        notes = (*notes, *geometry_notes(case.label))
+        notes = (*notes, *format_of(case.label).notes(case.label))
     return replace(source, label=to_canonical(label).array, notes=notes, label_resampled=elsewhere)
 
 
@@ -143,6 +154,8 @@ def _check_intensities(channel: Channel, array: NDArray[np.float32]) -> None:
 
 
 def _check_values(path: Path, array: NDArray[Any], labels: LabelSet) -> None:
+    if set(range(int(array.max(initial=0)) + 1)) <= set(labels.values):
+        return  # without counting
     unknown = sorted(set(_values_in(array)) - set(labels.values))
     if unknown:
         raise ScanError(

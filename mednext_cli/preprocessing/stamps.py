@@ -12,7 +12,7 @@ from typing import Any
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.foundation.files import hash_file
-from mednext_cli.volumes.scans import files_of as scan_files
+from mednext_cli.volumes.scans import format_of
 
 _SETTLED_NS = 2_000_000_000  # a file changed twice within a clock tick keeps its times
 
@@ -63,7 +63,7 @@ def files_of(case: Case) -> list[Path]:
 
 def _files_at(path: Path) -> list[Path]:
     try:
-        return scan_files(path)
+        return format_of(path).files_of(path)
     except OSError as error:
         raise ScanError(f"{path} cannot be listed: {error.strerror}", "Check it.") from error
 

@@ -53,9 +53,10 @@ def store_case(task: StoreTask, plan: Plan, folder: Path, stored_type: StoredTyp
     case = task.case
     prepared = prepare_case(case, plan, task.resample_label)
     label, geometry = prepared.label, prepared.geometry.to_json()
-    image = _stored_as(prepared.image, stored_type, case)
+    _check_range(prepared.image, stored_type, case)
+    check_varied(prepared.image, case.channels, plan, stored_type)
+    image = _stored_as(prepared.image, stored_type)
     del prepared  # with the image in float32
-    check_varied(image, case.channels, plan, stored_type)
     ignored = len(plan.class_values) if plan.ignore is not None else None
     record = CaseRecord(
         case_id=case.id,
@@ -72,16 +73,18 @@ def store_case(task: StoreTask, plan: Plan, folder: Path, stored_type: StoredTyp
     write_case(folder, record)
 
 
-def _stored_as(
-    image: NDArray[np.float32], stored_type: StoredType, case: Case
-) -> NDArray[np.floating]:
-    """The voxels in another type; uses up `image`, which is contiguous."""
+def _check_range(image: NDArray[np.float32], stored_type: StoredType, case: Case) -> None:
+    """Raise `ScanError` where the type does not hold the intensities."""
     limit = float(np.finfo(stored_type).max)
     if float(image.max()) > limit or float(image.min()) < -limit:
         raise ScanError(
             f"{case.channels[0].path} has intensities above {limit:g}, too large for {stored_type}",
             "Add --dtype float32.",
         )
+
+
+def _stored_as(image: NDArray[np.float32], stored_type: StoredType) -> NDArray[np.floating]:
+    """The voxels in another type; uses up `image`, which is contiguous."""
     if stored_type == "float32":
         return image
     # In the image's own memory: a half is written where a float, already read, was.

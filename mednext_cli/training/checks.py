@@ -5,9 +5,9 @@ import unicodedata
 
 from mednext_cli.cache.reader import CachedDataset
 from mednext_cli.foundation.errors import CacheError
+from mednext_cli.volumes.scans import LABEL_SUFFIX
 
 _LONGEST_NAME = 255  # bytes, on every common file system
-_LONGEST_ENDING = ".nii.gz"
 
 
 def check_names(cached: CachedDataset) -> None:
@@ -22,10 +22,10 @@ def check_names(cached: CachedDataset) -> None:
                 f"{cached.folder / 'dataset.json'}: {name!a} cannot be the name of a file",
                 "Do not use caches of unknown origin; make it anew with mednext preprocess.",
             )
-        if len(os.fsencode(name + _LONGEST_ENDING)) > _LONGEST_NAME:
+        if len(os.fsencode(name + LABEL_SUFFIX)) > _LONGEST_NAME:
             raise CacheError(
                 f"{cached.folder / 'dataset.json'}: the name {name[:40]}... is longer than the "
-                f"{_LONGEST_NAME - len(_LONGEST_ENDING)} bytes that a file may have",
+                f"{_LONGEST_NAME - len(LABEL_SUFFIX)} bytes that a file may have",
                 "Rename the raw files and run mednext preprocess again.",
             )
 

@@ -36,6 +36,7 @@ from mednext_cli.preprocessing.stamps import content_of, take_stamps
 from mednext_cli.settings.plan import Plan
 from mednext_cli.training.loop import LoopSpec
 from mednext_cli.training.state import TrainingState
+from mednext_cli.volumes.scans import LABEL_SUFFIX
 
 _SCORES = ("cases.csv", "summary.csv", "report.html")
 _REMEDY = "Put these right and run the same command again."
@@ -66,7 +67,7 @@ def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -
 
 
 def _path(folder: Path, case_id: str) -> Path:
-    return folder / f"{case_id}.nii.gz"
+    return folder / f"{case_id}{LABEL_SUFFIX}"
 
 
 def _case(cached: CachedDataset, case_id: str) -> Case:

@@ -8,7 +8,8 @@ import numpy as np
 
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.orientation import difference
-from mednext_cli.volumes.scans import SCAN_ENDINGS, read_label_map
+from mednext_cli.volumes.scan_names import SCAN_ENDINGS
+from mednext_cli.volumes.scans import read_label_map
 from mednext_cli.volumes.volume import Grid, Volume
 
 

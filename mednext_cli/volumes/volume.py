@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Affine = NDArray[np.float64]
 Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from the world of DICOM and ITK to ours
 SAME_GRID = 0.1  # of a voxel: corners that are nearer to each other are in one place
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.app import main
-from mednext_cli.volumes.nifti_writer import write_volume
+from mednext_cli.volumes.formats.nifti_writer import write_volume
 
 Captured = pytest.CaptureFixture[str]
 

@@ -11,7 +11,7 @@ import pytest
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes import scans
-from mednext_cli.volumes.nifti import read_grid, read_label_map, read_volume
+from mednext_cli.volumes.scans import read_grid, read_label_map, read_volume
 from tests.inference.synthetic import predict, save_model
 from tests.volumes.headers import OBLIQUE, SPACING, VOXELS, affine_of, itk_grid, write_header
 
@@ -104,7 +104,7 @@ def test_units(tmp_path: Path, unit: str, code: int, scale: float, form: str) ->
     fields = {"xyzt_units": code, "pixdim": np.array(SPACING) * scale}
     write_header(path, **forms, fields=fields)
     assert read_grid(path).same_as(read_grid(twin), 1e-3)
-    assert any(f"measures in {unit}" in note for note in scans.geometry_notes(path))
+    assert any(f"measures in {unit}" in note for note in scans.format_of(path).notes(path))
     scans.write_label_map(out, VOXELS % 3, path)
     made, expected = nibabel.load(out), nibabel.load(path)
     assert np.allclose(made.affine, expected.affine, rtol=1e-5)

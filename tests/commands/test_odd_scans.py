@@ -179,7 +179,7 @@ def series(tmp_path: Path) -> Path:
 
 
 def test_a_dicom_series_is_cached_as_its_nifti(series: Path, tmp_path: Path) -> None:
-    from mednext_cli.volumes.nifti_writer import write_volume
+    from mednext_cli.volumes.formats.nifti_writer import write_volume
     from mednext_cli.volumes.scans import read_volume
 
     classes = check_and_preprocess(series)

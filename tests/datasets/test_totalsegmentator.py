@@ -8,7 +8,7 @@ from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError, SettingsError
-from mednext_cli.volumes.nifti import read_label_map
+from mednext_cli.volumes.scans import read_label_map
 from tests.datasets.conftest import write_scan
 
 SHAPE = (16, 17, 18)

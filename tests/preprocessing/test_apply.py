@@ -13,8 +13,7 @@ from mednext_cli.foundation.errors import ScanError
 from mednext_cli.preprocessing.apply import SourceGeometry, prepare_case, prepare_image
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
-from mednext_cli.volumes.nifti import read_label_map
-from mednext_cli.volumes.nifti_writer import write_label_map
+from mednext_cli.volumes.scans import read_label_map, write_label_map
 from tests.preprocessing.synthetic import blob, write
 
 Z_SCORE = ChannelNormalisation(scheme="z_score")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.app import main
-from mednext_cli.volumes.nifti import read_grid
+from mednext_cli.volumes.scans import read_grid
 from tests.training.conftest import TINY
 from tests.volumes.headers import OBLIQUE, affine_of, itk_grid, write_header
 

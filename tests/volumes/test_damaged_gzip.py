@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.nifti import read_label_map, read_volume
+from mednext_cli.volumes.scans import read_label_map, read_volume
 
 
 @pytest.mark.parametrize("damage", ["checksum", "cut off", "unknown type", "complex"])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.scans import files_of, geometry_notes, read_grid, read_volume
+from mednext_cli.volumes.formats.dicom import DICOM
+from mednext_cli.volumes.scans import format_of, read_grid, read_volume
 from tests.datasets.conftest import write_series
 from tests.fuzzing import damaged_bytes, limits, only_ours, seeds
 
@@ -194,7 +195,7 @@ def test_what_lies_beside_the_slices_is_named(tmp_path: Path) -> None:
     private.rename(folder / "private")
     (folder / "readme").write_text("Exported on Monday.")
     assert read_volume(folder).array.shape == (4, 5, 6)
-    said = "\n".join(geometry_notes(folder))
+    said = "\n".join(format_of(folder).notes(folder))
     assert "scout (a localizer)" in said
     assert "structures (RT Structure Set Storage)" in said
     assert "private (an object of a private kind, without pixels)" in said
@@ -206,7 +207,7 @@ def test_a_localizer_among_the_slices_of_its_series(tmp_path: Path) -> None:
     scout = slices(folder)[-1]
     change(scout, ImageType=["ORIGINAL", "LOCALIZER"], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
     assert read_volume(folder).array.shape == (4, 5, 5)
-    assert f"{scout.name} (a localizer)" in geometry_notes(folder)[0]
+    assert f"{scout.name} (a localizer)" in format_of(folder).notes(folder)[0]
 
 
 def test_a_file_stands_for_its_series(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ def test_a_file_stands_for_its_series(tmp_path: Path) -> None:
         read_volume(folder)
     assert read_volume(folder / "slice897").array.shape == (4, 5, 6)
     assert read_volume(folder / "bslice899").array.shape == (4, 5, 3)
-    assert [path.name for path in files_of(folder / "bslice899")] == [
+    assert [path.name for path in DICOM.files_of(folder / "bslice899")] == [
         f"bslice{number}" for number in (898, 899, 900)
     ]
 
@@ -313,7 +314,7 @@ def test_random_damage_ends_in_our_errors(tmp_path: Path, packing: str) -> None:
         )
         with limits(gib=0.3), only_ours(seed):
             read_volume(folder)
-            geometry_notes(folder)
+            format_of(folder).notes(folder)
 
 
 def test_a_kind_of_jpeg_that_is_not_decoded(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.dicom import is_series
+from mednext_cli.volumes.formats.dicom import is_series
+from mednext_cli.volumes.formats.nifti_writer import write_volume
 from mednext_cli.volumes.orientation import to_canonical, turned_onto
 from mednext_cli.volumes.scans import (
+    format_of,
     read_grid,
     read_label_map,
     read_volume,
@@ -267,3 +269,23 @@ def test_the_same_voxels_in_another_order(tmp_path: Path) -> None:
     shifted[0, 3] += 1
     nibabel.save(nibabel.Nifti1Image(made.array, shifted), path)
     assert turned_onto(read_volume(path), made.grid) is None
+
+
+@pytest.mark.parametrize("name", ["label.nrrd", "label.dcm"])
+def test_label_maps_are_refused_in_formats_that_are_not_written(tmp_path: Path, name: str) -> None:
+    scan = tmp_path / "scan.nii.gz"
+    write_volume(scan, np.zeros((2, 3, 4), np.float32), np.eye(4))
+    with pytest.raises(ScanError, match=f"{name}: label maps are not written in this format"):
+        write_label_map(tmp_path / name, np.zeros((2, 3, 4), np.uint8), scan)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("scaling", [(1.0, 0.0), (0.5, -3.0)])
+def test_the_first_plane_alone(tmp_path: Path, scaling: tuple[float, float]) -> None:
+    array = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)
+    image = nibabel.Nifti1Image(array, np.eye(4))
+    image.header.set_slope_inter(*scaling)
+    path = tmp_path / "scan.nii.gz"
+    nibabel.save(image, path)
+    plane = format_of(path).read_first_plane(path)
+    assert np.array_equal(plane, read_volume(path).array[..., 0])

@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 
 from mednext_cli.foundation.errors import MednextError
-from mednext_cli.volumes.nifti_writer import write_label_map, write_volume
-from mednext_cli.volumes.scans import geometry_notes, read_grid, read_label_map, read_volume
+from mednext_cli.volumes.formats.nifti_writer import write_volume
+from mednext_cli.volumes.scans import (
+    format_of,
+    read_grid,
+    read_label_map,
+    read_volume,
+    write_label_map,
+)
 from tests.fuzzing import damaged_bytes, limits, only_ours, seeds
 from tests.volumes.headers import OBLIQUE, VOXELS, affine_of, write_header
 
@@ -23,7 +29,7 @@ NUMBERS = (0, 1, -1, 2, 0.5, 1e30, -1e30, np.nan, np.inf, -np.inf, 32767, -32768
 def read_all(path: Path, seed: object) -> None:
     """Everything that is done with a scan; what can be read can also be written like."""
     with limits():
-        for read in (read_grid, read_volume, read_label_map, geometry_notes):
+        for read in (read_grid, read_volume, read_label_map, format_of(path).notes):
             with only_ours((path.name, seed)):
                 read(path)
         with only_ours((path.name, seed)):

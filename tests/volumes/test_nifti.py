@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.nifti import read_grid, read_label_map, read_volume
-from mednext_cli.volumes.nifti_writer import write_label_map, write_volume
+from mednext_cli.volumes.formats.nifti_writer import write_volume
+from mednext_cli.volumes.scans import read_grid, read_label_map, read_volume, write_label_map
 
 ARRAY = np.arange(2 * 3 * 4).reshape(2, 3, 4)
 

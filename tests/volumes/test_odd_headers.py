@@ -10,7 +10,7 @@ import pytest
 
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.orientation import to_canonical
-from mednext_cli.volumes.scans import geometry_notes, read_grid, read_label_map, read_volume
+from mednext_cli.volumes.scans import format_of, read_grid, read_label_map, read_volume
 
 ARRAY = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
 SFORM = np.diag([2.0, 1.0, 1.0, 1.0])
@@ -46,7 +46,9 @@ def test_forms_that_disagree_are_noted_and_the_sform_is_used(
     tmp_path: Path, codes: tuple[int, int], shift: float, noted: bool, origin: float
 ) -> None:
     path = save(tmp_path / "scan.nii.gz", SFORM, moved(shift), codes)
-    assert [("sform and qform disagree" in note) for note in geometry_notes(path)] == [True] * noted
+    assert [("sform and qform disagree" in note) for note in format_of(path).notes(path)] == [
+        True
+    ] * noted
     assert read_grid(path).affine[1, 3] == pytest.approx(origin)
 
 
@@ -55,7 +57,7 @@ def test_sheared_axes_are_noted(tmp_path: Path) -> None:
     affine[1, 2] = 2 * np.tan(np.deg2rad(12))  # gantry tilt
     path = tmp_path / "scan.nii.gz"
     nibabel.save(nibabel.Nifti1Image(ARRAY, affine), path)
-    (note,) = [one for one in geometry_notes(path) if "sheared" in one]
+    (note,) = [one for one in format_of(path).notes(path) if "sheared" in one]
     assert "by 12.0 degrees" in note
     assert read_volume(path).array.shape == ARRAY.shape
 

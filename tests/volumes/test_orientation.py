@@ -4,8 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mednext_cli.volumes.orientation import from_canonical, to_canonical
-from mednext_cli.volumes.volume import Volume
+from mednext_cli.volumes.orientation import (
+    empty_as_canonical,
+    from_canonical,
+    laid_as_canonical,
+    to_canonical,
+)
+from mednext_cli.volumes.volume import Grid, Volume
 
 
 def turned(axes: tuple[int, ...], signs: tuple[int, ...], degrees: float) -> np.ndarray:
@@ -57,3 +62,21 @@ def test_slices_first_arrays_of_kits19() -> None:
     made = to_canonical(Volume(np.zeros((10, 20, 30)), affine))
     assert made.array.shape == (10, 20, 30)
     assert made.spacing_mm == pytest.approx((3.0, 0.8, 0.8))
+
+
+@settings(max_examples=40, deadline=None)
+@given(orientation=orientations, scaling=st.sampled_from([None, (2.0, -1000.0)]))
+def test_what_is_laid_as_canonical_is_turned_without_a_copy(
+    orientation: tuple[list[int], tuple[int, ...], float], scaling: tuple[float, float] | None
+) -> None:
+    grid = Grid((4, 5, 6), turned(tuple(orientation[0]), *orientation[1:]))
+    array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6, order="F")
+    laid = laid_as_canonical(array, grid, scaling)
+    slope, inter = scaling or (1, 0)
+    assert laid.dtype == np.float32
+    assert np.array_equal(laid, array * slope + inter)
+    made = to_canonical(Volume(laid, grid.affine)).array
+    assert made.flags.c_contiguous
+    assert np.shares_memory(made, laid)
+    empty = empty_as_canonical(grid, np.float32)
+    assert (empty.shape, empty.strides) == (laid.shape, laid.strides)

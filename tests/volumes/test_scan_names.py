@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.volumes.scan_names import ending_of, is_scan_name, list_scans, stem_of
-from mednext_cli.volumes.scans import files_of, read_volume
+from mednext_cli.volumes.scans import format_of, read_volume
 
 STORED = np.random.default_rng(0).integers(-50, 400, (5, 4, 6)).astype(np.int16)
 
@@ -55,7 +55,7 @@ def test_what_nibabel_reads_is_read(tmp_path: Path, ending: str) -> None:
     volume = read_volume(path)
     assert np.array_equal(volume.array, STORED)
     assert volume.spacing_mm == pytest.approx((1.5, 2, 3))
-    assert set(files_of(path)) == set(tmp_path.iterdir())
+    assert set(format_of(path).files_of(path)) == set(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("ending", [".mhd", ".MHD", ".nhdr", ".NHDR", ".MHA", ".NRRD"])
@@ -65,4 +65,4 @@ def test_what_itk_reads_is_read(tmp_path: Path, ending: str) -> None:
     itk.WriteImage(itk.GetImageFromArray(STORED), str(made))
     path = made.rename(tmp_path / f"a{ending}")
     assert np.array_equal(read_volume(path).array, STORED.transpose(2, 1, 0))
-    assert set(files_of(path)) == set(tmp_path.iterdir())
+    assert set(format_of(path).files_of(path)) == set(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.scans import files_of, read_grid, read_volume
+from mednext_cli.volumes.scans import format_of, read_grid, read_volume
 
 pytest.importorskip("SimpleITK")
 SECRET = bytes(range(64))
@@ -118,7 +118,7 @@ def test_inside_of_the_folder(
     name = make(path.parent)
     path.write_text(f"{start}{key}{name}\n", encoding="utf-8")
     assert np.array_equal(read_volume(path).array.ravel(order="F"), list(SECRET))
-    assert files_of(path) == [path, path.parent / name]
+    assert format_of(path).files_of(path) == [path, path.parent / name]
 
 
 def test_header_and_voxels_linked_from_one_folder(tmp_path: Path) -> None:

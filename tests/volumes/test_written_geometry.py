@@ -7,8 +7,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from mednext_cli.volumes.nifti import read_grid
-from mednext_cli.volumes.nifti_writer import write_label_map, write_volume
+from mednext_cli.volumes.formats.nifti_writer import write_volume
+from mednext_cli.volumes.scans import read_grid, write_label_map
 from tests.inference.synthetic import predict, save_model
 from tests.volumes.headers import (
     OBLIQUE,

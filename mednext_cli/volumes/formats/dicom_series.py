@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.dicom_bytes import ENDINGS, has_dicom_name, is_dicom
-from mednext_cli.volumes.dicom_header import COPY, Header, read_header
+from mednext_cli.volumes.formats.dicom_bytes import ENDINGS, has_dicom_name, is_dicom
+from mednext_cli.volumes.formats.dicom_header import COPY, Header, read_header
 from mednext_cli.volumes.scan_names import is_scan_name
 
 _MOST_NAMED = 6
@@ -231,7 +231,7 @@ def name_some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def notes(folder: Path) -> tuple[str, ...]:
+def passed_over(folder: Path) -> tuple[str, ...]:
     """What is passed over beside the volume in a folder, a line for each reason.
 
     Raises:

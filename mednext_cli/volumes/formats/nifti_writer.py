@@ -5,6 +5,8 @@ disagree, what neither form means). So a label map gets the very fields of the s
 and whoever reads both reads the same. Fields that nibabel cannot read are written anew.
 """
 
+from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.foundation.files import replacing
-from mednext_cli.volumes.nifti import grid_of
-from mednext_cli.volumes.nifti_affine import millimetres
-from mednext_cli.volumes.stored import read_stored
+from mednext_cli.volumes.formats.format import Template
+from mednext_cli.volumes.formats.gzipped import write_bytes
+from mednext_cli.volumes.formats.nifti_affine import millimetres
+from mednext_cli.volumes.orientation import contiguous
 from mednext_cli.volumes.volume import Affine, Grid
 
 _nib: Any = nibabel  # untyped
@@ -34,30 +36,19 @@ _FORMS = (
 )
 
 
-def write_label_map(path: Path, array: NDArray[Any], like: Path) -> None:
-    """Write labels on the grid of a scan, with its forms, their codes, pixdim and units.
+def write_labels(path: Path, array: NDArray[Any], like: Template) -> None:
+    """Write labels on the grid of a scan; of a NIfTI file, with its forms, codes, pixdim and units.
 
     Args:
         path: the file to write (.nii or .nii.gz).
-        array: label values in the axis order of `like`.
-        like: the scan; only its header is read.
+        array: label values (X, Y, Z) in the axis order of the scan's file.
+        like: the scan.
 
     Raises:
         ScanError: `array` has another shape than the scan. StorageError: the disk refuses.
     """
-    scan = read_stored(like)
-    grid = grid_of(scan, None if len(scan.shape) == 3 else 0)
-    labels = _as_labels(path, array, grid)
-    _save(path, labels, _new(grid) if scan.header is None else _like(scan.header, grid))
-
-
-def write_labels_on(path: Path, array: NDArray[Any], grid: Grid) -> None:
-    """Write labels on a grid, which a scan of another format has.
-
-    Raises:
-        ScanError: `array` has another shape than the grid. StorageError: the disk refuses.
-    """
-    _save(path, _as_labels(path, array, grid), _new(grid))
+    labels = _as_labels(path, array, like.grid)
+    _save(path, labels, _new(like.grid) if like.header is None else _like(like.header, like.grid))
 
 
 def write_volume(path: Path, array: NDArray[Any], affine: Affine) -> None:
@@ -135,7 +126,13 @@ def _new(grid: Grid, code: int = _ALIGNED) -> Any:  # noqa: ANN401
 def _save(path: Path, array: NDArray[Any], header: Any) -> None:  # noqa: ANN401
     header.set_data_dtype(array.dtype)
     header.set_slope_inter(1, 0)
-    with replacing(path) as beside, _nib.openers.ImageOpener(beside, "wb") as stream:
-        header.write_to(stream)
-        for index in range(array.shape[2]):
-            stream.write(array[:, :, index].tobytes(order="F"))
+    planes = (plane.tobytes() for plane in contiguous(array.T))  # the first axis is the fastest
+    packed = path.name.lower().endswith(".gz")
+    write_bytes(path, chain([_header_bytes(header)], planes), packed=packed)
+
+
+def _header_bytes(header: Any) -> bytes:  # noqa: ANN401
+    """Up to where the voxels begin."""
+    stream = BytesIO()
+    header.write_to(stream)
+    return stream.getvalue()

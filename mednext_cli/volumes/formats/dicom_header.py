@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.dicom_bytes import check_claim, claimed_bytes, open_stream
+from mednext_cli.volumes.formats.dicom_bytes import check_claim, claimed_bytes, open_stream
 
 Kind = Literal["slice", "object", "damaged"]
 COPY = "Copy or export the series again."

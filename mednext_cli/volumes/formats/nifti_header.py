@@ -5,7 +5,7 @@ form into none, and every field is looked at here before anything is made of it.
 """
 
 import struct
-import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
@@ -20,8 +20,13 @@ from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.checks import check_affine, check_spacing, is_file
-from mednext_cli.volumes.nifti_affine import find_affine
-from mednext_cli.volumes.stored_bytes import most_bytes, read_span, read_start
+from mednext_cli.volumes.formats.gzipped import (
+    DamagedGzipError,
+    most_bytes,
+    read_spans,
+    read_start,
+)
+from mednext_cli.volumes.formats.nifti_affine import find_affine
 from mednext_cli.volumes.volume import Affine
 
 _nib: Any = nibabel  # untyped
@@ -31,7 +36,7 @@ _UNREADABLE = (
     WrapStructError,
     OSError,
     EOFError,
-    zlib.error,
+    DamagedGzipError,
     ValueError,
     LookupError,
     ArithmeticError,
@@ -75,23 +80,38 @@ class StoredScan:
         """Of all voxels."""
         return prod(self.shape) * self.dtype.itemsize
 
-    def read(self, index: int | None) -> NDArray[Any]:
-        """Values as they are stored, in the file's own axis order.
+    def read(self, indices: Sequence[int | None] = (None,)) -> Iterator[NDArray[Any]]:
+        """Values as they are stored, (X, Y, Z) in the file's own axis order.
 
         Args:
-            index: which volume of four axes to take; None for all.
+            indices: which volumes of four axes to take; None for that of three.
 
         Raises:
-            ScanError: damaged, cut off, or not to be read.
+            ScanError: damaged, cut off, or not to be read; may be noticed at the last one only.
         """
-        shape = self.shape if index is None else self.shape[:3]
-        count = prod(shape) * self.dtype.itemsize
-        start = self.offset + (index or 0) * count
-        try:
-            content = read_span(self.voxels, start, count, self.offset + self.bytes)
+        count = prod(self.shape[:3]) * self.dtype.itemsize
+        spans = [(self.offset + (index or 0) * count, count) for index in indices]
+        try:  # map holds nothing of what it gives
+            yield from map(self._shaped, read_spans(self.voxels, spans, self.offset + self.bytes))
         except _UNREADABLE as error:
             raise unreadable(self.voxels, error) from error
-        return content.view(self.dtype).reshape(shape, order="F")
+
+    def _shaped(self, content: NDArray[np.uint8]) -> NDArray[Any]:
+        return content.view(self.dtype).reshape(self.shape[:3], order="F")
+
+    def read_first_plane(self) -> NDArray[Any]:
+        """The first values along the third axis, (X, Y), as they are stored.
+
+        Raises:
+            ScanError: as `read`.
+        """
+        shape = self.shape[:2]
+        end = self.offset + prod(shape) * self.dtype.itemsize
+        try:
+            content = read_start(self.voxels, end)[self.offset :]
+            return np.frombuffer(content, self.dtype).reshape(shape, order="F")
+        except _UNREADABLE as error:
+            raise unreadable(self.voxels, error) from error
 
 
 def read_stored(path: Path) -> StoredScan:

@@ -5,6 +5,7 @@ ITK's LPS world to RAS.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,61 +14,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.checks import check_affine, check_spacing
-from mednext_cli.volumes.itk_files import ItkHeader, damaged, is_meta, read_header
-from mednext_cli.volumes.volume import Affine, Grid, Volume
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-
-def read_grid(path: Path, index: int | None = None) -> Grid:
-    """Shape and affine, from the header alone.
-
-    Raises:
-        ScanError: as `read_volume`, as far as the header tells.
-    """
-    return _grid(path, _information(path), index)
+from mednext_cli.volumes.checks import check_affine, check_spacing, whole_numbers
+from mednext_cli.volumes.formats.format import Format, Template
+from mednext_cli.volumes.formats.itk_files import ItkHeader, damaged, is_meta, read_header
+from mednext_cli.volumes.orientation import laid_as_canonical
+from mednext_cli.volumes.scan_names import ITK_ENDINGS, ending_of
+from mednext_cli.volumes.volume import LPS_TO_RAS, Affine, Grid, Volume
 
 
-def read_volume(path: Path, index: int | None = None) -> Volume:
-    """An image as float32.
+class Itk(Format):
+    """NRRD and MetaImage."""
 
-    Args:
-        path: a file of one of these formats.
-        index: which component of a vector image to take; None for one intensity a voxel.
+    endings = ITK_ENDINGS
 
-    Raises:
-        ScanError: missing, damaged, not 3D, vectors without an index or without that component, or
-            SimpleITK is not installed.
-    """
-    grid, values = read_values(path, index)
-    return Volume(np.asarray(values, dtype=np.float32), grid.affine)
+    def recognises(self, path: Path) -> bool:
+        """By the name."""
+        return ending_of(path.name).lower() in self.endings
+
+    def read_grid(self, path: Path, index: int | None = None) -> Grid:
+        """See `Format`."""
+        return _grid(path, _information(path), index)
+
+    def read_volumes(self, path: Path, indices: Sequence[int | None]) -> Iterator[Volume]:
+        """See `Format`; an index takes a component of a vector image."""
+        reader = _information(path)
+        first = _grid(path, reader, indices[0])
+        values = _values(path, reader)
+        for index in indices:
+            grid = first if index == indices[0] else _grid(path, reader, index)
+            component = values if index is None else values[..., index]
+            yield Volume(laid_as_canonical(component, grid), grid.affine)
+
+    def read_label_map(self, path: Path) -> Volume:
+        """See `Format`."""
+        reader = _information(path)
+        grid = _grid(path, reader, None)
+        labels, notes = whole_numbers(path, _values(path, reader))
+        return Volume(labels, grid.affine, notes)
+
+    def template(self, path: Path) -> Template:
+        """See `Format`; every component lies on the same grid."""
+        reader = _information(path)
+        index = 0 if int(reader.GetNumberOfComponents()) > 1 else None
+        return Template(path, _grid(path, reader, index))
+
+    def files_of(self, path: Path) -> list[Path]:
+        """See `Format`; a header and its voxels where these lie apart."""
+        if ending_of(path.name).lower() not in (".mhd", ".nhdr"):
+            return [path]
+        return list(dict.fromkeys([path, read_header(path).voxels]))
 
 
-def read_values(path: Path, index: int | None = None) -> tuple[Grid, NDArray[Any]]:
-    """The grid and the voxels as they are stored, (x, y, z).
+ITK = Itk()
 
-    Raises:
-        ScanError: as `read_volume`.
-    """
-    reader = _information(path)
-    grid = _grid(path, reader, index)
+
+def _values(path: Path, reader: Any) -> NDArray[Any]:  # noqa: ANN401
+    """The voxels as they are stored, (x, y, z), of vectors with their components behind."""
     try:
         values = _library(path).GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as error:
         raise damaged(path) from error
-    if index is not None:
-        values = values[..., index]
-    return grid, np.asarray(values.transpose(2, 1, 0))
-
-
-def components(path: Path) -> int:
-    """How many values a voxel has.
-
-    Raises:
-        ScanError: missing, damaged, or SimpleITK is not installed.
-    """
-    return int(_information(path).GetNumberOfComponents())
+    return np.asarray(values.transpose(2, 1, 0, *range(3, values.ndim)))
 
 
 def _library(path: Path) -> Any:  # noqa: ANN401 - SimpleITK is untyped

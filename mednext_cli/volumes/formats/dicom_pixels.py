@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.dicom_bytes import open_stream
-from mednext_cli.volumes.dicom_header import COPY, Header, library
+from mednext_cli.volumes.formats.dicom_bytes import open_stream
+from mednext_cli.volumes.formats.dicom_header import COPY, Header, library
 
 _JPEG_SIZES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # markers of a frame's header
 _DECODED = "pip install 'mednext[dicom]' brings a decoder."

@@ -5,19 +5,28 @@ Slices are put in order by where they lie, not by their names or numbers. The ar
 one that a NIfTI file of the same grid would give. Source: DICOM PS3.3 C.7.6.2 (image plane).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.checks import check_affine, check_spacing
-from mednext_cli.volumes.dicom_header import CONVERT, Header
-from mednext_cli.volumes.dicom_pixels import read_pixels
-from mednext_cli.volumes.dicom_series import Series, dicom_files, find_series, holds_dicom
-from mednext_cli.volumes.itk import LPS_TO_RAS
-from mednext_cli.volumes.volume import Affine, Grid, Volume
+from mednext_cli.volumes.checks import check_affine, check_spacing, is_file, is_folder
+from mednext_cli.volumes.formats.dicom_bytes import ENDINGS, has_dicom_name, is_dicom
+from mednext_cli.volumes.formats.dicom_header import CONVERT, Header
+from mednext_cli.volumes.formats.dicom_pixels import read_pixels
+from mednext_cli.volumes.formats.dicom_series import (
+    Series,
+    dicom_files,
+    find_series,
+    holds_dicom,
+    passed_over,
+)
+from mednext_cli.volumes.formats.format import Format
+from mednext_cli.volumes.orientation import empty_as_canonical
+from mednext_cli.volumes.scan_names import ending_of
+from mednext_cli.volumes.volume import LPS_TO_RAS, Affine, Grid, Volume
 
 _UNEVEN = 0.1  # of the distance of slices: how far one may lie from its place
 _TILT = 0.01  # mm in the plane for each mm along the normal: half a degree
@@ -26,45 +35,75 @@ _MUCH = 2**28  # bytes of a series that need not be looked at for being packed t
 _MOST_PACKED = 200  # to one, over a whole series; scans are packed 2 to 20 to one
 
 
+class Dicom(Format):
+    """A series: its folder, or any file of it, which stands for all of it."""
+
+    endings = ENDINGS
+
+    def recognises(self, path: Path) -> bool:
+        """A folder, or a file that only DICOM can be: by its name or, if no other's, its bytes."""
+        if is_folder(path):
+            return True
+        if ending_of(path.name) or not is_file(path):
+            return False
+        return has_dicom_name(path) or is_dicom(path)
+
+    def read_grid(self, path: Path, index: int | None = None) -> Grid:
+        """See `Format`."""
+        _check_single(path, index)
+        return _grid(path, _in_order(path, find_series(path)))
+
+    def read_volumes(self, path: Path, indices: Sequence[int | None]) -> Iterator[Volume]:
+        """See `Format`: (column, row, slice), rescale slope and intercept applied.
+
+        Raises:
+            ScanError: also no or several series, colour, several frames a file, slices that do not
+                make a regular grid (missing, doubled, uneven, tilted), a compression without a
+                decoder, or pydicom is not installed.
+        """
+        for index in indices:
+            _check_single(path, index)
+            yield _volume(path)
+
+    def read_label_map(self, path: Path) -> Volume:
+        """Refuses: a series is no label map."""
+        what = "a folder" if is_folder(path) else "a DICOM file"
+        raise ScanError(f"{path} is {what}, not a label map", "Give a file, as NIfTI.")
+
+    def notes(self, path: Path) -> tuple[str, ...]:
+        """See `Format`: what is passed over in a folder; of a file, nothing."""
+        return passed_over(path) if is_folder(path) else ()
+
+    def files_of(self, path: Path) -> list[Path]:
+        """See `Format`: sorted by name; all DICOM files of a folder, or those of a file's series.
+
+        Raises:
+            ScanError: the folder cannot be listed; for a file, as `read_grid`.
+        """
+        if path.is_dir():
+            return dicom_files(path)
+        return [one.path for one in find_series(path).slices]
+
+
+DICOM = Dicom()
+
+
 def is_series(path: Path) -> bool:
     """Whether `path` is a folder with a DICOM file in it; reads a few bytes of its files."""
     return path.is_dir() and holds_dicom(path)
 
 
-def files_of(path: Path) -> list[Path]:
-    """The files of a series, sorted by name: all DICOM files of a folder, or those of a file's.
-
-    Raises:
-        ScanError: the folder cannot be listed; for a file, as `read_grid`.
-    """
-    if path.is_dir():
-        return dicom_files(path)
-    return [one.path for one in find_series(path).slices]
+def _check_single(path: Path, index: int | None) -> None:
+    if index is not None:
+        raise ScanError(
+            f"{path} is a DICOM series, which is one channel", "Convert the channels to NIfTI."
+        )
 
 
-def read_grid(path: Path) -> Grid:
-    """Shape and affine of the series, from the headers alone.
-
-    Raises:
-        ScanError: as `read_volume`, as far as the headers tell.
-    """
-    return _grid(path, _in_order(path, find_series(path)))
-
-
-def read_volume(path: Path) -> Volume:
-    """The series as float32 (column, row, slice), rescale slope and intercept applied.
-
-    Args:
-        path: a folder that holds one series, or a file, which stands for its series there.
-
-    Raises:
-        ScanError: no or several series, files that cannot be read, colour, several frames a file,
-            slices that do not make a regular grid (missing, doubled, uneven, tilted), a compression
-            without a decoder, or pydicom is not installed.
-    """
+def _volume(path: Path) -> Volume:
     slices = _in_order(path, find_series(path))
     grid = _grid(path, slices)
-    array = np.empty(grid.shape, dtype=np.float32)
+    array = empty_as_canonical(grid, np.float32)
     for index, one in enumerate(slices):
         array[:, :, index] = read_pixels(one).T
     return Volume(array, grid.affine)
