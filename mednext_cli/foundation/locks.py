@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from filelock import lock_descriptor
+
 from mednext_cli.foundation.errors import StorageError
 from mednext_cli.foundation.files import make_folder, storage_error
 
 LOCK_NAME = ".lock"
-_SIGNATURE = re.compile(r" \(process \d+ on [\w.-]+, since [\d:\- ]+\)")
+_LOOK_AGAIN_S = 0.01
+_SIGNATURE = re.compile(r"\(process \d+ on [\w.-]+, since [\d:\- ]+\)")
 logger = logging.getLogger(__name__)
 
 
@@ -23,7 +26,7 @@ logger = logging.getLogger(__name__)
 def locked(folder: Path, *, wait: bool = True, briefly: bool = False) -> Iterator[None]:
     """Hold the folder's lock while the block runs.
 
-    The kernel frees the lock when its holder ends, however that happens. On file systems without
+    The system frees the lock when its holder ends, however that happens. On file systems without
     locks the block runs with a warning.
 
     Args:
@@ -72,22 +75,30 @@ def _is_in_place(handle: int, folder: Path) -> bool:
         return False
 
 
-def _take(handle: int, folder: Path, wait: bool, briefly: bool) -> None:
-    import fcntl
+def lock_at_once(handle: int) -> bool:
+    """Lock an open file, or say that another has it; closing the file unlocks it.
 
+    Raises:
+        OSError: the file system has no locks.
+    """
+    return lock_descriptor(handle, blocking=False)
+
+
+def _take(handle: int, folder: Path, wait: bool, briefly: bool) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = _read_signature(handle)
-        if not wait:
-            raise StorageError(
-                f"another run works in {folder}{holder}", "Wait until it ends, or stop it."
-            ) from error
-        if not briefly:
-            logger.warning("another run works in %s%s: waiting until it ends", folder, holder)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        if lock_at_once(handle):
+            return
     except OSError as error:
         _warn_once(folder, error.strerror)
+        return
+    holder = _read_signature(handle)
+    if not wait:
+        raise StorageError(
+            f"another run works in {folder}{holder}", "Wait until it ends, or stop it."
+        )
+    if not briefly:
+        logger.warning("another run works in %s%s: waiting until it ends", folder, holder)
+    lock_descriptor(handle, poll_interval=_LOOK_AGAIN_S)
 
 
 @cache
@@ -104,13 +115,18 @@ def _sign(handle: int, text: str) -> None:
     """Tell others who holds the lock; on a full disk nobody is told."""
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
-        os.pwrite(handle, text.encode(), 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, text.encode())
 
 
 def _read_signature(handle: int) -> str:
-    """Who holds the lock, if it has said so: the file may hold anything."""
+    """Who holds the lock, if it has said so: the file may hold anything.
+
+    Its first byte, a space, is what Windows locks and lets nobody else read.
+    """
     try:
-        text = os.pread(handle, 400, 0).decode()
+        os.lseek(handle, 1, os.SEEK_SET)
+        text = os.read(handle, 400).decode()
     except (OSError, UnicodeDecodeError):
         return ""
-    return text if _SIGNATURE.fullmatch(text) else ""
+    return f" {text}" if _SIGNATURE.fullmatch(text) else ""

@@ -7,11 +7,13 @@ another machine. Everything here is called under the folder's lock (`foundation.
 import contextlib
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
 from mednext_cli.foundation.files import storage_error
+from mednext_cli.foundation.locks import lock_at_once
 
-_RUNNING, _CLAIM = ".running", ".claim-"
+_RUNNING, _CLAIM = ".running-", ".claim-"
 
 
 class Claims:
@@ -25,15 +27,16 @@ class Claims:
         self._folder = folder
         self._held: dict[str, int] = {}
         self._joined: int | None = None
+        self._presence = folder / f"{_RUNNING}{secrets.token_hex(8)}"
 
     def others_run(self) -> bool:
-        """Whether another process works here; not to be asked after `join`."""
-        return _is_locked(self._folder / _RUNNING)
+        """Whether another process works here."""
+        return any(_is_locked(path) for path in self._traces() if path != self._presence)
 
     def join(self) -> None:
         """Be known as one who works here until `leave`."""
-        self._joined = _open(self._folder / _RUNNING)
-        _lock(self._joined, shared=True)
+        self._joined = _open(self._presence)
+        _lock(self._joined)
 
     def take(self, name: str) -> bool:
         """Claim a case; False where another process has it."""
@@ -58,11 +61,12 @@ class Claims:
         for name in list(self._held):
             self.give_back(name)
         if self._joined is not None:
+            _remove(self._presence)
             os.close(self._joined)
             self._joined = None
         if self.others_run():
             return False
-        for path in (self._folder / _RUNNING, *self._folder.glob(f"{_CLAIM}*")):
+        for path in (*self._traces(), *self._folder.glob(f"{_CLAIM}*")):
             _remove(path)
         return True
 
@@ -74,6 +78,10 @@ class Claims:
                     os.close(handle)
         self._held, self._joined = {}, None
 
+    def _traces(self) -> list[Path]:
+        """Files of those who work here, or were killed."""
+        return list(self._folder.glob(f"{_RUNNING}*"))
+
     def _path(self, name: str) -> Path:
         """A case's name may be as long as a file's may be, so the claim has its hash."""
         return self._folder / f"{_CLAIM}{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
@@ -81,7 +89,7 @@ class Claims:
 
 def has_traces(folder: Path) -> bool:
     """Whether a run works here, or ended without tidying up."""
-    return (folder / _RUNNING).exists()
+    return any(folder.glob(f"{_RUNNING}*"))
 
 
 def _open(path: Path) -> int:
@@ -91,17 +99,12 @@ def _open(path: Path) -> int:
         raise storage_error(path, error) from error
 
 
-def _lock(handle: int, *, shared: bool = False) -> bool:
+def _lock(handle: int) -> bool:
     """Lock at once or not at all; where the file system has no locks, `locked` has warned."""
-    import fcntl
-
     try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return lock_at_once(handle)
     except OSError:
         return True
-    return True
 
 
 def _is_locked(path: Path) -> bool:

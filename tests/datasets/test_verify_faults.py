@@ -12,14 +12,14 @@ Captured = pytest.CaptureFixture[str]
 def test_a_fault_of_ours_in_one_case_leaves_the_others(
     msd: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = verify_module.read_volume
+    real = verify_module.read_volumes
 
-    def faulty(path: Path, index: int | None) -> object:
+    def faulty(path: Path, indices: object) -> object:
         if path.name == "b.nii.gz":
             raise ZeroDivisionError("ours")
-        return real(path, index)
+        return real(path, indices)
 
-    monkeypatch.setattr(verify_module, "read_volume", faulty)
+    monkeypatch.setattr(verify_module, "read_volumes", faulty)
     assert main(["datasets", "verify", str(msd), "--dataset", "msd", "--workers", "0"]) == 1
     said = capsys.readouterr()
     rows = {line.split("\t")[0]: line for line in said.out.splitlines()}
