@@ -184,8 +184,8 @@ def _time_kidneys(place: Path, score: Callable[..., None]) -> dict:
 
 
 def _measure_mednext(place: Path) -> dict:
-    from mednext_cli.evaluation.overlap import map_classes
-    from mednext_cli.evaluation.surface_distances import compute_surface_distances
+    from mednext_cli.evaluation.metrics.overlap import map_classes
+    from mednext_cli.evaluation.metrics.surface_distances import compute_surface_distances
 
     def score(reference, prediction, spacing_mm):  # noqa: ANN001, ANN202
         maps = map_classes(reference, prediction)
@@ -255,8 +255,8 @@ def _measure_classes(place: Path) -> dict:
     import nibabel as nib
     from nibabel.processing import resample_to_output
 
-    from mednext_cli.evaluation.overlap import map_classes
-    from mednext_cli.evaluation.scores import RegionOfCase, ScoreSettings, score_region
+    from mednext_cli.evaluation.metrics.overlap import map_classes
+    from mednext_cli.evaluation.scoring.scores import RegionOfCase, ScoreSettings, score_region
 
     image = nib.load(place / "totalsegmentator_ct" / "example_seg.nii.gz")
     whole = nib.Nifti1Image(np.asarray(image.dataobj).astype(np.uint8), image.affine)
@@ -281,8 +281,8 @@ def _measure_classes(place: Path) -> dict:
 def _measure_memory(place: Path) -> dict:
     import nibabel as nib
 
-    from mednext_cli.evaluation.score_case import CasePair, score_case
-    from mednext_cli.evaluation.scores import ScoreSettings
+    from mednext_cli.evaluation.scoring.score_case import CasePair, score_case
+    from mednext_cli.evaluation.scoring.scores import ScoreSettings
 
     paths = place / "reference.nii.gz", place / "prediction.nii.gz"
     score_case(CasePair("case", *paths), ScoreSettings(lesions="iou"))

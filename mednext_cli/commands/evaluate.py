@@ -128,7 +128,7 @@ def evaluate(
     """
     from mednext_cli.evaluation.evaluate import EvaluateSpec
     from mednext_cli.evaluation.evaluate import evaluate as run
-    from mednext_cli.evaluation.tolerances import read_tolerances
+    from mednext_cli.evaluation.scoring.tolerances import read_tolerances
 
     tolerance_mm, region_tolerances_mm = read_tolerances(tolerance or ())
     label_set, label_source = _given_labels(label_names, plan)

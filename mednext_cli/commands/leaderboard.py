@@ -11,7 +11,7 @@ from mednext_cli.commands.tables import report, report_table
 
 if TYPE_CHECKING:
     from mednext_cli.evaluation.leaderboard import LeaderboardResult
-    from mednext_cli.evaluation.leaderboard_rows import LeaderboardRow
+    from mednext_cli.evaluation.ranking.rows import LeaderboardRow
 
 
 def leaderboard(

@@ -6,21 +6,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from mednext_cli.evaluation.empty_masks import find_policy, policy_of_dataset
-from mednext_cli.evaluation.label_mapping import read_mapping, restrict
-from mednext_cli.evaluation.lesions import LESION_MATCHING
-from mednext_cli.evaluation.nnunet_summary import write_nnunet_summary
-from mednext_cli.evaluation.overlays import CaseOverlay, draw_overlays, find_images
-from mednext_cli.evaluation.pairing import Pairs, pair_up
-from mednext_cli.evaluation.references import (
+from mednext_cli.evaluation.metrics.empty_masks import find_policy, policy_of_dataset
+from mednext_cli.evaluation.metrics.lesions import LESION_MATCHING
+from mednext_cli.evaluation.pages.overlays import CaseOverlay, draw_overlays, find_images
+from mednext_cli.evaluation.pages.report import ReportTitle, worst_cases, write_report
+from mednext_cli.evaluation.scoring.label_mapping import read_mapping, restrict
+from mednext_cli.evaluation.scoring.pairing import Pairs, pair_up
+from mednext_cli.evaluation.scoring.references import (
     Naming,
     References,
     find_references,
     recorded_labels,
 )
-from mednext_cli.evaluation.report import ReportTitle, worst_cases, write_report
-from mednext_cli.evaluation.score_case import CasePair, CaseScores, label_region, score_case
-from mednext_cli.evaluation.scores import (
+from mednext_cli.evaluation.scoring.score_case import CasePair, CaseScores, label_region, score_case
+from mednext_cli.evaluation.scoring.scores import (
     HD95_DEFINITIONS,
     MEDNEXT,
     MISSING,
@@ -30,10 +29,11 @@ from mednext_cli.evaluation.scores import (
     failed_region,
     missing_region,
 )
-from mednext_cli.evaluation.summary import OVERALL, SummaryRow, summarise, write_summary
-from mednext_cli.evaluation.tables_csv import write_cases
-from mednext_cli.evaluation.tolerances import check_regions, check_tolerances
-from mednext_cli.evaluation.work_load import choose_workers
+from mednext_cli.evaluation.scoring.tolerances import check_regions, check_tolerances
+from mednext_cli.evaluation.scoring.work_load import choose_workers
+from mednext_cli.evaluation.tables.cases_csv import write_cases
+from mednext_cli.evaluation.tables.nnunet_summary import write_nnunet_summary
+from mednext_cli.evaluation.tables.summary import OVERALL, SummaryRow, summarise, write_summary
 from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.notes import say_notes

@@ -4,16 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mednext_cli.evaluation.bootstrap import draw_samples
-from mednext_cli.evaluation.columns import (
-    CONSENSUS_COLUMNS,
-    LARGER,
-    LEADERBOARD_COLUMNS,
-    PAIRWISE_COLUMNS,
-    find_metric,
-)
-from mednext_cli.evaluation.leaderboard_report import write_leaderboard_report
-from mednext_cli.evaluation.leaderboard_rows import (
+from mednext_cli.evaluation.pages.leaderboard_report import write_leaderboard_report
+from mednext_cli.evaluation.ranking.methods import Comparison, read_methods
+from mednext_cli.evaluation.ranking.rows import (
     ConsensusRow,
     LeaderboardRow,
     PairwiseRow,
@@ -22,15 +15,22 @@ from mednext_cli.evaluation.leaderboard_rows import (
     pair_rows,
     rank_rows,
 )
-from mednext_cli.evaluation.methods import Comparison, read_methods
-from mednext_cli.evaluation.tables_csv import write_table
-from mednext_cli.evaluation.task_ranking import (
+from mednext_cli.evaluation.ranking.task_ranking import (
     AGGREGATES,
     CORRECTIONS,
     UNDEFINED_CHOICES,
     Rules,
     Task,
     rank_task,
+)
+from mednext_cli.evaluation.tables.bootstrap import draw_samples
+from mednext_cli.evaluation.tables.cases_csv import write_table
+from mednext_cli.evaluation.tables.columns import (
+    CONSENSUS_COLUMNS,
+    LARGER,
+    LEADERBOARD_COLUMNS,
+    PAIRWISE_COLUMNS,
+    find_metric,
 )
 from mednext_cli.foundation.errors import SettingsError, nearest
 from mednext_cli.foundation.files import make_folder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.app import main
-from mednext_cli.evaluation.empty_masks import EMPTY_POLICIES
+from mednext_cli.evaluation.metrics.empty_masks import EMPTY_POLICIES
 from tests.places import COMMITTED, DATA, shared_reference, with_real_data
 
 

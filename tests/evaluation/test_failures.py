@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from mednext_cli.app import main
-from mednext_cli.evaluation import score_case, work_load
+from mednext_cli.evaluation.scoring import score_case, work_load
 
 REAL = score_case.read_labels
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from mednext_cli.evaluation.leaderboard import LeaderboardSpec, rank_methods
-from mednext_cli.evaluation.rank_plot import plot_ranks
+from mednext_cli.evaluation.pages.rank_plot import plot_ranks
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 
 GOOD = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.85, "e": 0.75, "f": 0.95}

@@ -10,8 +10,8 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
-from mednext_cli.evaluation.label_mapping import map_by_name, restrict
-from mednext_cli.evaluation.nnunet_summary import summary_labels
+from mednext_cli.evaluation.scoring.label_mapping import map_by_name, restrict
+from mednext_cli.evaluation.tables.nnunet_summary import summary_labels
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.settings.labels import LabelSet, region_name
 from tests.evaluation.conftest import AFFINE, boxes

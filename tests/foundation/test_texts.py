@@ -10,7 +10,7 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.datasets.options import read_structures
-from mednext_cli.evaluation.label_mapping import read_mapping
+from mednext_cli.evaluation.scoring.label_mapping import read_mapping
 from mednext_cli.foundation.errors import DatasetError, MednextError, SettingsError
 from mednext_cli.foundation.files import listed_names, read_json, read_text, read_toml, replacing
 from mednext_cli.inference.sources import read_ids

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.datasets.dataset import Case, Channel
-from mednext_cli.evaluation.references import recorded_labels
+from mednext_cli.evaluation.scoring.references import recorded_labels
 from mednext_cli.inference.memory import estimate_bytes
 from tests.inference.synthetic import PLAN, predict, save_model
 

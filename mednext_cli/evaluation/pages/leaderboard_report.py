@@ -1,0 +1,245 @@
+"""leaderboard.html: the rankings as one page without network."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+from mednext_cli.evaluation.pages.page import render_page, show_number, spell
+from mednext_cli.evaluation.pages.plot_files import write_plots
+from mednext_cli.evaluation.pages.plots import BoxPlot, plot_groups
+from mednext_cli.evaluation.pages.rank_plot import RankPlot, plot_ranks
+from mednext_cli.evaluation.ranking.rows import (
+    ALL_METRICS,
+    ConsensusRow,
+    LeaderboardRow,
+    PairwiseRow,
+    RankedTask,
+)
+from mednext_cli.evaluation.ranking.task_ranking import RANKINGS, Rules
+from mednext_cli.evaluation.tables.columns import Column, find_metric
+from mednext_cli.foundation.files import write_text
+
+_SPELLED = {
+    "rank": "aggregate then rank",
+    "rank_then_aggregate": "rank then aggregate",
+    "significance_rank": "test then rank",
+}
+
+
+@dataclass(frozen=True)
+class _Headline:
+    """The best method by one metric."""
+
+    name: str
+    best: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What is read and what is sorted by; texts are sorted as they are read."""
+
+    text: str
+    sort: str | None = None
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A sortable table."""
+
+    title: str
+    note: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[_Cell, ...], ...]
+
+
+def write_leaderboard_report(
+    path: Path,
+    tasks: Sequence[RankedTask],
+    rows: Sequence[LeaderboardRow],
+    pairs: Sequence[PairwiseRow],
+    joined: Sequence[ConsensusRow],
+    rules: Rules,
+) -> None:
+    """Write leaderboard.html, and its plots as rank_plot.svg and dot_plot.svg beside it.
+
+    Args:
+        path: the page to write.
+        tasks: every ranking with its scores.
+        rows: of leaderboard.csv.
+        pairs: of pairwise.csv.
+        joined: of consensus.csv.
+        rules: how methods were ranked.
+    """
+    overall = [task for task in tasks if task.region is None]
+    dots = [plot for plot in map(_dots, overall) if plot is not None]
+    ranks = [plot for task in overall for plot in _ranks(task)]
+    page = render_page(
+        "leaderboard.html.jinja",
+        methods=tasks[0].comparison.methods,
+        headlines=[_headline(task, rules) for task in overall],
+        facts=_facts(tasks, rules),
+        rank_plots=ranks,
+        plots=dots,
+        tables=[_consensus_table(joined), _rank_table(rows, rules), _pair_table(pairs, rules)],
+    )
+    write_text(path, page)
+    write_plots(path.with_name("rank_plot.svg"), ranks)
+    if dots:
+        write_plots(path.with_name("dot_plot.svg"), dots)
+
+
+def _headline(task: RankedTask, rules: Rules) -> _Headline:
+    found = task.ranking
+    ranks = found.ranks[RANKINGS[0]]
+    names = task.comparison.methods
+    best = [m for m in range(len(names)) if ranks[m] == 1]
+    value = show_number(float(found.aggregated[best[0]]))
+    tau = found.stability(RANKINGS[0])
+    stability = "" if isnan(tau) else f"; stability {tau:.2f}"
+    return _Headline(
+        _title(task), ", ".join(names[m] for m in best), f"{rules.aggregate} {value}{stability}"
+    )
+
+
+def _title(task: RankedTask) -> str:
+    metric = spell(find_metric(task.metric_name))
+    return f"{task.dataset}: {metric}" if task.dataset else metric
+
+
+def _facts(tasks: Sequence[RankedTask], rules: Rules) -> dict[str, str]:
+    comparisons = {task.dataset: task.comparison for task in tasks}
+    cases = [f"{name}: {len(one.cases)}" if name else str(len(one.cases))
+             for name, one in comparisons.items()]  # fmt: skip
+    worst = {name: number for one in comparisons.values()
+             for name, number in one.as_worst.items() if number}  # fmt: skip
+    undefined = sum(int(one.undefined.sum()) for one in comparisons.values())
+    fate = "last in their case" if rules.undefined == "last" else "their cases rank nobody"
+    return {
+        "Methods": str(len(tasks[0].comparison.methods)),
+        "Cases shared": ", ".join(cases),
+        "Scored as the worst": ", ".join(
+            f"{name}: {number} cases" for name, number in worst.items()
+        )
+        or "none",
+        "Undefined or infinite scores": f"{undefined} (undefined: {fate}; infinite: 1 mm "
+        "beyond the largest finite one)"
+        if undefined
+        else "none",
+        "Over cases": rules.aggregate,
+        "Tests": "one-sided Wilcoxon signed-rank, "
+        + ("Holm's correction" if rules.correction == "holm" else "uncorrected")
+        + f", level {rules.alpha:g}",
+        "Intervals": "95 %, 1,000 bootstrap samples of the cases",
+    }
+
+
+def _ranks(task: RankedTask) -> Iterable[RankPlot]:
+    for ranking in RANKINGS:
+        yield plot_ranks(
+            f"{_title(task)}, {_SPELLED[ranking]}",
+            task.comparison.methods,
+            task.ranking.ranks[ranking],
+            task.ranking.sampled[ranking],
+        )
+
+
+def _dots(task: RankedTask) -> BoxPlot | None:
+    """Every case's score by method, the best method on top."""
+    column: Column = task.comparison.metrics[task.metric]
+    values = task.comparison.per_case(task.metric, None)
+    names = task.comparison.methods
+    order = sorted(range(len(names)), key=lambda m: task.ranking.ranks[RANKINGS[0]][m])
+    groups = {
+        names[m]: [(case, float(values[c, m])) for c, case in enumerate(task.comparison.cases)]
+        for m in order
+    }
+    return plot_groups(column, groups, title=_title(task))
+
+
+def _number(value: float) -> _Cell:
+    return _Cell(show_number(value), "" if isnan(value) else f"{value:.6g}")
+
+
+def _rank(value: float) -> _Cell:
+    return _Cell(f"{value:g}", f"{value:g}")
+
+
+def _range(low: float, high: float) -> _Cell:
+    return _Cell("–", "") if isnan(low) else _Cell(f"{low:g} to {high:g}", f"{low:g}")
+
+
+def _consensus_table(joined: Sequence[ConsensusRow]) -> _Table:
+    rows = tuple(
+        (
+            _Cell("all metrics" if one.metric == ALL_METRICS else spell(find_metric(one.metric))),
+            _Cell(_SPELLED[one.ranking]),
+            _Cell(one.method),
+            _rank(one.consensus_rank),
+            _number(one.mean_rank),
+            _rank(one.tasks),
+        )
+        for one in joined
+    )
+    note = "Mean rank over all regions of all datasets, and the rank of that."
+    heads = ("metric", "ranking", "method", "consensus rank", "mean rank", "tasks")
+    return _Table("Consensus", note, heads, rows)
+
+
+def _rank_table(rows: Sequence[LeaderboardRow], rules: Rules) -> _Table:
+    several = any(one.dataset for one in rows)
+    cells = tuple(
+        (
+            *((_Cell(one.dataset),) if several else ()),
+            _Cell(spell(find_metric(one.metric))),
+            _Cell(one.region),
+            _Cell(one.method),
+            _number(one.mean),
+            _rank(one.rank),
+            _range(one.rank_low, one.rank_high),
+            _rank(one.rank_then_aggregate),
+            _range(one.rank_then_aggregate_low, one.rank_then_aggregate_high),
+            _rank(one.significance_rank),
+            _range(one.significance_rank_low, one.significance_rank_high),
+            _rank(one.wins),
+            _number(one.rank_tau),
+        )
+        for one in rows
+    )
+    heads = (
+        *(("dataset",) if several else ()), "metric", "region", "method", rules.aggregate,
+        "rank", "interval", "rank then aggregate", "interval", "test then rank", "interval",
+        "wins", "stability (tau)",
+    )  # fmt: skip
+    return _Table("Rankings by region", "Ties share the better rank.", heads, cells)
+
+
+def _pair_table(pairs: Sequence[PairwiseRow], rules: Rules) -> _Table:
+    several = any(one.dataset for one in pairs)
+    cells = tuple(
+        (
+            *((_Cell(one.dataset),) if several else ()),
+            _Cell(spell(find_metric(one.metric))),
+            _Cell(one.region),
+            _Cell(one.method),
+            _Cell(one.other),
+            _number(one.mean_difference),
+            _rank(one.better_cases),
+            _rank(one.worse_cases),
+            _Cell("–" if isnan(one.p) else f"{one.p:.2g}", "" if isnan(one.p) else f"{one.p:.6g}"),
+            _Cell("–" if isnan(one.p_holm) else f"{one.p_holm:.2g}",
+                  "" if isnan(one.p_holm) else f"{one.p_holm:.6g}"),
+            _Cell("yes" if one.significant else ""),
+        )
+        for one in pairs
+    )  # fmt: skip
+    heads = (
+        *(("dataset",) if several else ()), "metric", "region", "method", "against",
+        "mean difference", "better cases", "worse cases", "p", "p after Holm", "significant",
+    )  # fmt: skip
+    by = "p after Holm" if rules.correction == "holm" else "p"
+    note = (
+        f"Is the method better than the other? Significant where {by} is at most {rules.alpha:g}."
+    )
+    return _Table("Tests between methods", note, heads, cells)

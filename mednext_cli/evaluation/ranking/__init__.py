@@ -1,0 +1,1 @@
+"""Methods side by side: ranks, tests, ties, and how stable a ranking is."""

@@ -1,0 +1,1 @@
+"""One case: which files belong together, what their labels mean, all scores of its regions."""

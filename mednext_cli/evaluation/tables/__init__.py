@@ -1,0 +1,1 @@
+"""What many cases come to: columns, cases.csv, summary.csv, bootstrap intervals."""
