@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import typer
 
-from mednext_cli.evaluation.tables.columns import columns_page
+from mednext_cli.commands.csv_tables import columns_page
 from mednext_cli.foundation.plugins import find_plugins
 
 _DOCS = Path(__file__).parent

@@ -17,13 +17,7 @@ _REMEDY = "Delete the file and run mednext preprocess again."
 
 @dataclass(frozen=True)
 class CacheCheck:
-    """What was found of a case.
-
-    Attributes:
-        dataset: name of the cache.
-        case: id.
-        problem: what is wrong, "" where nothing is.
-    """
+    """What was found of a case; `columns.VERIFIED_CACHE` says what each field means."""
 
     dataset: str
     case: str

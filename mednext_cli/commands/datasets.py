@@ -22,21 +22,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List raw layouts; check raw folders.", no_args_is_help=True)
 
-VERIFY_COLUMNS = (
-    "case",
-    "labelled",
-    "shape",
-    "spacing_mm",
-    "minimum",
-    "maximum",
-    "label_values",
-    "problems",
-    "notes",
-)
-
-
-_CACHE_COLUMNS = ("dataset", "case", "problem")
-
 
 @app.command("ls")
 def list_layouts(quiet: Quiet = False, verbose: Verbose = False) -> None:
@@ -74,10 +59,10 @@ def verify(
 
     Example: mednext datasets verify Task04_Hippocampus --dataset msd
     """
+    from mednext_cli.datasets.columns import VERIFIED
     from mednext_cli.datasets.verify import VerifySpec
     from mednext_cli.datasets.verify import verify as run
     from mednext_cli.foundation.errors import FailedCases, SettingsError
-    from mednext_cli.foundation.files import write_csv
 
     if cache is not None and raw is None:
         _verify_cache(cache, out, workers)
@@ -89,9 +74,9 @@ def verify(
     options = layout_options(modality, structures, region_training, labels)
     result = run(VerifySpec(raw, dataset, workers, options))
     rows = [_row(one) for one in result.checks]
-    print_table(VERIFY_COLUMNS, rows)
+    print_table(VERIFIED.names, map(VERIFIED.cells, rows))
     if out is not None:
-        write_csv(out / "verify.csv", VERIFY_COLUMNS, rows)
+        VERIFIED.write(out / "verify.csv", rows)
     if result.problems:
         raise FailedCases(
             result.problems,
@@ -103,15 +88,15 @@ def verify(
 
 
 def _verify_cache(cache: Path, out: Path | None, workers: int | None) -> None:
+    from mednext_cli.cache.columns import VERIFIED_CACHE
     from mednext_cli.cache.verify import find_caches, verify_cache
     from mednext_cli.foundation.errors import FailedCases
-    from mednext_cli.foundation.files import write_csv
 
     checks = [check for folder in find_caches(cache) for check in verify_cache(folder, workers)]
-    rows = [(check.dataset, check.case, check.problem) for check in checks]
-    print_table(_CACHE_COLUMNS, rows)
+    rows = [vars(check) for check in checks]
+    print_table(VERIFIED_CACHE.names, map(VERIFIED_CACHE.cells, rows))
     if out is not None:
-        write_csv(out / "verify.csv", _CACHE_COLUMNS, rows)
+        VERIFIED_CACHE.write(out / "verify.csv", rows)
     bad = {f"{check.dataset}/{check.case}": check.problem for check in checks if check.problem}
     if bad:
         raise FailedCases(
@@ -119,15 +104,13 @@ def _verify_cache(cache: Path, out: Path | None, workers: int | None) -> None:
         )
 
 
-def _row(check: "CaseCheck") -> tuple[object, ...]:
-    return (
-        check.case,
-        int(check.labelled),
-        "x".join(map(str, check.shape or ())),
-        "x".join(f"{length:.4g}" for length in check.spacing_mm or ()),
-        check.minimum,
-        check.maximum,
-        " ".join(map(str, check.label_values)),
-        "; ".join(check.problems),
-        "; ".join(check.notes),
-    )
+def _row(check: "CaseCheck") -> dict[str, object]:
+    return {
+        **vars(check),
+        "labelled": int(check.labelled),
+        "shape": "x".join(map(str, check.shape or ())),
+        "spacing_mm": "x".join(f"{length:.4g}" for length in check.spacing_mm or ()),
+        "label_values": " ".join(map(str, check.label_values)),
+        "problems": "; ".join(check.problems),
+        "notes": "; ".join(check.notes),
+    }

@@ -31,19 +31,17 @@ def phantom(
 
     Example: mednext phantom raw/ --cases 8 --seed 0
     """
+    from mednext_cli.datasets.columns import PHANTOMS
     from mednext_cli.datasets.phantom.write import PhantomSpec, parse_shape, write_phantoms
 
     size = None if shape is None else parse_shape(shape)
     made = write_phantoms(PhantomSpec(folder, cases, seed, size, workers))
     rows = [
-        (
-            one.case,
-            " x ".join(map(str, one.shape)),
-            " x ".join(f"{length:.2f}" for length in one.spacing_mm),
-            one.kidney_ml,
-            one.tumour_ml,
-            one.tumours,
-        )
+        {
+            **vars(one),
+            "shape": " x ".join(map(str, one.shape)),
+            "spacing_mm": " x ".join(f"{length:.2f}" for length in one.spacing_mm),
+        }
         for one in made
     ]
-    report_table(("case", "shape", "spacing_mm", "kidney_ml", "tumour_ml", "tumours"), rows)
+    report_table(PHANTOMS.names, map(PHANTOMS.cells, rows))

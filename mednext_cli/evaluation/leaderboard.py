@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mednext_cli.evaluation.pages.leaderboard_report import write_leaderboard_report
+from mednext_cli.evaluation.ranking.columns import CONSENSUS, LEADERBOARD, PAIRWISE
 from mednext_cli.evaluation.ranking.methods import Comparison, read_methods
 from mednext_cli.evaluation.ranking.rows import (
     ConsensusRow,
@@ -24,14 +25,8 @@ from mednext_cli.evaluation.ranking.task_ranking import (
     rank_task,
 )
 from mednext_cli.evaluation.tables.bootstrap import draw_samples
-from mednext_cli.evaluation.tables.cases_csv import write_table
-from mednext_cli.evaluation.tables.columns import (
-    CONSENSUS_COLUMNS,
-    LARGER,
-    LEADERBOARD_COLUMNS,
-    PAIRWISE_COLUMNS,
-    find_metric,
-)
+from mednext_cli.evaluation.tables.columns import find_metric
+from mednext_cli.foundation.columns import LARGER
 from mednext_cli.foundation.errors import SettingsError, nearest
 from mednext_cli.foundation.files import make_folder
 
@@ -126,9 +121,9 @@ def rank_methods(spec: LeaderboardSpec) -> LeaderboardResult:
 
 def _write(result: LeaderboardResult, spec: LeaderboardSpec) -> None:
     folder = result.folder
-    write_table(folder / "leaderboard.csv", LEADERBOARD_COLUMNS, map(asdict, result.rows))
-    write_table(folder / "pairwise.csv", PAIRWISE_COLUMNS, map(asdict, result.pairs))
-    write_table(folder / "consensus.csv", CONSENSUS_COLUMNS, map(asdict, result.consensus))
+    LEADERBOARD.write(folder / "leaderboard.csv", map(asdict, result.rows))
+    PAIRWISE.write(folder / "pairwise.csv", map(asdict, result.pairs))
+    CONSENSUS.write(folder / "consensus.csv", map(asdict, result.consensus))
     write_leaderboard_report(
         folder / "leaderboard.html",
         result.tasks,

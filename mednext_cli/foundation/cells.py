@@ -20,12 +20,14 @@ def show_controls(text: str) -> str:
     return _UNPRINTABLE.sub(_spell, text)
 
 
-def to_cell(value: object) -> object:
+def to_cell(value: object, digits: int | None = None) -> object:
     """A value as a cell of a CSV file: numbers stay, None is empty, texts are made harmless.
 
     Control characters are spelled out, and an apostrophe goes before what a spreadsheet would
-    take for a formula.
+    take for a formula. Floats are rounded to so many significant `digits`, if any.
     """
+    if digits is not None and isinstance(value, float):
+        return f"{value:.{digits}g}"
     if value is None or isinstance(value, Number):
         return "" if value is None else value
     text = show_controls(re.sub(_LIKE_SHOWN, lambda _: r"\x5c", str(value)))

@@ -158,15 +158,27 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(
+    path: Path,
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    digits: int | None = None,
+) -> None:
     """Replace `path` by a comma-separated table in one step.
 
     None becomes an empty cell, and no text does harm (`cells.to_cell`): numbers are to be given as
     numbers, since a text that begins with a sign is quoted.
+
+    Args:
+        path: the file.
+        header: its first line.
+        rows: the others.
+        digits: significant digits of floats; None for all.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows(map(to_cell, row) for row in (header, *rows))
+    writer.writerow(map(to_cell, header))
+    writer.writerows((to_cell(value, digits) for value in row) for row in rows)
     write_text(path, text.getvalue())
 
 

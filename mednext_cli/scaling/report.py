@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from mednext_cli.foundation.devices import pick_device
-from mednext_cli.foundation.files import make_folder, write_text
+from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
 from mednext_cli.foundation.progress import track
 from mednext_cli.networks.architecture import Architecture
@@ -16,7 +16,7 @@ from mednext_cli.scaling.measure import Measurement, measure_network
 from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory
 from mednext_cli.scaling.plot import plot_report
 from mednext_cli.scaling.specification import PUBLISHED_PATCH, ScaleSpec
-from mednext_cli.scaling.table import ScaleRow, to_csv
+from mednext_cli.scaling.table import SCALE_REPORT, ScaleRow
 
 # Parameters (millions) and multiply-adds (10^9, 128^3 voxels): README of the published code.
 PUBLISHED = {
@@ -57,7 +57,7 @@ def report_scaling(spec: ScaleSpec) -> ScaleResult:
             rows.append(_row(spec, size, kernel, device))
             progress.advance(note=f"{size} k{kernel}")
     table, plot = spec.out / "scale_report.csv", spec.out / "scale_report.png"
-    write_text(table, to_csv(rows))
+    SCALE_REPORT.write(table, map(vars, rows))
     plot_report(rows, plot)
     return ScaleResult(tuple(rows), table, plot)
 

@@ -1,6 +1,5 @@
 """What a run says about itself, made from its history: log.csv, progress.png, TensorBoard."""
 
-import csv
 import math
 import time
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from mednext_cli.foundation.files import replacing
+from mednext_cli.training.columns import DICE, LOG
 from mednext_cli.training.run_folder import RunFolder
 
 Row = dict[str, float]
@@ -56,11 +56,10 @@ class RunLog:
 
 def write_log(folder: RunFolder, history: Sequence[Row]) -> None:
     """Write ``log.csv``: a row an epoch."""
-    with replacing(folder.log) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        # The newest row: those of an older version may have had fewer columns.
-        writer = csv.DictWriter(stream, list(history[-1]), restval="nan")
-        writer.writeheader()
-        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in history)
+    # The newest row: those of an older version may have had fewer columns.
+    absent = dict.fromkeys(history[-1], math.nan)
+    table = LOG.expand(DICE, [name for name in history[-1] if name not in LOG.names])
+    table.write(folder.log, ({**absent, **row} for row in history))
 
 
 def plot_history(folder: RunFolder, history: Sequence[Row], deep_supervision: bool) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.app import main
+from mednext_cli.cache.columns import VERIFIED_CACHE
 from tests.preprocessing.synthetic import cache_of, make_raw, run
 
 Capture = pytest.CaptureFixture[str]
@@ -35,7 +36,9 @@ def test_a_flipped_byte_is_found_wherever_it_is(tmp_path: Path, capsys: Capture)
         assert "1 of 3 cases failed: Task90_Blobs/case_1" in err
     path.write_bytes(content)
     assert verify(raw.parent / "cache", "--out", str(tmp_path)) == 0
-    assert (tmp_path / "verify.csv").read_text().count("case_") == 3
+    written = (tmp_path / "verify.csv").read_text()
+    assert written.count("case_") == 3
+    assert written.startswith(",".join(VERIFIED_CACHE.names) + "\n")
     path.unlink()
     assert verify(cache_of(raw)) == 2
     assert "case_1.h5 does not exist" in capsys.readouterr().err

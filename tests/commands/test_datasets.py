@@ -3,9 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mednext_cli.volumes.formats.nifti_writer import write_volume
 
 from mednext_cli.app import main
-from mednext_cli.volumes.formats.nifti_writer import write_volume
+from mednext_cli.datasets.columns import VERIFIED
 
 Captured = pytest.CaptureFixture[str]
 
@@ -41,6 +42,7 @@ def test_verify_says_what_is_wrong_and_ends_with_2(
     assert "values 5" in shown.out
     with (out / "verify.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == VERIFIED.names
     assert [row["case"] for row in rows] == ["case_00000", "case_00001"]
     assert (rows[0]["label_values"], rows[0]["problems"]) == ("0 1", "")
     assert "values 5" in rows[1]["problems"]

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from mednext_cli.app import main
+from mednext_cli.datasets.columns import PHANTOMS
 
 
 def test_table_on_stdout_is_tab_separated(
@@ -10,9 +11,7 @@ def test_table_on_stdout_is_tab_separated(
 ) -> None:
     assert main(["phantom", str(tmp_path / "raw"), "--cases", "2", "--seed", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split("\t") == [
-        "case", "shape", "spacing_mm", "kidney_ml", "tumour_ml", "tumours"
-    ]  # fmt: skip
+    assert tuple(lines[0].split("\t")) == PHANTOMS.names
     assert [line.split("\t")[0] for line in lines[1:]] == ["case_00000", "case_00001"]
     assert all(float(line.split("\t")[3]) > 100 for line in lines[1:])
 

@@ -17,7 +17,8 @@ from mednext_cli.evaluation.ranking.rows import (
     RankedTask,
 )
 from mednext_cli.evaluation.ranking.task_ranking import RANKINGS, Rules
-from mednext_cli.evaluation.tables.columns import Column, find_metric
+from mednext_cli.evaluation.tables.columns import find_metric
+from mednext_cli.foundation.columns import Column
 from mednext_cli.foundation.files import write_text
 
 _SPELLED = {

@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mednext_cli import __version__
-from mednext_cli.evaluation.tables.columns import Column
 from mednext_cli.foundation.cells import show_controls
+from mednext_cli.foundation.columns import Column
 
 LONGEST_LABEL = 26  # letters of a name in a plot
 _PACKAGE, _FOLDER = "mednext_cli.evaluation.pages", "templates"

@@ -8,7 +8,7 @@ import numpy as np
 
 from mednext_cli.evaluation.pages.page import LONGEST_LABEL, shorten, spell_with_unit
 from mednext_cli.evaluation.scoring.scores import OK, RegionScore
-from mednext_cli.evaluation.tables.columns import Column
+from mednext_cli.foundation.columns import Column
 
 WIDTH, ROW_HEIGHT, AXIS_HEIGHT = 600.0, 44.0, 34.0
 _RIGHT_MARGIN, _LETTER_WIDTH = 16.0, 7.2

@@ -13,13 +13,9 @@ from mednext_cli.evaluation.pages.page import render_page, show_number, spell, s
 from mednext_cli.evaluation.pages.plots import plot_agreements, plot_boxes
 from mednext_cli.evaluation.scoring.scores import FAILED, MEDNEXT, MISSING, RegionScore
 from mednext_cli.evaluation.tables.bootstrap import mean_where_defined
-from mednext_cli.evaluation.tables.columns import (
-    LESION_COLUMNS,
-    METRIC_COLUMNS,
-    Column,
-    find_metric,
-)
+from mednext_cli.evaluation.tables.columns import LESION_COLUMNS, METRIC_COLUMNS, find_metric
 from mednext_cli.evaluation.tables.summary import OVERALL, SummaryRow
+from mednext_cli.foundation.columns import Column
 from mednext_cli.foundation.files import write_text
 
 _HEADLINES = ("dice", "surface_dice", "mean_surface_distance_mm", "hd95_mm")

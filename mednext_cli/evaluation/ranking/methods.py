@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mednext_cli.evaluation.tables.bootstrap import Values, mean_where_defined
 from mednext_cli.evaluation.tables.cases_csv import CasesTable, read_cases
-from mednext_cli.evaluation.tables.columns import LARGER, Column
+from mednext_cli.foundation.columns import LARGER, Column
 from mednext_cli.foundation.errors import DatasetError
 
 _BEYOND_MM = 1.0  # a distance that is worse than any measured one

@@ -9,8 +9,8 @@ import numpy as np
 from mednext_cli.evaluation.ranking.methods import Comparison
 from mednext_cli.evaluation.ranking.ranks import Ranks, consensus, correct_pairs, gains
 from mednext_cli.evaluation.ranking.task_ranking import RANKINGS, Rules, TaskRanking
-from mednext_cli.evaluation.tables.columns import LARGER
 from mednext_cli.evaluation.tables.summary import OVERALL
+from mednext_cli.foundation.columns import LARGER
 
 ALL_METRICS = "all"
 _BY_MEAN, _BY_RANKS, _BY_TESTS = RANKINGS
@@ -18,7 +18,7 @@ _BY_MEAN, _BY_RANKS, _BY_TESTS = RANKINGS
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """One row of leaderboard.csv; `columns.LEADERBOARD_COLUMNS` says what each field means."""
+    """One row of leaderboard.csv; `columns.LEADERBOARD` says what each field means."""
 
     metric: str
     region: str
@@ -46,7 +46,7 @@ class LeaderboardRow:
 
 @dataclass(frozen=True)
 class PairwiseRow:
-    """One row of pairwise.csv; `columns.PAIRWISE_COLUMNS` says what each field means."""
+    """One row of pairwise.csv; `columns.PAIRWISE` says what each field means."""
 
     metric: str
     region: str
@@ -64,7 +64,7 @@ class PairwiseRow:
 
 @dataclass(frozen=True)
 class ConsensusRow:
-    """One row of consensus.csv; `columns.CONSENSUS_COLUMNS` says what each field means."""
+    """One row of consensus.csv; `columns.CONSENSUS` says what each field means."""
 
     ranking: str
     metric: str

@@ -8,16 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.evaluation.scoring.scores import FAILED, MISSING, RegionScore
-from mednext_cli.evaluation.tables.columns import (
-    CASE_COLUMNS,
-    CSV_VERSION,
-    LESION_COLUMNS,
-    Column,
-    find_metric,
-)
+from mednext_cli.evaluation.tables.columns import CASES, CSV_VERSION, find_metric
 from mednext_cli.foundation.cells import read_cell
 from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.foundation.files import read_text, write_csv
+from mednext_cli.foundation.files import read_text
 
 # Which metric a rule of scoring decides; the empty-mask policy decides all, where a mask is empty.
 _RULES = {"tolerance_mm": "surface_dice", "protocol": "surface_dice", "hd95_definition": "hd95_mm"}
@@ -26,22 +20,9 @@ _MARKS = {";": "semicolons", "\t": "tabs"}
 _AGAIN = "Run mednext evaluate again to write it anew."
 
 
-def write_table(
-    path: Path, columns: Sequence[Column], rows: Iterable[Mapping[str, object]]
-) -> None:
-    """Write rows by column name; reading gives the same numbers and texts back."""
-    names = [column.name for column in columns]
-    write_csv(path, names, ([row[name] for name in names] for row in rows))
-
-
 def write_cases(path: Path, scores: Iterable[RegionScore]) -> None:
-    """Write cases.csv: one row per case and region, columns as in `columns.CASE_COLUMNS`.
-
-    `columns.LESION_COLUMNS` follow where lesions were scored.
-    """
-    rows = list(map(_case_row, scores))
-    lesions = [column for column in LESION_COLUMNS if rows and column.name in rows[0]]
-    write_table(path, (*CASE_COLUMNS, *lesions), rows)
+    """Write cases.csv: one row per case and region, columns as in `columns.CASES`."""
+    CASES.write(path, map(_case_row, scores))
 
 
 def _case_row(score: RegionScore) -> dict[str, object]:

@@ -13,8 +13,7 @@ from mednext_cli.evaluation.tables.bootstrap import (
     mean_where_defined,
     weighted_means,
 )
-from mednext_cli.evaluation.tables.cases_csv import write_table
-from mednext_cli.evaluation.tables.columns import LESION_COLUMNS, METRIC_COLUMNS, SUMMARY_COLUMNS
+from mednext_cli.evaluation.tables.columns import LESION_COLUMNS, METRIC_COLUMNS, SUMMARY
 
 OVERALL = "overall"
 _SAMPLES, _SEED = 2000, 0
@@ -22,7 +21,7 @@ _SAMPLES, _SEED = 2000, 0
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One row of summary.csv; `columns.SUMMARY_COLUMNS` says what each field means."""
+    """One row of summary.csv; `columns.SUMMARY` says what each field means."""
 
     region: str
     metric: str
@@ -63,7 +62,7 @@ def summarise(scores: Sequence[RegionScore]) -> tuple[SummaryRow, ...]:
 
 def write_summary(path: Path, rows: Sequence[SummaryRow]) -> None:
     """Write summary.csv."""
-    write_table(path, SUMMARY_COLUMNS, map(asdict, rows))
+    SUMMARY.write(path, map(asdict, rows))
 
 
 def _metrics(scores: Sequence[RegionScore]) -> list[str]:

@@ -1,19 +1,12 @@
 import csv
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
+from mednext_cli.evaluation.ranking.columns import CONSENSUS, LEADERBOARD, PAIRWISE
 from mednext_cli.evaluation.ranking.rows import ConsensusRow, LeaderboardRow, PairwiseRow
-from mednext_cli.evaluation.tables.columns import (
-    CASE_COLUMNS,
-    CONSENSUS_COLUMNS,
-    LEADERBOARD_COLUMNS,
-    PAIRWISE_COLUMNS,
-    columns_page,
-    find_metric,
-)
+from mednext_cli.evaluation.tables.columns import CASES, find_metric
 from mednext_cli.foundation.errors import SettingsError
 
 LEADING = (
@@ -22,28 +15,23 @@ LEADING = (
 )
 
 
-def test_page_is_up_to_date():
-    page = Path(__file__).parents[3] / "docs" / "csv_columns.md"
-    assert page.read_text(encoding="utf-8") == columns_page(), "run make docs"
-
-
 def test_cases_csv_has_the_columns_of_the_table(folders):
     predictions, labels = folders
     evaluate(EvaluateSpec(predictions, labels, workers=0, report=False))
     with (predictions / "cases.csv").open(newline="") as stream:
         header = next(csv.reader(stream))
     assert ",".join(header).startswith(LEADING)
-    assert header == [column.name for column in CASE_COLUMNS]
+    assert header == list(CASES.names)
 
 
 def test_rows_of_the_leaderboard_have_the_columns_of_the_table():
     tables = {
-        LeaderboardRow: LEADERBOARD_COLUMNS,
-        PairwiseRow: PAIRWISE_COLUMNS,
-        ConsensusRow: CONSENSUS_COLUMNS,
+        LeaderboardRow: LEADERBOARD,
+        PairwiseRow: PAIRWISE,
+        ConsensusRow: CONSENSUS,
     }
-    for row, columns in tables.items():
-        assert [field.name for field in fields(row)] == [column.name for column in columns]
+    for row, table in tables.items():
+        assert [field.name for field in fields(row)] == list(table.names)
 
 
 def test_metrics_are_found_with_and_without_unit():

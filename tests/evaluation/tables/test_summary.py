@@ -6,7 +6,7 @@ import pytest
 
 from mednext_cli.evaluation.scoring.scores import RegionScore
 from mednext_cli.evaluation.tables.bootstrap import draw_weights, weighted_means
-from mednext_cli.evaluation.tables.columns import METRIC_COLUMNS, SUMMARY_COLUMNS
+from mednext_cli.evaluation.tables.columns import METRIC_COLUMNS, SUMMARY
 from mednext_cli.evaluation.tables.summary import SummaryRow, summarise
 
 
@@ -21,7 +21,7 @@ def row_of(rows, region, metric):
 
 
 def test_fields_are_the_columns():
-    assert [field.name for field in fields(SummaryRow)] == [one.name for one in SUMMARY_COLUMNS]
+    assert [field.name for field in fields(SummaryRow)] == list(SUMMARY.names)
 
 
 def test_figures_of_a_region():

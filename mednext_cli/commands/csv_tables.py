@@ -1,0 +1,74 @@
+"""Every CSV file that a command writes, and the page of docs/ that describes them."""
+
+from collections.abc import Sequence
+
+from mednext_cli.cache.columns import VERIFIED_CACHE
+from mednext_cli.datasets.columns import PHANTOMS, VERIFIED
+from mednext_cli.evaluation.metrics.empty_masks import EMPTY_POLICIES, EmptyScores
+from mednext_cli.evaluation.ranking.columns import CONSENSUS, LEADERBOARD, PAIRWISE
+from mednext_cli.evaluation.tables.columns import CASES, SUMMARY
+from mednext_cli.foundation.columns import Column, Table
+from mednext_cli.scaling.table import SCALE_REPORT
+from mednext_cli.training.columns import LOG
+
+TABLES: tuple[Table, ...] = (
+    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, SCALE_REPORT, VERIFIED, VERIFIED_CACHE,
+    PHANTOMS,
+)  # fmt: skip
+_HEAD = """# The columns of the CSV files
+
+Written by `mednext_cli.commands.csv_tables`; `make docs` writes it anew.
+
+`nan` is an undefined value, `inf` an infinite one: the distance to a surface that is not there. \
+A is the reference, B the prediction."""
+_POLICIES = """## Empty-mask policies
+`mednext evaluate --empty-policy NAME`. Each cell: Dice, IoU, sensitivity and precision / surface \
+Dice / distances in mm. A missing prediction gives 0 for all shares, whatever the reference holds, \
+and the distance of a missed region."""
+
+
+def columns_page() -> str:
+    """docs/csv_columns.md: every table with its columns, and what the policies give."""
+    parts = [_HEAD, *_section(CASES), _POLICIES, _policy_table()]
+    for table in TABLES:
+        if table is not CASES:
+            parts += _section(table)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(table: Table) -> list[str]:
+    columns = (*table.columns, *table.further)
+    with_empty = any(column.empty for column in columns)
+    parts = [f"## {table.title}\n{table.about}", _columns(table.columns, with_empty)]
+    if table.further:
+        parts += [table.condition, _columns(table.further, with_empty)]
+    return parts
+
+
+def _columns(columns: Sequence[Column], with_empty: bool) -> str:
+    header = ["column", "meaning", "unit", *(["empty mask"] if with_empty else [])]
+    rows = [
+        [f"`{one.name}`", one.meaning, one.unit, *([one.empty] if with_empty else [])]
+        for one in columns
+    ]
+    return _markdown(header, rows)
+
+
+def _policy_table() -> str:
+    header = ["name", "whose", "both empty", "reference empty", "prediction empty"]
+    rows = [
+        [f"`{name}`", one.description, *map(_cell, (one.both, one.reference, one.prediction))]
+        for name, one in EMPTY_POLICIES.items()
+    ]
+    return _markdown(header, rows)
+
+
+def _cell(scores: EmptyScores) -> str:
+    values = (scores.overlap, scores.surface_dice, scores.distance_mm)
+    return " / ".join(f"{value:.8g}" for value in values)
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |"
+                     for line in lines)  # fmt: skip

@@ -1,0 +1,33 @@
+"""The columns of log.csv."""
+
+from mednext_cli.foundation.columns import Column, Table
+
+DICE = "dice_REGION"
+LOG = Table(
+    "log.csv",
+    "One row per epoch, by `mednext train`, in the folder of the fold. Losses and Dice of "
+    "validation are those of random patches, the same after every epoch; nan without any.",
+    (
+        Column("epoch", "Epochs done, from 1."),
+        Column("iteration", "Training steps done."),
+        Column("learning_rate", "Of the epoch's last step."),
+        Column("training_loss", "Mean over the epoch's steps, without skipped ones."),
+        Column("validation_loss", "Mean over the batches of validation."),
+        Column(
+            DICE,
+            "Dice of each region or label, over the voxels of all patches of validation together.",
+            "0 to 1",
+            "nan where it is in no patch and was not predicted",
+        ),
+        Column("dice_mean", "Mean of these.", "0 to 1", "nan where all are"),
+        Column(
+            "dice_moving",
+            "Moving average of dice_mean, by which the best checkpoint is chosen.",
+            "0 to 1",
+            "as before where dice_mean is nan",
+        ),
+        Column("skipped_steps", "The epoch's steps left out: loss or gradients were not finite."),
+        Column("seconds", "Of running, interruptions left out, since the run began.", "s"),
+    ),
+    digits=6,
+)
