@@ -1,5 +1,6 @@
 """Is every byte of a cache what was written? Each file against its checksums."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,21 +8,25 @@ from pathlib import Path
 from mednext_cli.cache import schema
 from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.foundation.errors import CacheError
-from mednext_cli.foundation.machine import count_workers
+from mednext_cli.foundation.outcomes import Outcome, raise_failures
 from mednext_cli.foundation.seal import is_whole
-from mednext_cli.foundation.workers import run_over
+from mednext_cli.foundation.workers import RunSettings, run_over
+from mednext_cli.volumes.footprint import CHECK_CACHED
 
-_BYTES_PER_WORKER = 2 * 2**30  # a case is decompressed, an array at a time
 _REMEDY = "Delete the file and run mednext preprocess again."
 
 
 @dataclass(frozen=True)
 class CacheCheck:
-    """What was found of a case; `columns.VERIFIED_CACHE` says what each field means."""
+    """What was found of a case; `columns.VERIFIED_CACHE` says what most fields mean.
+
+    `ours` says whether checking it failed by a fault of ours.
+    """
 
     dataset: str
     case: str
     problem: str
+    ours: bool = False
 
 
 def find_caches(folder: Path) -> list[Path]:
@@ -48,10 +53,23 @@ def verify_cache(folder: Path, workers: int | None) -> list[CacheCheck]:
     """
     cached = open_cache(folder)
     items = list(cached.case_ids)
-    count = count_workers(workers, _BYTES_PER_WORKER, len(items))
-    found = run_over(partial(_check, cached), items, str, count, "verifying")
-    problems = {one.name: one.error or "" for one in found}
-    return [CacheCheck(cached.name, case_id, problems[case_id]) for case_id in items]
+    settings = RunSettings[str](workers, bytes_of=lambda _: CHECK_CACHED.process_bytes)
+    found = run_over(partial(_check, cached), items, str, settings, "verifying")
+    known = {one.name: one for one in found}
+    return [
+        CacheCheck(cached.name, case_id, known[case_id].error or "", known[case_id].ours)
+        for case_id in items
+    ]
+
+
+def raise_failed(checks: Sequence[CacheCheck]) -> None:
+    """Raise `FailedCases` where something is wrong with a case."""
+    outcomes: list[Outcome[None]] = [
+        Outcome(f"{one.dataset}/{one.case}", error=one.problem or None, ours=one.ours)
+        for one in checks
+    ]
+    remedy = "Delete these case files and run mednext preprocess again."
+    raise_failures(outcomes, len(outcomes), remedy)
 
 
 def _check(cached: CachedDataset, case_id: str) -> None:

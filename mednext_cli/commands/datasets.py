@@ -62,7 +62,7 @@ def verify(
     from mednext_cli.datasets.columns import VERIFIED
     from mednext_cli.datasets.verify import VerifySpec
     from mednext_cli.datasets.verify import verify as run
-    from mednext_cli.foundation.errors import FailedCases, SettingsError
+    from mednext_cli.foundation.errors import SettingsError
 
     if cache is not None and raw is None:
         _verify_cache(cache, out, workers)
@@ -77,31 +77,19 @@ def verify(
     print_table(VERIFIED.names, map(VERIFIED.cells, rows))
     if out is not None:
         VERIFIED.write(out / "verify.csv", rows)
-    if result.problems:
-        raise FailedCases(
-            result.problems,
-            len(result.checks),
-            "Correct these files or take the cases out.",
-            result.ours,
-            "mednext preprocess does the others.",
-        )
+    result.raise_failed()
 
 
 def _verify_cache(cache: Path, out: Path | None, workers: int | None) -> None:
     from mednext_cli.cache.columns import VERIFIED_CACHE
-    from mednext_cli.cache.verify import find_caches, verify_cache
-    from mednext_cli.foundation.errors import FailedCases
+    from mednext_cli.cache.verify import find_caches, raise_failed, verify_cache
 
     checks = [check for folder in find_caches(cache) for check in verify_cache(folder, workers)]
     rows = [vars(check) for check in checks]
     print_table(VERIFIED_CACHE.names, map(VERIFIED_CACHE.cells, rows))
     if out is not None:
         VERIFIED_CACHE.write(out / "verify.csv", rows)
-    bad = {f"{check.dataset}/{check.case}": check.problem for check in checks if check.problem}
-    if bad:
-        raise FailedCases(
-            bad, len(checks), "Delete these case files and run mednext preprocess again."
-        )
+    raise_failed(checks)
 
 
 def _row(check: "CaseCheck") -> dict[str, object]:

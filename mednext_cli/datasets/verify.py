@@ -1,10 +1,11 @@
 """A full check of a raw folder that changes nothing: every file is read, every problem listed."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,13 @@ from mednext_cli.datasets.dataset import Case, Channel, Dataset
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.foundation.machine import count_workers
-from mednext_cli.foundation.workers import run_over
+from mednext_cli.foundation.outcomes import Outcome, raise_failures
+from mednext_cli.foundation.workers import RunSettings, run_over
 from mednext_cli.settings.labels import LabelSet
+from mednext_cli.volumes.footprint import CHECK, peek_voxels
 from mednext_cli.volumes.orientation import difference, turned_onto
-from mednext_cli.volumes.scans import check_last, format_of, read_grid, read_volumes
+from mednext_cli.volumes.scans import check_last, format_of, read_volumes
 from mednext_cli.volumes.volume import Grid, Shape, Spacing, Volume
-
-_BYTES_OF_A_WORKER = 300 * 2**20
-_BYTES_PER_VOXEL = 16  # stored and float32 copies of one channel, masks of what is not finite
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,14 @@ class VerifyResult:
         """What is wrong, by case id; empty for a good dataset."""
         return {one.case: "; ".join(one.problems) for one in self.checks if one.problems}
 
-    @property
-    def ours(self) -> tuple[str, ...]:
-        """The cases whose check failed by a fault of ours."""
-        return tuple(one.case for one in self.checks if one.ours)
+    def raise_failed(self) -> None:
+        """Raise `FailedCases` where something is wrong with a case."""
+        outcomes: list[Outcome[None]] = [
+            Outcome(one.case, error="; ".join(one.problems) or None, ours=one.ours)
+            for one in self.checks
+        ]
+        remedy = "Correct these files or take the cases out."
+        raise_failures(outcomes, len(outcomes), remedy, "mednext preprocess does the others.")
 
 
 def verify(spec: VerifySpec) -> VerifyResult:
@@ -102,9 +105,12 @@ def verify(spec: VerifySpec) -> VerifyResult:
         PluginError: the layout is unknown. DatasetError: the folder does not follow it.
     """
     dataset = read_dataset(spec.raw, spec.layout, spec.options)
-    workers = count_workers(spec.workers, _worker_bytes(dataset.cases), len(dataset.cases))
     outcomes = run_over(
-        partial(check_case, dataset.labels), dataset.cases, _case_id, workers, "checking"
+        partial(check_case, dataset.labels),
+        dataset.cases,
+        attrgetter("id"),
+        RunSettings(spec.workers, bytes_of=_bytes_to_check),
+        "checking",
     )
     labelled = {case.id for case in dataset.labelled}
     checks = [
@@ -115,20 +121,9 @@ def verify(spec: VerifySpec) -> VerifyResult:
     return VerifyResult(dataset, _with_duplicates(sorted(checks, key=lambda one: one.case)))
 
 
-def _case_id(case: Case) -> str:
-    return case.id
-
-
-def _worker_bytes(cases: Iterable[Case]) -> int:
-    """Estimated peak of one worker: the largest scan, by the headers."""
-    largest = 0
-    for case in cases:
-        try:
-            grid = read_grid(case.channels[0].path, case.channels[0].index)
-        except Exception:
-            continue
-        largest = max(largest, int(np.prod(grid.shape)))
-    return _BYTES_OF_A_WORKER + _BYTES_PER_VOXEL * largest
+def _bytes_to_check(case: Case) -> int:
+    channel = case.channels[0]
+    return CHECK.bytes_for(peek_voxels(channel.path, channel.index))
 
 
 @dataclass

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from mednext_cli.evaluation.metrics.empty_masks import find_policy, policy_of_dataset
@@ -30,15 +31,15 @@ from mednext_cli.evaluation.scoring.scores import (
     missing_region,
 )
 from mednext_cli.evaluation.scoring.tolerances import check_regions, check_tolerances
-from mednext_cli.evaluation.scoring.work_load import choose_workers
+from mednext_cli.evaluation.scoring.work_load import settings_for
 from mednext_cli.evaluation.tables.cases_csv import write_cases
 from mednext_cli.evaluation.tables.nnunet_summary import write_nnunet_summary
 from mednext_cli.evaluation.tables.summary import OVERALL, SummaryRow, summarise, write_summary
 from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.notes import say_notes
-from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
-from mednext_cli.settings.labels import LabelSet
+from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
+from mednext_cli.foundation.workers import run_over
 
 MISSING_CHOICES = ("worst", "drop")
 _DRAWN = 6  # of the worst cases
@@ -142,9 +143,8 @@ class EvaluateResult:
 
     def raise_failed(self) -> None:
         """Raise `FailedCases` if some cases could not be compared."""
-        if self.failed:
-            total = len({score.case for score in self.scores})
-            raise failed_cases(self.failed.values(), total, _CHECK_FILES, _OTHERS)
+        total = len({score.case for score in self.scores})
+        raise_failures(self.failed.values(), total, _CHECK_FILES, _OTHERS)
 
 
 def evaluate(spec: EvaluateSpec) -> EvaluateResult:
@@ -280,8 +280,8 @@ def _score_all(
     outcomes = run_over(
         partial(score_case, settings=settings),
         pairs,
-        name=lambda pair: pair.case,
-        workers=choose_workers(pairs, workers),
+        name=attrgetter("case"),
+        settings=settings_for(pairs, workers),
         description="scoring",
     )
     scored, failed = [], {}

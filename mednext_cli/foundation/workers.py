@@ -2,18 +2,18 @@
 
 import logging
 import os
-import signal
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from mednext_cli.foundation.beginning import PoolLost, WatchedContext
 from mednext_cli.foundation.children import begin_child, starting_children
-from mednext_cli.foundation.errors import FailedCases, MednextError
+from mednext_cli.foundation.machine import count_workers
+from mednext_cli.foundation.outcomes import Outcome, failure
 from mednext_cli.foundation.progress import set_verbosity, track
 
 Item = TypeVar("Item")
@@ -23,46 +23,38 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 _MOST_POOLS = 3  # in a row that are lost without a case done
 
 
+def _no_bytes(item: object) -> int:
+    return 0
+
+
 @dataclass(frozen=True)
-class Outcome(Generic[Value]):
-    """What became of one item.
+class RunSettings(Generic[Item]):
+    """How work over items is run.
 
     Attributes:
-        name: of the item, a case id.
-        value: what the work gave, None where it failed.
-        error: one line that says why it failed.
-        ours: whether it failed by an unexpected error, which no user can put right.
+        workers: processes; 0 works in this one, None takes as many as memory and cores allow.
+        scheduler: address of a Dask scheduler whose workers do it instead.
+        bytes_of: estimated peak memory of a process at work on an item; asked where `workers` is
+            None.
     """
 
-    name: str
-    value: Value | None = None
-    error: str | None = None
-    ours: bool = False
+    workers: int | None = None
+    scheduler: str | None = None
+    bytes_of: Callable[[Item], int] = _no_bytes
 
-
-def failed_cases(
-    outcomes: Iterable[Outcome[Any]], total: int, remedy: str, others: str = ""
-) -> FailedCases:
-    """The error to raise at the end for those of the outcomes that are failures, by name.
-
-    Args:
-        outcomes: failures, and maybe others.
-        total: the number of cases that were asked for.
-        remedy: what to do next.
-        others: what became of the other cases, a sentence; said only where there are others.
-    """
-    failed = sorted((one for one in outcomes if one.error is not None), key=lambda one: one.name)
-    reasons = {one.name: one.error or "" for one in failed}
-    return FailedCases(reasons, total, remedy, [one.name for one in failed if one.ours], others)
+    def count(self, items: Sequence[Item]) -> int:
+        """How many processes to start for these items."""
+        if self.workers is not None:
+            return count_workers(self.workers, 0, len(items))
+        return count_workers(None, max(map(self.bytes_of, items), default=0), len(items))
 
 
 def run_over(
     work: Callable[[Item], Value],
     items: Sequence[Item],
     name: Callable[[Item], str],
-    workers: int,
+    settings: RunSettings[Item],
     description: str,
-    scheduler: str | None = None,
 ) -> Generator[Outcome[Value], None, None]:
     """Do `work` for every item and yield outcomes as they come, with progress.
 
@@ -74,15 +66,14 @@ def run_over(
         work: a module-level function, or a partial of one.
         items: what to work on.
         name: the case id of an item, for messages.
-        workers: processes; 0 works in this one.
+        settings: where it is done, and by how many processes.
         description: shown beside the progress bar.
-        scheduler: address of a Dask scheduler whose workers do it instead.
     """
-    if scheduler is not None:
+    if settings.scheduler is not None:
         from mednext_cli.foundation.cluster import on_cluster
 
-        outcomes = _outcomes_of(on_cluster(work, items, name, scheduler))
-    elif workers == 0:
+        outcomes = _outcomes_of(on_cluster(work, items, name, settings.scheduler))
+    elif (workers := settings.count(items)) == 0:
         outcomes = _in_process(work, items, name)
     else:
         outcomes = _pooled(work, items, name, workers)
@@ -183,50 +174,3 @@ def _outcome(name: str, future: "Future[Value]", workers: int) -> Outcome[Value]
     if isinstance(error, BrokenProcessPool):
         raise error
     return Outcome(name, value=future.result()) if error is None else failure(name, error, workers)
-
-
-def failure(name: str, error: BaseException, workers: int | None = 0) -> Outcome[Any]:
-    """An error as one line; of the user's doing, the machine's, or ours.
-
-    Args:
-        name: of the item.
-        error: what its work raised.
-        workers: processes at work; None on a cluster.
-
-    Raises:
-        BaseException: `error` itself where it is no `Exception`, as when interrupted.
-    """
-    if isinstance(error, MednextError):
-        return Outcome(name, error=str(error))
-    if not isinstance(error, Exception):
-        raise error
-    logger.debug("%s", name, exc_info=error)
-    return Outcome(name, error=_explain(error, workers), ours=_is_ours(error))
-
-
-def _is_ours(error: Exception) -> bool:
-    from pebble import ProcessExpired
-
-    return not isinstance(error, MemoryError | ProcessExpired)
-
-
-def _explain(error: Exception, workers: int | None) -> str:
-    """One line for the end of an item's work; `workers` is None on a cluster."""
-    from pebble import ProcessExpired
-
-    fewer = workers is not None and workers > 1
-    if isinstance(error, MemoryError):
-        remedy = "Use fewer workers (--workers 1) or more memory." if fewer else "Use more memory."
-        return f"not enough memory for this case. {remedy}"
-    if not isinstance(error, ProcessExpired):
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return f"{text}. This is a fault of ours; --verbose shows where, please report it."
-    code: Any = error.exitcode
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        remedy = (
-            "Run the same command again with --workers 1."
-            if fewer
-            else "Run the same command again on a machine with more memory."
-        )
-        return f"the worker was killed, most likely for its memory. {remedy}"
-    return f"the worker died with exit code {code}. Run again with --workers 0 to see why."

@@ -3,10 +3,10 @@
 from math import prod
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.settings.plan import Plan
+from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.volumes.footprint import peek_grid
 from mednext_cli.volumes.orientation import canonical_sizes
 from mednext_cli.volumes.resample import resampled_shape
-from mednext_cli.volumes.scans import read_grid
 from mednext_cli.volumes.volume import Grid, Shape
 
 _BYTES = 4  # of a float32
@@ -15,11 +15,7 @@ _MAPS_TO_RESTORE = 3  # a class on the scan's grid, the largest so far, and thei
 
 def peek(case: Case) -> Grid | None:
     """The grid of a case; None where it cannot be read, which is told when the case is."""
-    first = case.channels[0]
-    try:
-        return read_grid(first.path, first.index)
-    except Exception:
-        return None
+    return peek_grid(case.channels[0].path, case.channels[0].index)
 
 
 def estimate_bytes(case: Case, plan: Plan, models: int) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import CheckpointError, StorageError
-from mednext_cli.foundation.workers import Outcome, failure
+from mednext_cli.foundation.outcomes import Outcome, failure
 from mednext_cli.inference.engine import Engine, ask
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.sliding import count_tiles, predict_probabilities

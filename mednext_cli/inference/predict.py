@@ -15,8 +15,8 @@ from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
+from mednext_cli.foundation.outcomes import raise_failures
 from mednext_cli.foundation.progress import track
-from mednext_cli.foundation.workers import failed_cases
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.engine import Engine, build_engine, choose_engine
 from mednext_cli.inference.folds import Folds
@@ -199,9 +199,9 @@ def _work(
                 share.work(Pipeline(members, plan, store, workers), TileCount(bar, tiles))
     finally:
         record.end()
-    if share.failures:
-        remedy = "Put these right and run it again."
-        raise failed_cases(share.failures, len(cases), remedy, "The others are done.")
+    raise_failures(
+        share.failures, len(cases), "Put these right and run it again.", "The others are done."
+    )
     return share.made
 
 

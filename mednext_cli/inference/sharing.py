@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import StorageError
-from mednext_cli.foundation.workers import Outcome, failure
+from mednext_cli.foundation.outcomes import Outcome, failure
 from mednext_cli.inference.pipeline import Pipeline
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.record import PredictionRecord, Standing

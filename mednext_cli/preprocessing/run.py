@@ -4,19 +4,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mednext_cli.cache import schema
-from mednext_cli.datasets.dataset import Case, Dataset
+from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError, FailedCases, StorageError
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked
-from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.notes import say_notes
-from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
+from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
+from mednext_cli.foundation.workers import RunSettings, run_over
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, Fingerprint, summarise
 from mednext_cli.preprocessing.folder import (
     check_folder,
@@ -100,9 +101,8 @@ class PreprocessResult:
 
     def raise_failed(self) -> None:
         """Raise `FailedCases` where some cases could not be used."""
-        if self.failed:
-            remedy = "Put these right and run the same command again."
-            raise failed_cases(self.failed.values(), self.total, remedy, "The others are done.")
+        remedy = "Put these right and run the same command again."
+        raise_failures(self.failed.values(), self.total, remedy, "The others are done.")
 
 
 def preprocess(spec: PreprocessSpec) -> PreprocessResult:
@@ -202,10 +202,6 @@ def _check(dataset: Dataset, folder: Path, spec: PreprocessSpec) -> None:
     check_folder(folder, spec.raw, force=spec.force, dry_run=spec.dry_run)
 
 
-def _case_id(case: Case) -> str:
-    return case.id
-
-
 def _survey(
     dataset: Dataset, folder: Path, spec: PreprocessSpec, failed: Failures
 ) -> dict[str, SurveyedCase]:
@@ -226,8 +222,8 @@ def _survey(
         anew=spec.force,
         resample_label=spec.resample_labels,
     )
-    workers = _count_workers(spec, partial(bytes_to_survey, cases), len(cases))
-    for case_id, value in _run(work, cases, _case_id, workers, "checking", failed, spec.scheduler):
+    settings = RunSettings(spec.workers, spec.scheduler, bytes_to_survey)
+    for case_id, value in _run(work, cases, attrgetter("id"), settings, "checking", failed):
         found[case_id] = value
     if not found:
         if not spec.dry_run:
@@ -258,10 +254,6 @@ def _key(surveyed: SurveyedCase, plan: Plan, spec: PreprocessSpec) -> str:
     )
 
 
-def _task_id(task: StoreTask) -> str:
-    return task.case.id
-
-
 def _store(
     todo: Sequence[StoreTask],
     plan: Plan,
@@ -271,31 +263,29 @@ def _store(
     failed: Failures,
 ) -> Iterator[str]:
     """Prepare and write cases; yields the ids of those that are done."""
-    fingerprints = [surveyed[task.case.id].fingerprint for task in todo]
-    workers = _count_workers(spec, partial(bytes_to_prepare, fingerprints, plan), len(todo))
+
+    def bytes_of(task: StoreTask) -> int:
+        return bytes_to_prepare(surveyed[task.case.id].fingerprint, plan)
+
+    settings = RunSettings(spec.workers, spec.scheduler, bytes_of)
     work = partial(store_case, plan=plan, folder=folder, stored_type=spec.stored_type)
-    for case_id, _ in _run(work, todo, _task_id, workers, "preparing", failed, spec.scheduler):
+    for case_id, _ in _run(work, todo, attrgetter("case.id"), settings, "preparing", failed):
         yield case_id
-
-
-def _count_workers(spec: PreprocessSpec, bytes_needed: Callable[[], int], items: int) -> int:
-    return count_workers(spec.workers, bytes_needed() if spec.workers is None else 0, items)
 
 
 def _run(
     work: Callable[[Item], Value],
     items: Sequence[Item],
     name: Callable[[Item], str],
-    workers: int,
+    settings: RunSettings[Item],
     description: str,
     failed: Failures,
-    scheduler: str | None,
 ) -> Iterator[tuple[str, Value]]:
     """Yield what succeeds and note what fails; a disk that refuses one file ends it all."""
     if not items:
         return
     careful = partial(_return_refusal, work)
-    with closing(run_over(careful, items, name, workers, description, scheduler)) as outcomes:
+    with closing(run_over(careful, items, name, settings, description)) as outcomes:
         for outcome in outcomes:
             if outcome.error is not None:
                 failed[outcome.name] = outcome

@@ -1,14 +1,12 @@
 """Look at each raw case once: its files' stamps and its fingerprint, kept beside the cache."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mednext_cli.datasets.dataset import Case
+from mednext_cli.datasets.dataset import Case, LabelSet
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import read_json, replacing
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, fingerprint_case
@@ -20,15 +18,11 @@ from mednext_cli.preprocessing.stamps import (
     read_stamps,
     take_stamps,
 )
-from mednext_cli.settings.labels import LabelSet
-from mednext_cli.settings.plan import Plan
+from mednext_cli.volumes.footprint import PREPARE, SURVEY, peek_voxels
 from mednext_cli.volumes.resample import resampled_shape
-from mednext_cli.volumes.scans import read_grid
 
 _FOLDER = "fingerprints"
 _VERSION = 4
-_INTERPRETER_BYTES = 200 * 2**20  # Python with its libraries
-_SURVEY_BYTES, _PREPARE_BYTES = 14, 16  # a voxel and channel, at the peak
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,26 +135,13 @@ def _read_known(
     return stamps, SurveyedCase(record["content"], fingerprint)
 
 
-def bytes_to_survey(cases: Sequence[Case]) -> int:
-    """Peak memory of a worker that looks at the largest of these cases, from the headers."""
-    largest = max((_voxels(case) for case in cases), default=0)
-    return _INTERPRETER_BYTES + _SURVEY_BYTES * largest
+def bytes_to_survey(case: Case) -> int:
+    """Peak memory of a process that looks at the case, from its header."""
+    channel = case.channels[0]
+    return SURVEY.bytes_for(peek_voxels(channel.path, channel.index) * len(case.channels))
 
 
-def _voxels(case: Case) -> int:
-    try:
-        grid = read_grid(case.channels[0].path, case.channels[0].index)
-    except Exception:
-        return 0  # reported when the case is read
-    return int(np.prod(grid.shape)) * len(case.channels)
-
-
-def bytes_to_prepare(cases: Sequence[CaseFingerprint], plan: Plan) -> int:
-    """Peak memory of a worker that prepares the largest of these cases."""
-    channels = len(plan.channels)
-    most = 0
-    for case in cases:
-        before = int(np.prod(case.shape))
-        after = int(np.prod(resampled_shape(case.cropped_shape, case.spacing_mm, plan.spacing_mm)))
-        most = max(most, before, after)
-    return _INTERPRETER_BYTES + _PREPARE_BYTES * most * channels
+def bytes_to_prepare(case: CaseFingerprint, plan: Plan) -> int:
+    """Peak memory of a process that prepares the case."""
+    after = resampled_shape(case.cropped_shape, case.spacing_mm, plan.spacing_mm)
+    return PREPARE.bytes_for(max(prod(case.shape), prod(after)) * len(plan.channels))

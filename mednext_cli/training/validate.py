@@ -19,8 +19,8 @@ from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.evaluation.evaluate import EvaluateResult, EvaluateSpec, evaluate
 from mednext_cli.foundation.errors import DatasetError, ScanError
 from mednext_cli.foundation.files import read_json, storage_error, write_json
+from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
 from mednext_cli.foundation.progress import track
-from mednext_cli.foundation.workers import Outcome, failed_cases
 from mednext_cli.inference.label_maps import write_labels
 from mednext_cli.inference.memory import peek
 from mednext_cli.inference.pipeline import Member, Pipeline, Predicted
@@ -198,5 +198,4 @@ def _score(
 def _raise_failed(failures: Sequence[Outcome[Case]], result: EvaluateResult, total: int) -> None:
     """Raise `FailedCases` for the cases that failed, be it in predicting or in scoring."""
     every: list[Outcome[Any]] = [*failures, *result.failed.values()]
-    if every:
-        raise failed_cases(every, total, _REMEDY, "The others are scored.")
+    raise_failures(every, total, _REMEDY, "The others are scored.")

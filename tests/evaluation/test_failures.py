@@ -5,7 +5,8 @@ import csv
 import pytest
 
 from mednext_cli.app import main
-from mednext_cli.evaluation.scoring import score_case, work_load
+from mednext_cli.evaluation.scoring import score_case
+from mednext_cli.volumes import footprint
 
 REAL = score_case.read_labels
 
@@ -61,8 +62,8 @@ def test_all_failed_says_nothing_of_others(folders, capsys):
 
 
 def test_choosing_workers_does_not_trip_over_a_header(folders, monkeypatch):
-    def fail(path):
+    def fail(path, index):
         raise TypeError("a header nobody thought of")
 
-    monkeypatch.setattr(work_load, "read_grid", fail)
+    monkeypatch.setattr(footprint, "read_grid", fail)
     assert main(["evaluate", *map(str, folders)]) == 0

@@ -109,7 +109,7 @@ import os, sys, time
 from pathlib import Path
 from mednext_cli.foundation.children import GROUP_SIGNALS
 from mednext_cli.foundation.progress import set_verbosity
-from mednext_cli.foundation.workers import run_over
+from mednext_cli.foundation.workers import RunSettings, run_over
 import signal
 
 def work(folder):
@@ -121,7 +121,7 @@ if __name__ == "__main__":
         signal.signal(number, signal.default_int_handler)
     set_verbosity(quiet=True)
     try:
-        list(run_over(work, [sys.argv[1]] * 3, str, 2, "testing"))
+        list(run_over(work, [sys.argv[1]] * 3, str, RunSettings(2), "testing"))
     except KeyboardInterrupt:
         sys.exit(130)
 """

@@ -10,7 +10,8 @@ import pytest
 
 from mednext_cli.foundation.errors import MednextError, ScanError
 from mednext_cli.foundation.machine import count_workers, free_memory_bytes, usable_cores
-from mednext_cli.foundation.workers import Outcome, failed_cases, run_over
+from mednext_cli.foundation.outcomes import Outcome, failed_cases
+from mednext_cli.foundation.workers import RunSettings, run_over
 
 ITEMS = list(range(5))
 
@@ -57,7 +58,7 @@ def _warn(item: int) -> int:
 
 
 def _run(work: object, workers: int) -> dict[str, Outcome[int]]:
-    outcomes = run_over(work, ITEMS, str, workers, "testing")  # type: ignore[arg-type]
+    outcomes = run_over(work, ITEMS, str, RunSettings(workers), "testing")  # type: ignore[arg-type]
     return {outcome.name: outcome for outcome in outcomes}
 
 
@@ -112,7 +113,7 @@ def _hand_over(item: int) -> object:
 
 def test_a_worker_that_dies_handing_over_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mednext_cli.foundation.beginning._SECONDS_TO_HAND_OVER", 1.0)
-    outcomes = list(run_over(_hand_over, list(range(12)), str, 2, "testing"))
+    outcomes = list(run_over(_hand_over, list(range(12)), str, RunSettings(2), "testing"))
     assert sorted(one.name for one in outcomes) == sorted(map(str, range(12)))
     failed = {one.name: one.error or "" for one in outcomes if one.error is not None}
     assert sorted(failed) == ["3", "9"]
@@ -166,7 +167,7 @@ if "--multiprocessing-fork" in sys.orig_argv:
     (tmp_path / "sitecustomize.py").write_text(dying)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(MednextError, match=r"as soon as they start .*--workers 0"):
-        list(run_over(_square, list(range(items)), str, 2, "testing"))
+        list(run_over(_square, list(range(items)), str, RunSettings(2), "testing"))
 
 
 def test_workers_that_cannot_be_started_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,22 +176,22 @@ def test_workers_that_cannot_be_started_end_the_run(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("multiprocessing.util.spawnv_passfds", refuse)
     with pytest.raises(MednextError, match=r"no more processes.*--workers 0"):
-        list(run_over(_square, list(range(9)), str, 2, "testing"))
+        list(run_over(_square, list(range(9)), str, RunSettings(2), "testing"))
 
 
 def test_leaving_early_stops_the_workers() -> None:
-    outcomes = run_over(_square, ITEMS, str, 1, "testing")
+    outcomes = run_over(_square, ITEMS, str, RunSettings(1), "testing")
     next(outcomes)
     outcomes.close()  # type: ignore[attr-defined]
 
 
 def test_nothing_to_do() -> None:
-    assert list(run_over(_square, [], str, 2, "testing")) == []
+    assert list(run_over(_square, [], str, RunSettings(2), "testing")) == []
 
 
 def test_workers_use_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    (outcome,) = run_over(_threads, [0], str, 1, "testing")
+    (outcome,) = run_over(_threads, [0], str, RunSettings(1), "testing")
     assert outcome.value == "1"
 
 

@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 import pytest
 
-import mednext_cli.foundation.workers
 import mednext_cli.preprocessing.run as run_module
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.dataset import Channel, Dataset
+from mednext_cli.foundation.workers import RunSettings, run_over
 from mednext_cli.preprocessing.run import PreprocessSpec, preprocess
 from tests.preprocessing.deadly import DeadlyPath
 from tests.preprocessing.synthetic import cache_of, label_of, make_raw, run, stored
@@ -145,11 +145,10 @@ def test_the_number_of_workers_fits_the_memory(
 ) -> None:
     raw = make_raw(tmp_path, 6)
     asked: list[int] = []
-    real = mednext_cli.foundation.workers.run_over
 
-    def note(work: object, items: object, name: object, workers: int, *rest: object) -> object:
-        asked.append(workers)
-        return real(work, items, name, 0, *rest)  # type: ignore[arg-type]
+    def note(work, items, name, settings, description):
+        asked.append(settings.count(items))
+        return run_over(work, items, name, RunSettings(workers=0), description)
 
     monkeypatch.setattr(run_module, "run_over", note)
     monkeypatch.setattr("mednext_cli.foundation.machine.usable_cores", lambda: 64)

@@ -14,13 +14,12 @@ from mednext_cli.datasets.phantom.kidneys import KIDNEY, TUMOUR, draw_kidneys
 from mednext_cli.datasets.phantom.scanner import Acquisition, plan_acquisition, scan
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, replacing, write_json
-from mednext_cli.foundation.machine import count_workers
-from mednext_cli.foundation.workers import failed_cases, run_over
+from mednext_cli.foundation.outcomes import raise_failures
+from mednext_cli.foundation.workers import RunSettings, run_over
+from mednext_cli.volumes.footprint import PHANTOM
 
 _MARKER = "phantom.json"
 _VERSION = 1  # of the anatomy: another version draws other cases from the same seed
-_BYTES_PER_VOXEL = 16  # drawing, scan, label and the compressor's copies
-_BYTES_OF_A_WORKER = 300 * 2**20
 _VOXELS_WORTH_A_WORKER = 4 * 2**20  # starting processes takes longer than small cases do
 _SMALLEST, _LARGEST = 8, 4096  # voxels along an axis
 
@@ -84,16 +83,13 @@ def write_phantoms(spec: PhantomSpec) -> tuple[PhantomCase, ...]:
     """
     _claim(spec)
     voxels = int(np.prod(spec.shape or (64, 96, 96)))
-    workers = count_workers(
-        0 if spec.workers is None and voxels < _VOXELS_WORTH_A_WORKER else spec.workers,
-        _BYTES_OF_A_WORKER + _BYTES_PER_VOXEL * voxels,
-        spec.cases,
+    small = spec.workers is None and voxels < _VOXELS_WORTH_A_WORKER
+    settings = RunSettings[int](
+        workers=0 if small else spec.workers, bytes_of=lambda _: PHANTOM.bytes_for(voxels)
     )
     work = partial(_write_case, spec.folder, spec.seed, spec.shape)
-    outcomes = list(run_over(work, range(spec.cases), _case_id, workers, "drawing phantoms"))
-    if any(one.error is not None for one in outcomes):
-        remedy = "Put that right and run the same command again."
-        raise failed_cases(outcomes, spec.cases, remedy)
+    outcomes = list(run_over(work, range(spec.cases), _case_id, settings, "drawing phantoms"))
+    raise_failures(outcomes, spec.cases, "Put that right and run the same command again.")
     written = [one.value for one in outcomes if one.value is not None]
     return tuple(sorted(written, key=lambda one: one.case))
 

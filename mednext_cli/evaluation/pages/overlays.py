@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from mednext_cli.datasets.raw_folder import list_names, scan_id
@@ -13,7 +14,7 @@ from mednext_cli.evaluation.pages.slices import MOST_SLICES, LabelledScan, Plane
 from mednext_cli.evaluation.scoring.label_maps import same_form
 from mednext_cli.evaluation.scoring.score_case import CasePair, read_prediction
 from mednext_cli.evaluation.scoring.scores import ScoreSettings
-from mednext_cli.evaluation.scoring.work_load import choose_workers
+from mednext_cli.evaluation.scoring.work_load import settings_for
 from mednext_cli.foundation.errors import DatasetError, MednextError
 from mednext_cli.foundation.workers import run_over
 from mednext_cli.volumes.masks import read_labels
@@ -120,8 +121,8 @@ def draw_overlays(
     outcomes = run_over(
         partial(draw_case, images=images, settings=settings, most_bytes=most_bytes // len(pairs)),
         pairs,
-        name=lambda pair: pair.case,
-        workers=choose_workers(pairs, workers),
+        name=attrgetter("case"),
+        settings=settings_for(pairs, workers),
         description="drawing the worst cases",
     )
     drawn = {one.name: one.value for one in outcomes if one.value is not None}
