@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 LESION_MATCHING: Mapping[str, str] = {
     "iou": "an intersection over union of at least 0.1",
     "any": "any common voxel",
 }
-# Voxels that share a corner belong together (26 neighbours), as BraTS counts lesions.
-_NEIGHBOURS = np.ones((3, 3, 3), bool)
+_NEIGHBOURS = 26  # voxels that share a corner belong together, as BraTS counts lesions
 _LEAST_IOU = 0.1
 
 
@@ -92,7 +91,7 @@ def count_components(mask: NDArray[np.bool_]) -> int:
 
 
 def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], int]:
-    components, count = ndimage.label(mask, _NEIGHBOURS)
+    components, count = cc3d.connected_components(mask, connectivity=_NEIGHBOURS, return_N=True)
     return components, int(count)
 
 

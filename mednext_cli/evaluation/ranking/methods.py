@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.evaluation.tables.bootstrap import Values, mean_where_defined
-from mednext_cli.evaluation.tables.cases_csv import CasesTable, read_cases
+from mednext_cli.evaluation.tables.read_cases import CasesTable, index_by_case, read_cases
 from mednext_cli.foundation.columns import LARGER, Column
 from mednext_cli.foundation.errors import DatasetError
 
@@ -73,14 +73,11 @@ def read_methods(
     _check_rules(read, regions)
     lacking = {name: _lacking(read, name, regions) for name in read}
     cases = _cases(read, lacking, drop_missing=drop_missing)
-    values = np.full((len(cases), len(regions), len(metrics), len(read)), np.nan)
-    for m, (name, table) in enumerate(read.items()):
-        present = set(cases).difference(lacking[name])
-        for c, case in enumerate(cases):
-            if case in present:
-                values[c, :, :, m] = [[table.values[case, region, metric] for metric in names]
-                                      for region in regions]  # fmt: skip
+    rows = index_by_case(product(cases, regions))
+    joined = np.stack([table.scores.reindex(rows).to_numpy() for table in read.values()], axis=-1)
     absent = np.array([[case in lacking[name] for name in read] for case in cases])
+    values = joined.reshape(len(cases), len(regions), len(metrics), len(read))
+    values = np.where(absent[:, None, None], np.nan, values)  # whatever regions such a case has
     undefined = ~np.isfinite(values) & ~absent[:, None, None, :]
     if undefined.any():
         logger.info("%d scores are undefined or infinite", int(undefined.sum()))
@@ -131,14 +128,9 @@ def _lacking(
     read: Mapping[str, CasesTable], method: str, regions: Sequence[str]
 ) -> dict[str, None]:
     """Cases of any method of which this one lacks a region, in order."""
-    table = read[method]
-    metric = next(iter(table.values))[2]
+    known = set(read[method].scores.index)
     everything = dict.fromkeys(case for one in read.values() for case in one.cases)
-    return {
-        case: None
-        for case in everything
-        if any((case, region, metric) not in table.values for region in regions)
-    }
+    return {case: None for case in everything if not known.issuperset(product([case], regions))}
 
 
 def _cases(
