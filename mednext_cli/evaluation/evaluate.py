@@ -3,8 +3,6 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from operator import attrgetter
 from pathlib import Path
 
 from mednext_cli.evaluation.metrics.empty_masks import find_policy, policy_of_dataset
@@ -19,33 +17,33 @@ from mednext_cli.evaluation.scoring.references import (
     find_references,
     recorded_labels,
 )
-from mednext_cli.evaluation.scoring.score_case import CasePair, CaseScores, label_region, score_case
+from mednext_cli.evaluation.scoring.score_case import CasePair
+from mednext_cli.evaluation.scoring.score_cases import (
+    CHECK_FILES,
+    Failures,
+    complete_rows,
+    note_labels_of_predictions_alone,
+    score_cases,
+    scored_regions,
+)
 from mednext_cli.evaluation.scoring.scores import (
     HD95_DEFINITIONS,
     MEDNEXT,
-    MISSING,
     RegionScore,
     ScoreSettings,
-    empty_region,
-    failed_region,
-    missing_region,
 )
 from mednext_cli.evaluation.scoring.tolerances import check_regions, check_tolerances
-from mednext_cli.evaluation.scoring.work_load import settings_for
 from mednext_cli.evaluation.tables.cases_csv import write_cases
 from mednext_cli.evaluation.tables.nnunet_summary import write_nnunet_summary
 from mednext_cli.evaluation.tables.summary import OVERALL, SummaryRow, summarise, write_summary
 from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.notes import say_notes
-from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
-from mednext_cli.foundation.workers import run_over
+from mednext_cli.foundation.outcomes import raise_failures
 
 MISSING_CHOICES = ("worst", "drop")
 _DRAWN = 6  # of the worst cases
-_CHECK_FILES = "Correct what is said about each and run the same command again."
 _OTHERS = "The others are scored."
-Failures = Mapping[str, Outcome[CaseScores]]
 logger = logging.getLogger(__name__)
 
 
@@ -144,7 +142,7 @@ class EvaluateResult:
     def raise_failed(self) -> None:
         """Raise `FailedCases` if some cases could not be compared."""
         total = len({score.case for score in self.scores})
-        raise_failures(self.failed.values(), total, _CHECK_FILES, _OTHERS)
+        raise_failures(self.failed.values(), total, CHECK_FILES, _OTHERS)
 
 
 def evaluate(spec: EvaluateSpec) -> EvaluateResult:
@@ -169,12 +167,12 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     settings = _settings(spec, references.label_set, mapping)
     check_writable(spec.folder)
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]
-    scored, failed = _score_all(pairs, settings, spec.workers)
+    scored, failed = score_cases(pairs, settings, spec.workers)
     say_notes({one.case: one.notes for one in scored})
     if settings.label_set is None:
-        check_regions(spec.region_tolerances_mm, _regions(scored, settings))
-        _note_labels_of_predictions_alone(scored)
-    scores = _complete(scored, failed, settings)
+        check_regions(spec.region_tolerances_mm, scored_regions(scored, settings))
+        note_labels_of_predictions_alone(scored)
+    scores = complete_rows(scored, failed, settings)
     if not scores:
         raise DatasetError(
             f"neither {spec.predictions} nor the references hold any label",
@@ -192,11 +190,8 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     write_cases(result.folder / "cases.csv", result.scores)
     write_summary(result.folder / "summary.csv", result.summary)
     if spec.report:
-        by_case = {pair.case: pair for pair in pairs if pair.case not in failed}
-        worst = [by_case[case] for _, case in worst_cases(scores) if case in by_case]
-        # Without a prediction there is nothing to compare: such cases fill up what is left.
-        worst.sort(key=lambda pair: pair.prediction is None)
-        _report(spec, result, draw_overlays(worst[:_DRAWN], images, settings, spec.workers))
+        drawn = _worst_pairs(pairs, result)
+        _report(spec, result, draw_overlays(drawn, images, settings, spec.workers))
     if spec.summary_json:
         path = result.folder / "summary.json"
         write_nnunet_summary(path, matched.pairs, scored, settings.label_set)
@@ -274,60 +269,12 @@ def _listed(noun: str, names: Sequence[str], what: str) -> str:
     return f"{len(names)} {noun}{'s' if len(names) > 1 else ''} {what} ({few})"
 
 
-def _score_all(
-    pairs: Sequence[CasePair], settings: ScoreSettings, workers: int | None
-) -> tuple[list[CaseScores], dict[str, Outcome[CaseScores]]]:
-    outcomes = run_over(
-        partial(score_case, settings=settings),
-        pairs,
-        name=attrgetter("case"),
-        settings=settings_for(pairs, workers),
-        description="scoring",
-    )
-    scored, failed = [], {}
-    for outcome in outcomes:
-        if outcome.value is not None:
-            scored.append(outcome.value)
-        else:
-            failed[outcome.name] = outcome
-    if not scored:
-        raise failed_cases(failed.values(), len(pairs), _CHECK_FILES)
-    scored.sort(key=lambda one: one.case)
-    return scored, dict(sorted(failed.items()))
-
-
-def _note_labels_of_predictions_alone(scored: Sequence[CaseScores]) -> None:
-    known = {value for case in scored for value in case.reference_labels}
-    strange = {value for case in scored for value in case.prediction_labels} - known
-    if strange and known:
-        logger.warning(
-            "labels %s occur in predictions and in no reference; they are scored as false "
-            "positives",
-            ", ".join(map(str, sorted(strange))),
-        )
-
-
-def _complete(
-    scored: Sequence[CaseScores], failed: Failures, settings: ScoreSettings
-) -> tuple[RegionScore, ...]:
-    """The rows of all cases, every case with the same regions in the same order."""
-    regions = _regions(scored, settings)
-    rows = {case: [failed_region(case, name, settings) for name in regions] for case in failed}
-    for one in scored:
-        own = {row.region: row for row in one.regions}
-        absent = missing_region if one.status == MISSING else empty_region
-        every = [own.get(name) or absent(one.case, name, settings) for name in regions]
-        rows[one.case] = [replace(row, resampled=one.resampled) for row in every]
-    return tuple(row for case in sorted(rows) for row in rows[case])
-
-
-def _regions(scored: Sequence[CaseScores], settings: ScoreSettings) -> list[str]:
-    if settings.label_set is not None:
-        return list(settings.label_set.regions)
-    found = {v for one in scored for v in (*one.reference_labels, *one.prediction_labels)}
-    if settings.mapping is not None:
-        found &= set(settings.mapping.values())
-    return [label_region(value) for value in sorted(found)]
+def _worst_pairs(pairs: Sequence[CasePair], result: EvaluateResult) -> list[CasePair]:
+    """The worst cases that can be drawn; those without a prediction fill up what is left."""
+    by_case = {pair.case: pair for pair in pairs if pair.case not in result.failed}
+    worst = [by_case[case] for _, case in worst_cases(result.scores) if case in by_case]
+    worst.sort(key=lambda pair: pair.prediction is None)
+    return worst[:_DRAWN]
 
 
 def _report(spec: EvaluateSpec, result: EvaluateResult, overlays: Sequence[CaseOverlay]) -> None:
