@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mednext_cli.volumes.crop import box_of
 from mednext_cli.volumes.volume import Spacing
 
 MOST_SLICES = 15  # per plane
@@ -110,12 +111,9 @@ def draw_planes(scan: LabelledScan, slices: int = MOST_SLICES) -> tuple[Plane, .
 
 def _surroundings(labelled: Array, spacing_mm: Spacing) -> tuple[slice, slice, slice]:
     sides = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        found = np.flatnonzero(labelled.any(axis=others))
+    for axis, (start, stop) in enumerate(box_of(labelled)):
         margin = ceil(_MARGIN_MM / spacing_mm[axis])
-        low, high = int(found[0]) - margin, int(found[-1]) + margin + 1
-        sides.append(slice(max(0, low), min(labelled.shape[axis], high)))
+        sides.append(slice(max(0, start - margin), min(labelled.shape[axis], stop + margin)))
     return (sides[0], sides[1], sides[2])
 
 
