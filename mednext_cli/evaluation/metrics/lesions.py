@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import cc3d
 import numpy as np
@@ -11,7 +12,7 @@ LESION_MATCHING: Mapping[str, str] = {
     "iou": "an intersection over union of at least 0.1",
     "any": "any common voxel",
 }
-_NEIGHBOURS = 26  # voxels that share a corner belong together, as BraTS counts lesions
+_NEIGHBOURS: Final = 26  # voxels that share a corner belong together, as BraTS counts lesions
 _LEAST_IOU = 0.1
 
 
