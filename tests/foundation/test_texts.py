@@ -138,5 +138,5 @@ def test_texts_are_read_in_one_place() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
         if node.func.attr == "read_text" or ast.unparse(node.func) in ("json.load", "tomllib.load")
     ]
-    templates = [name for name in found if name.startswith("pages.py")]
+    templates = [name for name in found if name.startswith("page.py")]
     assert found == templates
