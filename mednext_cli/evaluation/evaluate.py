@@ -40,6 +40,7 @@ from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.notes import say_notes
 from mednext_cli.foundation.outcomes import raise_failures
+from mednext_cli.settings.labels import LabelSet
 
 MISSING_CHOICES = ("worst", "drop")
 _DRAWN = 6  # of the worst cases

@@ -3,7 +3,7 @@
 from math import prod
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.preprocessing.plan import Plan
+from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.footprint import peek_grid
 from mednext_cli.volumes.orientation import canonical_sizes
 from mednext_cli.volumes.resample import resampled_shape

@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from mednext_cli.datasets.dataset import Case, LabelSet
+from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import read_json, replacing
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, fingerprint_case
@@ -18,6 +18,8 @@ from mednext_cli.preprocessing.stamps import (
     read_stamps,
     take_stamps,
 )
+from mednext_cli.settings.labels import LabelSet
+from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.footprint import PREPARE, SURVEY, peek_voxels
 from mednext_cli.volumes.resample import resampled_shape
 
