@@ -4,6 +4,7 @@ import pytest
 
 import mednext_cli.datasets.verify as verify_module
 from mednext_cli.app import main
+from mednext_cli.volumes import footprint
 from tests.datasets.conftest import write_label
 
 Captured = pytest.CaptureFixture[str]
@@ -34,7 +35,7 @@ def test_a_header_that_breaks_the_estimate_of_memory_stops_nothing(
     def broken(*_: object) -> object:
         raise TypeError("a header nobody thought of")
 
-    monkeypatch.setattr(verify_module, "read_grid", broken)
+    monkeypatch.setattr(footprint, "read_grid", broken)
     assert main(["datasets", "verify", str(msd), "--dataset", "msd", "--workers", "0"]) == 0
     assert "3/3" in capsys.readouterr().err
 

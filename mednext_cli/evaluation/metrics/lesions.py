@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 LESION_MATCHING: Mapping[str, str] = {
     "iou": "an intersection over union of at least 0.1",
     "any": "any common voxel",
 }
-_NEIGHBOURS: Final = 26  # voxels that share a corner belong together, as BraTS counts lesions
+# Voxels that share a corner belong together (26 neighbours), as BraTS counts lesions. Labelled by SciPy:
+# cc3d 4.1.1 is faster, and fails on some masks of scattered voxels ("maximum length exception").
+_NEIGHBOURS = np.ones((3, 3, 3), bool)
 _LEAST_IOU = 0.1
 
 
@@ -92,7 +93,7 @@ def count_components(mask: NDArray[np.bool_]) -> int:
 
 
 def _components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], int]:
-    components, count = cc3d.connected_components(mask, connectivity=_NEIGHBOURS, return_N=True)
+    components, count = ndimage.label(mask, _NEIGHBOURS)
     return components, int(count)
 
 
