@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mednext_cli.volumes.formats.nifti_writer import write_volume
 
 from mednext_cli.app import main
 from mednext_cli.datasets.columns import VERIFIED
+from mednext_cli.volumes.formats.nifti_writer import write_volume
 
 Captured = pytest.CaptureFixture[str]
 

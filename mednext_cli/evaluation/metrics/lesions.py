@@ -11,8 +11,8 @@ LESION_MATCHING: Mapping[str, str] = {
     "iou": "an intersection over union of at least 0.1",
     "any": "any common voxel",
 }
-# Voxels that share a corner belong together (26 neighbours), as BraTS counts lesions. Labelled by SciPy:
-# cc3d 4.1.1 is faster, and fails on some masks of scattered voxels ("maximum length exception").
+# Voxels that share a corner belong together (26 neighbours), as BraTS counts lesions. SciPy labels
+# them: cc3d 4.1.1 is faster, but fails on some masks of scattered voxels ("maximum length").
 _NEIGHBOURS = np.ones((3, 3, 3), bool)
 _LEAST_IOU = 0.1
 
