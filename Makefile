@@ -4,23 +4,24 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
-# The interpreter that makes the environment; 3.11 or 3.12.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+# The interpreter that makes the environment: the newest of 3.11 to 3.14 that runs.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p && break; done)
+# Which torch, as pip names it; empty: the CPU build where there is no GPU and the package index offers one.
+TORCH ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATA ?= $(firstword $(wildcard $(MEDNEXT_TEST_DATA)/Task04_Hippocampus ../shared/data/Task04_Hippocampus))
 
-.PHONY: help install demo test test-fast mutants lint format check docs hippocampus peers wheel clean
+.PHONY: help install demo test test-fast docs-test mutants lint format check docs pictures hippocampus peers wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found. Install one, or give make PYTHON=/path/to/python." >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.14 found. Install one, or give make PYTHON=/path/to/python." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	TORCH='$(TORCH)' $(BIN)/python setup/install.py
 	touch $@
 
 install: $(INSTALLED) ## Set up .venv with pinned versions, torch first
@@ -54,6 +55,9 @@ test: $(INSTALLED) ## All tests
 test-fast: $(INSTALLED) ## The tests that take no more than seconds
 	$(PYTEST) -m "not slow"
 
+docs-test: $(INSTALLED) ## The command lines of README.md and docs/, run on made-up scans
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
+
 mutants: $(INSTALLED) ## How many deliberate defects the fast tests notice (30 minutes on 2 cores)
 	$(BIN)/python -m tests.mutation.run
 
@@ -71,6 +75,9 @@ check: lint test ## What CI runs
 
 docs: $(INSTALLED) ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py
+
+pictures: $(INSTALLED) ## The README's pictures, of what make demo made
+	$(BIN)/python docs/pictures.py
 
 hippocampus: $(INSTALLED) ## The main job on MSD Task04: make hippocampus DATA=.../Task04_Hippocampus
 	@test -n "$(DATA)" || { echo "error: where is the data? make hippocampus DATA=/path/to/Task04_Hippocampus" >&2; exit 2; }

@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/: command_line.md and csv_columns.md (``make docs``).
+"""Write the generated pages of docs/: commands, columns and recipe keys (``make docs``).
 
 With --check nothing is written; the exit code says whether the pages are up to date.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import typer
+from recipe_page import recipe_page
 
 from mednext_cli.commands.csv_tables import columns_page
 from mednext_cli.foundation.plugins import find_plugins
@@ -110,7 +111,11 @@ def _default(parameter: inspect.Parameter, info: Any) -> str:  # noqa: ANN401
 
 def main() -> int:
     """Write the pages, or compare them with --check."""
-    pages = {"command_line.md": command_page(), "csv_columns.md": columns_page()}
+    pages = {
+        "command_line.md": command_page(),
+        "csv_columns.md": columns_page(),
+        "recipe_keys.md": recipe_page(),
+    }
     stale = []
     for name, text in pages.items():
         path = _DOCS / name

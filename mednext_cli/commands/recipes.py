@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mednext_cli.commands.options import Quiet, Verbose
+from mednext_cli.commands.options import Device, Quiet, Verbose
 from mednext_cli.commands.tables import print_table, report
 
 app = typer.Typer(no_args_is_help=True, help="Browse, read, copy and check recipes.")
@@ -77,6 +77,10 @@ def check_recipe(
     settings: Settings = None,
     channels: Annotated[int, typer.Option(min=1, help="Channels of the scans.")] = 1,
     classes: Annotated[int, typer.Option(min=2, help="Classes, background included.")] = 3,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Take a few steps here: minutes of the whole run.")
+    ] = False,
+    device: Device = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -87,5 +91,10 @@ def check_recipe(
     from mednext_cli.settings.recipe_files import load_recipe
     from mednext_cli.training.estimate import estimate_run
 
-    estimate = estimate_run(load_recipe(name, settings or []), channels, classes)
-    print_table(("what", "value"), [(row.what, row.value) for row in estimate])
+    recipe = load_recipe(name, settings or [])
+    rows = estimate_run(recipe, channels, classes)
+    if measure:
+        from mednext_cli.training.measure import measure_run
+
+        rows += measure_run(recipe, channels, classes, device)
+    print_table(("what", "value"), [(row.what, row.value) for row in rows])

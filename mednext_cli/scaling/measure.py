@@ -80,8 +80,8 @@ def measure_network(
                 outputs = network(images, deep_supervision=deep)
             _backward(network, outputs if deep else [outputs])
 
-        forward_seconds, forward_gib = _run(forward, device)
-        step_seconds, step_gib = _run(step, device)
+        forward_seconds, forward_gib = repeat(forward, device)
+        step_seconds, step_gib = repeat(step, device)
     name = str(precision).removeprefix("torch.")
     return Measurement(forward_seconds, forward_gib, step_seconds, step_gib, name)
 
@@ -101,7 +101,8 @@ def _freed(device: torch.device) -> Iterator[None]:
     yield
 
 
-def _run(work: Callable[[], None], device: torch.device) -> tuple[float, float]:
+def repeat(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Median seconds of up to 10 runs (or 20 s of them), and the peak GiB of one before them."""
     with _peak(device) as peak:
         work()  # the first run chooses algorithms and grows the heap
     seconds: list[float] = []

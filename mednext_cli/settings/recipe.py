@@ -59,6 +59,21 @@ class ModelSettings(_Section):
     take its place. Sizes are those of Table 1 (right) of the paper. `kernels` is not about the
     network but how it runs: fused operators where they were measured (auto), always or never. So is
     `checkpointing`: auto is on for M and L, as published.
+
+    Attributes:
+        network: `mednext`, or another that `mednext plugins` lists (ours).
+        size: blocks and widths of Table 1, right (published).
+        kernel: of encoder and decoder, voxels; 3 where nothing is said (published).
+        encoder_kernel, decoder_kernel: of each side, both in the place of `kernel` (published).
+        base_channels: width at full resolution (published).
+        norm: group norm of one channel a group, or layer norm over the channels (published).
+        grn: global response normalisation in each block (published, off as there).
+        residual: whether a block adds its input (published).
+        residual_resampling: whether a resampling block adds its input, resampled (published).
+        deep_supervision: whether lower resolutions have outputs of their own (published).
+        checkpointing: compute blocks again for the gradient, which saves memory and changes no
+            number; auto is on for M and L (published).
+        kernels: fused operators of ours where they were measured, always or never (ours).
     """
 
     network: str = "mednext"
@@ -125,13 +140,23 @@ class TrainingSettings(_Section):
     """Optimisation, as published unless said otherwise (trainer of the MedNeXt repository).
 
     Attributes:
-        batch_size: patches a step; None takes the plan's.
-        patch_voxels: (D, H, W); None takes the plan's.
-        epsilon: of AdamW; None is 1e-8, or the published 1e-4 where float16 is used.
-        oversample_foreground: share of patches centred on a foreground voxel.
-        precision: "auto" is bfloat16 or float16 on CUDA, float32 elsewhere.
-        workers: processes that prepare batches; None chooses, 0 prepares them in the main process.
-        checkpoint_minutes: how much work a killed run may lose at most (and an epoch's end).
+        epochs: how many; the learning rate falls to 0 over them (published).
+        iterations_per_epoch: steps an epoch (published).
+        validation_iterations: batches of the check on patches after each epoch (published).
+        batch_size: patches a step; left out, the plan's (published).
+        patch_voxels: (D, H, W); left out, the plan's (published).
+        learning_rate: of the first epoch (published).
+        weight_decay: of AdamW, on all parameters (published).
+        epsilon: of AdamW; left out, 1e-8, or 1e-4 under float16 (published: 1e-4).
+        poly_exponent: the rate falls as ``(1 - epoch / epochs) ** poly_exponent`` (published).
+        gradient_clip: largest norm of the gradient (published).
+        oversample_foreground: share of patches centred on a foreground voxel (published).
+        precision: auto is bfloat16 or float16 on CUDA, float32 elsewhere (published: float16).
+        folds: parts that the cases are split into; one of them validates (published).
+        seed: of weights, folds and patches (published: 12345 for the folds).
+        workers: processes that prepare batches; left out, as many as suit the machine, 0 prepares
+            them in the main process (ours).
+        checkpoint_minutes: how much work a killed run may lose at most (ours).
     """
 
     epochs: Count = 1000
@@ -156,10 +181,25 @@ class AugmentationSettings(_Section):
     """nnU-Net v1's list ("moreDA"), probabilities per sample; facts in docs/concepts/recipe.md.
 
     Attributes:
-        rotation_degrees: largest rotation about each axis.
-        scaling: zoom range; below and above 1 are equally likely.
-        mirror_axes: axes that may be flipped, named by the patient. Leave out any axis that tells
-            classes apart (front and back of the hippocampus).
+        rotation: probability (published).
+        rotation_degrees: largest rotation about each axis (published).
+        scaling: probability of a zoom (published).
+        scaling_range: of the zoom; below and above 1 are equally likely (published).
+        noise: probability of Gaussian noise (published).
+        noise_range: of its variance (published).
+        blur: probability of a Gaussian blur (published).
+        blur_sigma_voxels: range of its width (published).
+        brightness: probability (published).
+        brightness_range: factors of all intensities (published).
+        contrast: probability (published).
+        contrast_range: factors about the mean (published).
+        low_resolution: probability of sampling down and up again (published).
+        low_resolution_range: of the zoom down (published).
+        gamma: probability of a gamma curve (published).
+        gamma_inverted: probability of one on the inverted image (published).
+        gamma_range: of the exponent (published).
+        mirror_axes: axes that may be flipped, named by the patient; leave out any that tells
+            classes apart, as front and back of the hippocampus (published: all).
     """
 
     rotation: Probability = 0.2
@@ -188,7 +228,12 @@ class AugmentationSettings(_Section):
 
 
 class InferenceSettings(_Section):
-    """Sliding window of the final validation, and the default of `mednext predict`."""
+    """Sliding window of the final validation, and the default of `mednext predict`.
+
+    Attributes:
+        overlap: of neighbouring tiles, as a share of their length (published).
+        mirror: average predictions over the mirrored axes (published).
+    """
 
     overlap: Annotated[NotNegative, Field(le=LARGEST_OVERLAP)] = 0.5
     mirror: bool = True

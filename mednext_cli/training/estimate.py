@@ -7,7 +7,7 @@ from mednext_cli.scaling.memory import estimate_memory
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training.train import describe_architecture
 
-_DEFAULT_PATCH, _DEFAULT_BATCH = (128, 128, 128), 2
+DEFAULT_PATCH, DEFAULT_BATCH = (128, 128, 128), 2
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRo
     """
     architecture = describe_architecture(recipe.model, channels, classes)
     training = recipe.training
-    patch = training.patch_voxels or _DEFAULT_PATCH
-    batch = training.batch_size or _DEFAULT_BATCH
+    patch = training.patch_voxels or DEFAULT_PATCH
+    batch = training.batch_size or DEFAULT_BATCH
     complexity = count_complexity(architecture, patch)
     memory = estimate_memory(architecture, patch, batch)
     step_gib = (

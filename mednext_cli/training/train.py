@@ -98,10 +98,10 @@ def train(spec: TrainSpec) -> TrainResult:
     split = choose_split(cached.labelled_ids, spec.fold, settings.folds, spec.cache / "splits.json")
     folder = run_folder(spec.runs, cached.name, spec.recipe, fold_name(spec.fold))
     resuming = has_begun(folder) and not spec.restart
-    demand = _demand(spec.recipe, plan, device)
+    demand = training_demand(spec.recipe, plan, device)
     with explained_memory(demand, "the network"):
-        state = _prepare_state(spec, plan, device, _origin(cached, split), resuming)
-    workers = _count_loaders(settings.workers, device)
+        state = prepare_state(spec, plan, device, _origin(cached, split), resuming)
+    workers = count_loaders(settings.workers, device)
     loop = LoopSpec(
         cache=spec.cache,
         split=split,
@@ -184,7 +184,7 @@ def _read_plan(cached: CachedDataset) -> Plan:
         ) from error
 
 
-def _prepare_state(
+def prepare_state(
     spec: TrainSpec, plan: Plan, device: torch.device, origin: dict[str, Any], resuming: bool
 ) -> TrainingState:
     """The state a run begins with; of one that goes on, to be filled with its weights."""
@@ -219,7 +219,8 @@ def _origin(cached: CachedDataset, split: Split) -> dict[str, Any]:
     }
 
 
-def _demand(recipe: Recipe, plan: Plan, device: torch.device) -> Demand:
+def training_demand(recipe: Recipe, plan: Plan, device: torch.device) -> Demand:
+    """What a step takes; where the recipe leaves patch and batch open, with those of the plan."""
     settings = recipe.training
     return Demand(
         architecture=describe_architecture(recipe.model, len(plan.channels), plan.output_channels),
@@ -231,7 +232,7 @@ def _demand(recipe: Recipe, plan: Plan, device: torch.device) -> Demand:
     )
 
 
-def _count_loaders(requested: int | None, device: torch.device) -> int:
+def count_loaders(requested: int | None, device: torch.device) -> int:
     """Processes that prepare batches; on the CPU the network itself needs every core."""
     if requested is not None:
         return requested

@@ -1,0 +1,135 @@
+"""How long a run of a recipe takes on this machine: a few real steps on a made-up batch."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mednext_cli.foundation.devices import pick_device
+from mednext_cli.foundation.memory import keep_freed_memory
+from mednext_cli.scaling.measure import repeat
+from mednext_cli.settings.plan import ChannelNormalisation, Plan
+from mednext_cli.settings.recipe import Recipe, TrainingSettings
+from mednext_cli.training.augmentation import build_augmentation, enlarged_patch
+from mednext_cli.training.estimate import DEFAULT_BATCH, DEFAULT_PATCH, EstimateRow
+from mednext_cli.training.loss import SegmentationLoss
+from mednext_cli.training.memory import check_memory, explained_memory
+from mednext_cli.training.patch_validation import score_patches
+from mednext_cli.training.state import TrainingState
+from mednext_cli.training.step import update
+from mednext_cli.training.train import TrainSpec, count_loaders, prepare_state, training_demand
+
+_PATCHES, _SECONDS = 24, 8.0  # to augment: each draws other transforms, so a few tell little
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of what a run consists of.
+
+    Attributes:
+        step: forward, loss, backward and the optimiser.
+        batch: drawing and augmenting a batch, by all workers together.
+        overlap: whether workers prepare batches while the network computes.
+        validation: a batch of the check after each epoch.
+    """
+
+    step: float
+    batch: float
+    overlap: bool
+    validation: float
+
+    def minutes(self, settings: TrainingSettings) -> float:
+        """Of the whole run, the final validation of whole cases left out."""
+        step = max(self.step, self.batch) if self.overlap else self.step + self.batch
+        epoch = settings.iterations_per_epoch * step
+        epoch += settings.validation_iterations * self.validation
+        return settings.epochs * epoch / 60
+
+
+def measure_run(recipe: Recipe, channels: int, classes: int, device: str) -> list[EstimateRow]:
+    """Take a few steps of a run and tell how long all of them will take.
+
+    Reading the cache and saving checkpoints are left out, and so is the final validation, which
+    depends on the number and size of the cases.
+
+    Args:
+        recipe: resolved; where it leaves patch and batch to the data, 128^3 and 2 are taken.
+        channels: of the scans.
+        classes: background included.
+        device: auto, cpu, cuda, cuda:N or mps.
+
+    Raises:
+        SettingsError: the network cannot take the patch, the device is not there, or a step takes
+            more memory than is free.
+    """
+    where = pick_device(device)
+    if where.type == "cpu":
+        keep_freed_memory(large=False)
+    plan = _made_up_plan(channels, classes)
+    demand = training_demand(recipe, plan, where)
+    check_memory(demand)
+    with explained_memory(demand, "the measurement"):
+        state = prepare_state(TrainSpec(Path(), recipe), plan, where, {}, resuming=False)
+        timing = _measure(state, where)
+    return [
+        EstimateRow("measured on", str(where)),
+        EstimateRow("a step (s)", f"{timing.step:.3f}"),
+        EstimateRow("augmenting a batch (s)", f"{timing.batch:.3f}"),
+        EstimateRow("whole run but its final validation (minutes)", _minutes(timing, recipe)),
+    ]
+
+
+def _minutes(timing: Timing, recipe: Recipe) -> str:
+    minutes = timing.minutes(recipe.training)
+    return f"{minutes:.1f}" if minutes < 10 else f"{minutes:,.0f}"
+
+
+def _made_up_plan(channels: int, classes: int) -> Plan:
+    labels = {f"label_{value}": value for value in range(1, classes)}
+    return Plan(
+        dataset="measured",
+        layout="folder",
+        spacing_mm=(1.0, 1.0, 1.0),
+        patch_voxels=DEFAULT_PATCH,
+        batch_size=DEFAULT_BATCH,
+        channels=tuple(f"channel_{number}" for number in range(channels)),
+        normalisation=(ChannelNormalisation(scheme="z_score"),) * channels,
+        labels=labels,
+        regions={name: (value,) for name, value in labels.items()},
+    )
+
+
+def _measure(state: TrainingState, device: torch.device) -> Timing:
+    plan = state.plan
+    shape = (plan.batch_size, len(plan.channels), *plan.patch_voxels)
+    images = torch.randn(shape).to(device, memory_format=torch.channels_last_3d)
+    labels = torch.randint(len(plan.class_values), (shape[0], *shape[2:]), dtype=torch.uint8)
+    labels = labels.to(device)
+    loss = SegmentationLoss(batch_dice=plan.batch_dice)
+    state.network.train()
+    step, _ = repeat(lambda: update(state, loss, images, labels), device)
+    state.network.eval()
+    validation, _ = repeat(lambda: score_patches(state, [(images, labels)], loss), device)
+    workers = count_loaders(state.recipe.training.workers, device)
+    batch = _augmentation_seconds(state, workers) * plan.batch_size / max(1, workers)
+    return Timing(step, batch, workers > 0, validation)
+
+
+def _augmentation_seconds(state: TrainingState, workers: int) -> float:
+    """Of a patch; workers compute with one thread each."""
+    patch, settings = state.plan.patch_voxels, state.recipe.augmentation
+    augment = build_augmentation(patch, settings)
+    read = enlarged_patch(patch, settings)
+    image = torch.randn(len(state.plan.channels), *read)
+    label = torch.zeros(1, *read, dtype=torch.int16)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if workers else threads)
+    try:
+        start, count = time.perf_counter(), 0
+        while count < _PATCHES and time.perf_counter() - start < _SECONDS:
+            augment(image=image.clone(), segmentation=label.clone())
+            count += 1
+        return (time.perf_counter() - start) / count
+    finally:
+        torch.set_num_threads(threads)

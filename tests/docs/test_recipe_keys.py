@@ -1,0 +1,13 @@
+"""docs/recipe_keys.md says of every key what it means and where its default comes from."""
+
+from mednext_cli.settings.recipe_files import known_keys
+from tests.contracts.conftest import ROOT
+
+
+def test_every_key_has_a_meaning_and_a_source() -> None:
+    """Both stand in the docstring of the key's section: ``key: meaning (source).``"""
+    page = (ROOT / "docs" / "recipe_keys.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    assert [row[0] for row in rows if len(row) != 5 or not all(map(str.strip, row))] == []
+    named = [key.rpartition(".")[2] for key in known_keys() if "." in key]
+    assert [row[0].strip("`") for row in rows] == named
