@@ -20,7 +20,7 @@ def sample_foreground(
     """
     random = np.random.RandomState(_SEED)
     coordinate = np.uint16 if max(label.shape) <= np.iinfo(np.uint16).max else np.uint32
-    foreground = np.flatnonzero(label != 0)  # of booleans, NumPy is five times as fast
+    foreground = _flat_foreground(label)
     classes = label.reshape(-1)[foreground]
     found: dict[int, NDArray[np.unsignedinteger]] = {}
     for index in np.flatnonzero(np.bincount(classes)):
@@ -31,4 +31,15 @@ def sample_foreground(
         chosen = voxels[random.choice(len(voxels), count, replace=False)]
         where = np.unravel_index(chosen, label.shape)
         found[int(index)] = np.stack(where, axis=1).astype(coordinate)
+    return found
+
+
+def _flat_foreground(label: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """`numpy.flatnonzero`, plane by plane as booleans: five times as fast."""
+    found = np.empty(np.count_nonzero(label), dtype=np.intp)
+    start = 0
+    for index, plane in enumerate(label):
+        here = np.flatnonzero(plane != 0)
+        found[start : start + len(here)] = here + index * plane.size
+        start += len(here)
     return found

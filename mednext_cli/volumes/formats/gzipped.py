@@ -1,6 +1,6 @@
 """The bytes of a file that may be a gzip, which its content tells, not its name.
 
-ISA-L unpacks scans twice and packs label maps ten times as fast as zlib (benchmarks/preprocess.py).
+ISA-L unpacks CTs 1.8 times and packs label maps 6 times as fast as zlib.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +17,9 @@ DamagedGzipError: Any = isal_zlib.error  # its stubs call the class an instance
 _GZIP = b"\x1f\x8b"
 _GZIP_MOST = 1032  # deflate packs no more bytes into one
 _WITH_GZIP_HEADER = 31
-_PIECE = 2**20  # bytes inflated at once, and at most looked at behind the span for the checksum
-# Of 0 to 3. Label maps are smaller than zlib's level 1 leaves them, CTs 2 % larger.
+_PIECE = 2**18  # bytes read and inflated at once: they stay in the processor's cache
+_BEHIND = 2**20  # bytes that are looked at, at most, behind the last span for the checksum
+# Of 0 to 3: label maps come out 2 to 46 % smaller than with zlib's level 1, CTs 2 % larger.
 _LEVEL = 2
 
 
@@ -162,7 +163,7 @@ class _Inflater:
             EOFError: the file ends before. DamagedGzipError: the checksum does not fit.
         """
         behind = 0
-        while not self._engine.eof and behind <= _PIECE:
+        while not self._engine.eof and behind <= _BEHIND:
             behind += len(self._next(_PIECE))
 
     def _next(self, most: int) -> bytes:
