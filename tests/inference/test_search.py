@@ -15,7 +15,7 @@ from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.sources import find_cases
 from tests.datasets.conftest import write_scan, write_series
 from tests.inference.synthetic import PLAN, predict
-from tests.volumes.test_dicom import change
+from tests.volumes.formats.test_dicom import change
 
 Captured = pytest.CaptureFixture[str]
 NOISE = np.random.default_rng(0).normal(100, 20, (18, 20, 16)).astype(np.int16)
