@@ -55,7 +55,7 @@ def verify_cache(folder: Path, workers: int | None) -> list[CacheCheck]:
     items = list(cached.case_ids)
     settings = RunSettings[str](workers, bytes_of=lambda _: CHECK_CACHED.process_bytes)
     found = run_over(partial(_check, cached), items, str, settings, "verifying")
-    known = {one.name: one for one in found}
+    known = {outcome.name: outcome for outcome in found}
     return [
         CacheCheck(cached.name, case_id, known[case_id].error or "", known[case_id].ours)
         for case_id in items
@@ -65,8 +65,8 @@ def verify_cache(folder: Path, workers: int | None) -> list[CacheCheck]:
 def raise_failed(checks: Sequence[CacheCheck]) -> None:
     """Raise `FailedCases` where something is wrong with a case."""
     outcomes: list[Outcome[None]] = [
-        Outcome(f"{one.dataset}/{one.case}", error=one.problem or None, ours=one.ours)
-        for one in checks
+        Outcome(f"{check.dataset}/{check.case}", error=check.problem or None, ours=check.ours)
+        for check in checks
     ]
     remedy = "Delete these case files and run mednext preprocess again."
     raise_failures(outcomes, len(outcomes), remedy)

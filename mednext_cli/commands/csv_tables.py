@@ -48,8 +48,8 @@ def _section(table: Table) -> list[str]:
 def _columns(columns: Sequence[Column], with_empty: bool) -> str:
     header = ["column", "meaning", "unit", *(["empty mask"] if with_empty else [])]
     rows = [
-        [f"`{one.name}`", one.meaning, one.unit, *([one.empty] if with_empty else [])]
-        for one in columns
+        [f"`{column.name}`", column.meaning, column.unit, *([column.empty] if with_empty else [])]
+        for column in columns
     ]
     return _markdown(header, rows)
 
@@ -57,8 +57,9 @@ def _columns(columns: Sequence[Column], with_empty: bool) -> str:
 def _policy_table() -> str:
     header = ["name", "whose", "both empty", "reference empty", "prediction empty"]
     rows = [
-        [f"`{name}`", one.description, *map(_cell, (one.both, one.reference, one.prediction))]
-        for name, one in EMPTY_POLICIES.items()
+        [f"`{name}`", policy.description]
+        + [_cell(scores) for scores in (policy.both, policy.reference, policy.prediction)]
+        for name, policy in EMPTY_POLICIES.items()
     ]
     return _markdown(header, rows)
 

@@ -1,7 +1,7 @@
 """A full check of a raw folder that changes nothing: every file is read, every problem listed."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -82,13 +82,13 @@ class VerifyResult:
     @property
     def problems(self) -> dict[str, str]:
         """What is wrong, by case id; empty for a good dataset."""
-        return {one.case: "; ".join(one.problems) for one in self.checks if one.problems}
+        return {check.case: "; ".join(check.problems) for check in self.checks if check.problems}
 
     def raise_failed(self) -> None:
         """Raise `FailedCases` where something is wrong with a case."""
         outcomes: list[Outcome[None]] = [
-            Outcome(one.case, error="; ".join(one.problems) or None, ours=one.ours)
-            for one in self.checks
+            Outcome(check.case, error="; ".join(check.problems) or None, ours=check.ours)
+            for check in self.checks
         ]
         remedy = "Correct these files or take the cases out."
         raise_failures(outcomes, len(outcomes), remedy, "mednext preprocess does the others.")
@@ -113,12 +113,14 @@ def verify(spec: VerifySpec) -> VerifyResult:
         "checking",
     )
     labelled = {case.id for case in dataset.labelled}
-    checks = [
-        one.value
-        or CaseCheck(one.name, one.name in labelled, problems=(one.error or "",), ours=one.ours)
-        for one in outcomes
-    ]
-    return VerifyResult(dataset, _with_duplicates(sorted(checks, key=lambda one: one.case)))
+    checks = [outcome.value or _failed(outcome, labelled) for outcome in outcomes]
+    return VerifyResult(dataset, _with_duplicates(sorted(checks, key=lambda check: check.case)))
+
+
+def _failed(outcome: Outcome[CaseCheck], labelled: Collection[str]) -> CaseCheck:
+    """What is known of a case whose check did not end."""
+    problems = (outcome.error or "",)
+    return CaseCheck(outcome.name, outcome.name in labelled, problems=problems, ours=outcome.ours)
 
 
 def _bytes_to_check(case: Case) -> int:
@@ -246,11 +248,12 @@ def _check_label(case: Case, path: Path, labels: LabelSet, found: _Findings) -> 
 def _with_duplicates(checks: list[CaseCheck]) -> tuple[CaseCheck, ...]:
     """Name the twin in every case whose voxels another case has, too."""
     by_digest: dict[str, list[str]] = {}
-    for one in checks:
-        by_digest.setdefault(one.digest, []).append(one.case)
+    for check in checks:
+        by_digest.setdefault(check.digest, []).append(check.case)
     marked = []
-    for one in checks:
-        twins = [case for case in by_digest[one.digest] if case != one.case] if one.digest else []
+    for check in checks:
+        same = by_digest[check.digest] if check.digest else []
+        twins = [case for case in same if case != check.case]
         note = (f"has the same voxels as {', '.join(twins)}",) if twins else ()
-        marked.append(replace(one, problems=(*one.problems, *note)))
+        marked.append(replace(check, problems=(*check.problems, *note)))
     return tuple(marked)

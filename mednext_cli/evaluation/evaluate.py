@@ -169,7 +169,7 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     check_writable(spec.folder)
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]
     scored, failed = score_cases(pairs, settings, spec.workers)
-    say_notes({one.case: one.notes for one in scored})
+    say_notes({case.case: case.notes for case in scored})
     if settings.label_set is None:
         check_regions(spec.region_tolerances_mm, scored_regions(scored, settings))
         note_labels_of_predictions_alone(scored)

@@ -84,7 +84,7 @@ class LeaderboardResult:
     @property
     def cases(self) -> tuple[str, ...]:
         """The cases that counted, DATASET/CASE where there are several datasets."""
-        by_dataset = {one.dataset: one.comparison.cases for one in self.tasks}
+        by_dataset = {task.dataset: task.comparison.cases for task in self.tasks}
         return tuple(f"{dataset}/{case}" if dataset else case
                      for dataset, cases in by_dataset.items() for case in cases)  # fmt: skip
 
@@ -106,7 +106,9 @@ def rank_methods(spec: LeaderboardSpec) -> LeaderboardResult:
         for name, tables in by_dataset.items()
     }
     tasks = tuple(
-        task for name, one in comparisons.items() for task in _rank_tasks(name, one, spec.rules)
+        task
+        for name, comparison in comparisons.items()
+        for task in _rank_tasks(name, comparison, spec.rules)
     )
     result = LeaderboardResult(
         folder=make_folder(spec.out),
@@ -168,7 +170,7 @@ def _by_dataset(tables: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
                     f"{method} has no cases.csv of {lacking}",
                     "Give NAME@DATASET=cases.csv of every method for every dataset.",
                 )
-    return {one: {method: named[method, one] for method in methods} for one in datasets}
+    return {dataset: {method: named[method, dataset] for method in methods} for dataset in datasets}
 
 
 def _rank_tasks(dataset: str, comparison: Comparison, rules: Rules) -> Iterator[RankedTask]:

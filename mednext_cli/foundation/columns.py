@@ -65,10 +65,10 @@ class Table:
     def expand(self, name: str, names: Sequence[str]) -> "Table":
         """The table with one column of each of these names in place of column `name`."""
         columns = (
-            [replace(column, name=one) for one in names] if column.name == name else [column]
+            [replace(column, name=new) for new in names] if column.name == name else [column]
             for column in self.columns
         )
-        return replace(self, columns=tuple(one for group in columns for one in group))
+        return replace(self, columns=tuple(column for group in columns for column in group))
 
     def write(self, path: Path, rows: Iterable[Mapping[str, object]]) -> None:
         """Write rows by column name; what they hold beside the columns is left out.
@@ -77,6 +77,6 @@ class Table:
             StorageError: the file cannot be written.
         """
         listed = list(rows)
-        further = tuple(one for one in self.further if listed and one.name in listed[0])
+        further = tuple(column for column in self.further if listed and column.name in listed[0])
         whole = replace(self, columns=(*self.columns, *further))
         write_csv(path, whole.names, map(whole.cells, listed), self.digits)

@@ -4,6 +4,7 @@ import logging
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from mednext_cli.foundation.errors import FailedCases, MednextError
@@ -40,9 +41,11 @@ def failed_cases(
         remedy: what to do next.
         others: what became of the other cases, a sentence; said only where there are others.
     """
-    failed = sorted((one for one in outcomes if one.error is not None), key=lambda one: one.name)
-    reasons = {one.name: one.error or "" for one in failed}
-    return FailedCases(reasons, total, remedy, [one.name for one in failed if one.ours], others)
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    failed.sort(key=attrgetter("name"))
+    reasons = {outcome.name: outcome.error or "" for outcome in failed}
+    ours = [outcome.name for outcome in failed if outcome.ours]
+    return FailedCases(reasons, total, remedy, ours, others)
 
 
 def raise_failures(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mednext_cli.foundation.errors import MednextError, ScanError
+from mednext_cli.foundation.errors import FailedCases, MednextError, ScanError
 from mednext_cli.foundation.machine import count_workers, free_memory_bytes, usable_cores
-from mednext_cli.foundation.outcomes import Outcome, failed_cases
+from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
 from mednext_cli.foundation.workers import RunSettings, run_over
 
 ITEMS = list(range(5))
@@ -222,3 +222,23 @@ def test_a_run_that_ends_while_its_workers_begin_says_nothing(
     with pytest.raises(KeyboardInterrupt):
         _run(_square, 2)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_settings_count_processes_by_the_item_that_needs_the_most() -> None:
+    free = free_memory_bytes()
+    assert RunSettings[int](bytes_of=lambda item: item * free).count([0, 1]) == 1
+    assert RunSettings[int](bytes_of=lambda _: 1).count(range(10_000)) == usable_cores()
+    assert RunSettings[int]().count([1]) == 1
+
+    def unasked(item: int) -> int:
+        raise AssertionError(f"{item} was looked at")
+
+    assert RunSettings(workers=3, bytes_of=unasked).count([1, 2]) == 2
+    assert RunSettings(workers=0, bytes_of=unasked).count([1, 2]) == 0
+
+
+def test_failures_are_raised_only_where_there_are_any() -> None:
+    done = Outcome("a", value=1)
+    raise_failures([done], 2, "Look.")
+    with pytest.raises(FailedCases, match="1 of 2 cases failed: b"):
+        raise_failures([done, Outcome("b", error="dark")], 2, "Look.", "The other is done.")

@@ -90,8 +90,8 @@ def write_phantoms(spec: PhantomSpec) -> tuple[PhantomCase, ...]:
     work = partial(_write_case, spec.folder, spec.seed, spec.shape)
     outcomes = list(run_over(work, range(spec.cases), _case_id, settings, "drawing phantoms"))
     raise_failures(outcomes, spec.cases, "Put that right and run the same command again.")
-    written = [one.value for one in outcomes if one.value is not None]
-    return tuple(sorted(written, key=lambda one: one.case))
+    written = [outcome.value for outcome in outcomes if outcome.value is not None]
+    return tuple(sorted(written, key=lambda case: case.case))
 
 
 def _claim(spec: PhantomSpec) -> None:

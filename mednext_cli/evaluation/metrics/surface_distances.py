@@ -65,7 +65,7 @@ class SurfaceDistances:
     def median_mm(self) -> float:
         """Mean of the two directed median distances, mm."""
         both = (self.from_reference, self.from_prediction)
-        return sum(one.percentile_mm(50) for one in both) / 2.0
+        return sum(directed.percentile_mm(50) for directed in both) / 2.0
 
     def hausdorff_mm(self, percent: float = 100.0) -> float:
         """Larger of the two directed percentiles, mm (HD95 with 95, HD with 100)."""
@@ -76,8 +76,8 @@ class SurfaceDistances:
     def surface_dice(self, tolerance_mm: float) -> float:
         """Share of both surfaces that lies within the tolerance of the other."""
         both = (self.from_reference, self.from_prediction)
-        within = sum(one.area_within_mm2(tolerance_mm) for one in both)
-        return float(within / sum(one.areas_mm2.sum() for one in both))
+        within = sum(directed.area_within_mm2(tolerance_mm) for directed in both)
+        return float(within / sum(directed.areas_mm2.sum() for directed in both))
 
 
 def compute_surface_distances(

@@ -111,11 +111,11 @@ def _title(task: RankedTask) -> str:
 
 def _facts(tasks: Sequence[RankedTask], rules: Rules) -> dict[str, str]:
     comparisons = {task.dataset: task.comparison for task in tasks}
-    cases = [f"{name}: {len(one.cases)}" if name else str(len(one.cases))
-             for name, one in comparisons.items()]  # fmt: skip
-    worst = {name: number for one in comparisons.values()
-             for name, number in one.as_worst.items() if number}  # fmt: skip
-    undefined = sum(int(one.undefined.sum()) for one in comparisons.values())
+    cases = [f"{name}: {len(comparison.cases)}" if name else str(len(comparison.cases))
+             for name, comparison in comparisons.items()]  # fmt: skip
+    worst = {name: number for comparison in comparisons.values()
+             for name, number in comparison.as_worst.items() if number}  # fmt: skip
+    undefined = sum(int(comparison.undefined.sum()) for comparison in comparisons.values())
     fate = "last in their case" if rules.undefined == "last" else "their cases rank nobody"
     return {
         "Methods": str(len(tasks[0].comparison.methods)),
@@ -171,17 +171,21 @@ def _range(low: float, high: float) -> _Cell:
     return _Cell("–", "") if isnan(low) else _Cell(f"{low:g} to {high:g}", f"{low:g}")
 
 
+def _probability(value: float) -> _Cell:
+    return _Cell("–", "") if isnan(value) else _Cell(f"{value:.2g}", f"{value:.6g}")
+
+
 def _consensus_table(joined: Sequence[ConsensusRow]) -> _Table:
     rows = tuple(
         (
-            _Cell("all metrics" if one.metric == ALL_METRICS else spell(find_metric(one.metric))),
-            _Cell(_SPELLED[one.ranking]),
-            _Cell(one.method),
-            _rank(one.consensus_rank),
-            _number(one.mean_rank),
-            _rank(one.tasks),
+            _Cell("all metrics" if row.metric == ALL_METRICS else spell(find_metric(row.metric))),
+            _Cell(_SPELLED[row.ranking]),
+            _Cell(row.method),
+            _rank(row.consensus_rank),
+            _number(row.mean_rank),
+            _rank(row.tasks),
         )
-        for one in joined
+        for row in joined
     )
     note = "Mean rank over all regions of all datasets, and the rank of that."
     heads = ("metric", "ranking", "method", "consensus rank", "mean rank", "tasks")
@@ -189,24 +193,24 @@ def _consensus_table(joined: Sequence[ConsensusRow]) -> _Table:
 
 
 def _rank_table(rows: Sequence[LeaderboardRow], rules: Rules) -> _Table:
-    several = any(one.dataset for one in rows)
+    several = any(row.dataset for row in rows)
     cells = tuple(
         (
-            *((_Cell(one.dataset),) if several else ()),
-            _Cell(spell(find_metric(one.metric))),
-            _Cell(one.region),
-            _Cell(one.method),
-            _number(one.mean),
-            _rank(one.rank),
-            _range(one.rank_low, one.rank_high),
-            _rank(one.rank_then_aggregate),
-            _range(one.rank_then_aggregate_low, one.rank_then_aggregate_high),
-            _rank(one.significance_rank),
-            _range(one.significance_rank_low, one.significance_rank_high),
-            _rank(one.wins),
-            _number(one.rank_tau),
+            *((_Cell(row.dataset),) if several else ()),
+            _Cell(spell(find_metric(row.metric))),
+            _Cell(row.region),
+            _Cell(row.method),
+            _number(row.mean),
+            _rank(row.rank),
+            _range(row.rank_low, row.rank_high),
+            _rank(row.rank_then_aggregate),
+            _range(row.rank_then_aggregate_low, row.rank_then_aggregate_high),
+            _rank(row.significance_rank),
+            _range(row.significance_rank_low, row.significance_rank_high),
+            _rank(row.wins),
+            _number(row.rank_tau),
         )
-        for one in rows
+        for row in rows
     )
     heads = (
         *(("dataset",) if several else ()), "metric", "region", "method", rules.aggregate,
@@ -217,24 +221,23 @@ def _rank_table(rows: Sequence[LeaderboardRow], rules: Rules) -> _Table:
 
 
 def _pair_table(pairs: Sequence[PairwiseRow], rules: Rules) -> _Table:
-    several = any(one.dataset for one in pairs)
+    several = any(pair.dataset for pair in pairs)
     cells = tuple(
         (
-            *((_Cell(one.dataset),) if several else ()),
-            _Cell(spell(find_metric(one.metric))),
-            _Cell(one.region),
-            _Cell(one.method),
-            _Cell(one.other),
-            _number(one.mean_difference),
-            _rank(one.better_cases),
-            _rank(one.worse_cases),
-            _Cell("–" if isnan(one.p) else f"{one.p:.2g}", "" if isnan(one.p) else f"{one.p:.6g}"),
-            _Cell("–" if isnan(one.p_holm) else f"{one.p_holm:.2g}",
-                  "" if isnan(one.p_holm) else f"{one.p_holm:.6g}"),
-            _Cell("yes" if one.significant else ""),
+            *((_Cell(pair.dataset),) if several else ()),
+            _Cell(spell(find_metric(pair.metric))),
+            _Cell(pair.region),
+            _Cell(pair.method),
+            _Cell(pair.other),
+            _number(pair.mean_difference),
+            _rank(pair.better_cases),
+            _rank(pair.worse_cases),
+            _probability(pair.p),
+            _probability(pair.p_holm),
+            _Cell("yes" if pair.significant else ""),
         )
-        for one in pairs
-    )  # fmt: skip
+        for pair in pairs
+    )
     heads = (
         *(("dataset",) if several else ()), "metric", "region", "method", "against",
         "mean difference", "better cases", "worse cases", "p", "p after Holm", "significant",

@@ -46,7 +46,7 @@ class CaseOverlay:
     @property
     def size(self) -> int:
         """Characters it takes in a page."""
-        return sum(one.size for plane in self.planes for one in plane.slices)
+        return sum(drawn.size for plane in self.planes for drawn in plane.slices)
 
 
 def find_images(folder: Path, cases: Sequence[str], dataset: str | None = None) -> dict[str, Path]:
@@ -125,7 +125,7 @@ def draw_overlays(
         settings=settings_for(pairs, workers),
         description="drawing the worst cases",
     )
-    drawn = {one.name: one.value for one in outcomes if one.value is not None}
+    drawn = {outcome.name: outcome.value for outcome in outcomes if outcome.value is not None}
     return [drawn[pair.case] for pair in pairs if pair.case in drawn]
 
 

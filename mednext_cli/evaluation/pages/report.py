@@ -143,11 +143,11 @@ def _headline(name: str, summary: Sequence[SummaryRow]) -> _Headline:
 
 def _facts(scores: Sequence[RegionScore]) -> dict[str, str]:
     """The settings and counts a reader needs to judge the figures."""
-    by_status = {status: {one.case for one in scores if one.status == status}
+    by_status = {status: {score.case for score in scores if score.status == status}
                  for status in (MISSING, FAILED)}  # fmt: skip
     policies = sorted({score.policy for score in scores})
-    resampled = {one.case for one in scores if one.resampled}
-    undefined = sum(isnan(one.values["dice"]) for one in scores if one.status != FAILED)
+    resampled = {score.case for score in scores if score.resampled}
+    undefined = sum(isnan(score.values["dice"]) for score in scores if score.status != FAILED)
     infinite = sum(isinf(score.values["hd95_mm"]) for score in scores)
     return {
         "Cases": str(len({score.case for score in scores})),
@@ -190,14 +190,14 @@ def _region_means(
 def _worst(scores: Sequence[RegionScore]) -> list[_WorstCase]:
     """The cases with the lowest mean Dice over their regions."""
     return [
-        _worst_case(case, mean, [one for one in scores if one.case == case])
+        _worst_case(case, mean, [score for score in scores if score.case == case])
         for mean, case in worst_cases(scores)[:_WORST]
     ]
 
 
 def _worst_case(case: str, mean: float, rows: Sequence[RegionScore]) -> _WorstCase:
-    regions = ", ".join(f"{one.region} {show_number(one.values['dice'])}" for one in rows)
-    notes = dict.fromkeys(_note(one) for one in rows)
+    regions = ", ".join(f"{row.region} {show_number(row.values['dice'])}" for row in rows)
+    notes = dict.fromkeys(_note(row) for row in rows)
     return _WorstCase(case, show_number(mean), regions, ", ".join(note for note in notes if note))
 
 

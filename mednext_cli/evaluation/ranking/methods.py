@@ -98,7 +98,7 @@ def _shared_regions(read: Mapping[str, CasesTable]) -> tuple[str, ...]:
     first = next(iter(read.values())).regions
     shared = tuple(name for name in first if all(name in table.regions for table in read.values()))
     if not shared:
-        lists = "; ".join(f"{name} has {', '.join(one.regions)}" for name, one in read.items())
+        lists = "; ".join(f"{name} has {', '.join(table.regions)}" for name, table in read.items())
         raise DatasetError(
             f"the methods share no region: {lists}", "Evaluate all with the same --dataset."
         )
@@ -129,7 +129,7 @@ def _lacking(
 ) -> dict[str, None]:
     """Cases of any method of which this one lacks a region, in order."""
     known = set(read[method].scores.index)
-    everything = dict.fromkeys(case for one in read.values() for case in one.cases)
+    everything = dict.fromkeys(case for table in read.values() for case in table.cases)
     return {case: None for case in everything if not known.issuperset(product([case], regions))}
 
 

@@ -176,8 +176,8 @@ def consensus_rows(tasks: Sequence[RankedTask]) -> Iterator[ConsensusRow]:
     metrics = list(dict.fromkeys(task.metric_name for task in single))
     for ranking in RANKINGS:
         for metric in (*metrics, *((ALL_METRICS,) if len(metrics) > 1 else ())):
-            ranks = [one.ranking.ranks[ranking] for one in single
-                     if metric in (one.metric_name, ALL_METRICS)]  # fmt: skip
+            ranks = [task.ranking.ranks[ranking] for task in single
+                     if metric in (task.metric_name, ALL_METRICS)]  # fmt: skip
             yield from _rows_of_ranks(ranking, metric, np.stack(ranks), tasks[0].comparison)
 
 

@@ -123,7 +123,7 @@ def _roots(labels: Path) -> Sequence[Path]:
 
 def _described_root(labels: Path) -> Path | None:
     """The folder whose dataset.json is nearest."""
-    return next((one for one in _roots(labels) if (one / _DESCRIPTION).is_file()), None)
+    return next((folder for folder in _roots(labels) if (folder / _DESCRIPTION).is_file()), None)
 
 
 def _source(labels: Path, otherwise: str) -> str:

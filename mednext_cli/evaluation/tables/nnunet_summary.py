@@ -28,7 +28,7 @@ def summary_labels(
     if label_set is not None:
         found = set(label_set.names.values())
     else:
-        found = {v for one in scored for v in (*one.reference_labels, *one.prediction_labels)}
+        found = {v for case in scored for v in (*case.reference_labels, *case.prediction_labels)}
     return [(str(value), (value,)) for value in sorted(found) if value]
 
 
@@ -44,15 +44,15 @@ def write_nnunet_summary(
     foreground mean is NaN when a label's mean is.
     """
     labels = summary_labels(label_set, scored)
-    by_case = {one.case: one for one in scored}
+    by_case = {case.case: case for case in scored}
     cases = []
-    for pair in sorted(pairs, key=lambda one: one.prediction.name if one.prediction else ""):
+    for pair in sorted(pairs, key=lambda pair: pair.prediction.name if pair.prediction else ""):
         if pair.prediction is None or pair.case not in by_case:
             continue
-        one = by_case[pair.case]
+        case = by_case[pair.case]
         cases.append(
             {
-                "metrics": {key: _metrics(one, values) for key, values in labels},
+                "metrics": {key: _metrics(case, values) for key, values in labels},
                 "prediction_file": str(pair.prediction),
                 "reference_file": str(pair.reference),
             }

@@ -89,7 +89,8 @@ def _counts(scores: Sequence[RegionScore]) -> _Counts:
 
 def _table(scores: Sequence[RegionScore], regions: Sequence[str], metrics: Sequence[str]) -> Values:
     """Scores as (cases, regions, metrics)."""
-    cases = {case: index for index, case in enumerate(dict.fromkeys(one.case for one in scores))}
+    names = dict.fromkeys(score.case for score in scores)
+    cases = {name: index for index, name in enumerate(names)}
     places = {region: index for index, region in enumerate(regions)}
     table = np.full((len(cases), len(regions), len(metrics)), np.nan)
     for score in scores:
