@@ -23,6 +23,7 @@ from mednext_cli.networks import cpu
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.mednext import build
 from mednext_cli.networks.variants import architecture
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 
 _ENGINES = ("torch", "openvino")
@@ -82,7 +83,7 @@ def _engines(
     plan = Plan(
         dataset="none", layout="msd", spacing_mm=(1, 1, 1), patch_voxels=(32, 48, 32),
         batch_size=1, channels=("MRI",), normalisation=(ChannelNormalisation(scheme="z_score"),),
-        labels={"a": 1, "b": 2}, regions={"a": (1,), "b": (2,)},
+        label_set=LabelSet({"a": 1, "b": 2}, {"a": (1,), "b": (2,)}),
     )  # fmt: skip
     images = _image(tile)
     engines = {name: build_engine(name, checkpoint, plan, "cpu") for name in _ENGINES}

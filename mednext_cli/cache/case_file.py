@@ -14,6 +14,7 @@ import numpy as np
 
 from mednext_cli.cache import schema
 from mednext_cli.foundation.errors import CacheError
+from mednext_cli.settings.reading import VERSION
 
 _TYPES = {
     schema.IMAGE: (np.float16, np.float32),
@@ -29,6 +30,7 @@ _FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
     h5py.h5z.FILTER_SHUFFLE,
 }
+_VERSIONS = range(1, VERSION + 1)  # of which nothing differs here
 _LAYOUTS = {h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED}
 _LARGEST_CHUNK = 2**26  # bytes; ours have 2**20
 _MOST_EXPANSION = 1000  # voxels that are all equal shrink that much, no scan does
@@ -50,7 +52,7 @@ def open_case_file(path: Path) -> h5py.File:
     except OSError as error:
         raise damaged(path) from error
     try:
-        if file.attrs.get("version") != schema.VERSION:
+        if file.attrs.get("version") not in _VERSIONS:
             raise CacheError(f"{path} is of another version", "Run mednext preprocess again.")
         _check(file, path)
     except CacheError:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mednext_cli.cache import schema
 from mednext_cli.cache.case_file import damaged, open_case_file
-from mednext_cli.cache.description import check_description
+from mednext_cli.cache.description import CaseEntry, Description, check_description
 from mednext_cli.cache.writer import checksum
 from mednext_cli.foundation.errors import CacheError, DatasetError, nearest
 from mednext_cli.foundation.files import read_json
@@ -38,7 +38,7 @@ class CachedCase:
     @property
     def image_shape(self) -> tuple[int, int, int, int]:
         """(C, D, H, W), known without opening the file."""
-        channels, depth, height, width = self._dataset.entry(self.case_id)["shape"]
+        channels, depth, height, width = self._dataset.entry(self.case_id).shape
         return channels, depth, height, width
 
     @property
@@ -111,7 +111,7 @@ class CachedCase:
             CacheError: the file is damaged; names the dataset.
         """
         sums = self._table(schema.CHECKSUMS)
-        labelled = self._dataset.entry(self.case_id)["labelled"]
+        labelled = self._dataset.entry(self.case_id).labelled
         for name in (schema.IMAGE, *((schema.LABEL,) if labelled else ())):
             if name not in sums:
                 raise damaged(self.path, f"it has no checksum of its {name}")
@@ -158,15 +158,12 @@ class CachedDataset:
 
     Attributes:
         folder: ``CACHE/NAME``.
-        plan: how the cases were prepared, as JSON.
-        fingerprint: what the raw data looked like, as JSON.
+        plan: how the cases were prepared.
     """
 
-    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self.plan: dict[str, Any] = dict(description["plan"])
-        self.fingerprint: dict[str, Any] = dict(description["fingerprint"])
-        self._cases: dict[str, dict[str, Any]] = dict(description["cases"])
+    def __init__(self, folder: Path, description: Description) -> None:
+        self.folder, self.plan = folder, description.plan
+        self._cases = description.cases
         self._files: OrderedDict[Path, h5py.File] = OrderedDict()
         self._arrays: dict[Path, dict[str, h5py.Dataset]] = {}
         self._process = os.getpid()
@@ -174,7 +171,7 @@ class CachedDataset:
     @property
     def name(self) -> str:
         """The dataset's name."""
-        return str(self.plan["dataset"])
+        return self.plan.dataset
 
     @cached_property
     def case_ids(self) -> tuple[str, ...]:
@@ -184,9 +181,9 @@ class CachedDataset:
     @cached_property
     def labelled_ids(self) -> tuple[str, ...]:
         """The cases with a label map, sorted."""
-        return tuple(name for name in self.case_ids if self._cases[name]["labelled"])
+        return tuple(name for name in self.case_ids if self._cases[name].labelled)
 
-    def entry(self, case_id: str) -> dict[str, Any]:
+    def entry(self, case_id: str) -> CaseEntry:
         """What ``dataset.json`` says of a case."""
         if case_id not in self._cases:
             raise CacheError(
@@ -276,5 +273,4 @@ def open_cache(folder: Path) -> CachedDataset:
         description = read_json(path)
     except DatasetError as error:
         raise CacheError(error.message, "Run mednext preprocess again.") from error
-    check_description(path, description)
-    return CachedDataset(folder, description)
+    return CachedDataset(folder, check_description(path, description))

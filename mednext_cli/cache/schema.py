@@ -8,9 +8,9 @@ class indices, ``foreground/I`` (n, 3) voxels of class index I; and the attribut
 """
 
 from pathlib import Path
+from typing import Literal
 
-FORMAT = "mednext cache"
-VERSION = 1
+FORMAT: Literal["mednext cache"] = "mednext cache"
 IMAGE, LABEL, FOREGROUND = "image", "label", "foreground"
 # Attributes of a case file.
 KEY = "key"  # hash of everything the file was made from

@@ -1,4 +1,4 @@
-"""Write case files, the description and the index; each appears whole or not at all."""
+"""Write case files and the index; each appears whole or not at all."""
 
 import hashlib
 import json
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.cache import schema
-from mednext_cli.foundation.files import replacing, write_json
+from mednext_cli.foundation.files import replacing
 from mednext_cli.foundation.seal import seal
+from mednext_cli.settings.reading import VERSION
 
 # Random 128^3 patches come out of these 2.5 times as fast as of zstd in chunks of 64, which is 12 %
 # smaller (benchmarks/preprocess.py).
@@ -59,7 +60,7 @@ def write_case(folder: Path, record: CaseRecord) -> Path:
     checksums = {name: checksum(array) for name, array in arrays.items()}
     attributes = {
         "format": schema.FORMAT,
-        "version": schema.VERSION,
+        "version": VERSION,
         schema.KEY: record.key,
         schema.GEOMETRY: json.dumps(record.geometry),
         schema.SOURCES: json.dumps(record.sources),
@@ -115,12 +116,6 @@ def _write_array(file: h5py.File, name: str, array: NDArray[Any]) -> None:
         longest, compression = _LABEL_CHUNK, _LABEL_FILTER
     chunks = (*(1,) * (array.ndim - 3), *(min(length, longest) for length in array.shape[-3:]))
     file.create_dataset(name, data=array, chunks=chunks, **compression)
-
-
-def write_description(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write ``dataset.json`` with format and version."""
-    header = {"format": schema.FORMAT, "version": schema.VERSION}
-    write_json(schema.description_file(folder), {**header, **content})
 
 
 def write_index(folder: Path, case_ids: tuple[str, ...]) -> None:

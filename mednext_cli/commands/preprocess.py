@@ -122,8 +122,8 @@ def _rows(result: "PreprocessResult") -> list[tuple[str, str]]:
             (f"channel {name}", _describe(normalisation))
             for name, normalisation in zip(plan.channels, plan.normalisation, strict=True)
         ),
-        ("labels", ", ".join(f"{value} {name}" for name, value in plan.labels.items())),
-        ("regions", ", ".join(plan.regions)),
+        ("labels", ", ".join(f"{value} {name}" for name, value in plan.label_set.names.items())),
+        ("regions", ", ".join(plan.label_set.regions)),
     ]
 
 

@@ -30,9 +30,8 @@ def upkern(
     Example: mednext upkern --from runs/Hippocampus/S-k3/fold0/checkpoint_best.pt --to k5
     """
     from mednext_cli.networks.upkern import enlarge_file
-    from mednext_cli.training.checkpoints import read_checkpoint
 
-    target, steps = enlarge_file(source, to, out, read_checkpoint)
+    target, steps = enlarge_file(source, to, out)
     resampled = [step for step in steps if step.action == "resample"]
     rows = [(one.name, _shape(one.source_shape), _shape(one.target_shape)) for one in resampled]
     report_table(("tensor", "from", "to"), rows, title="resampled")

@@ -65,8 +65,8 @@ def export_weights(
 
     Example: mednext weights export checkpoint_best.pt --out mednext_s_k3.safetensors
     """
+    from mednext_cli.networks.checkpoint import load_checkpoint
     from mednext_cli.networks.weight_files import export_official
-    from mednext_cli.training.checkpoints import read_checkpoint
 
-    weights = export_official(out, read_checkpoint(checkpoint))
+    weights = export_official(out, load_checkpoint(checkpoint))
     report(f"{out}: {len(weights)} tensors")

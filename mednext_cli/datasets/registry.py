@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from mednext_cli.datasets.dataset import Dataset, Layout
 from mednext_cli.datasets.hints import advise
 from mednext_cli.datasets.hints import fitting_layouts as fitting_layouts
@@ -13,6 +15,7 @@ from mednext_cli.datasets.raw_folder import CHECK, OtherLayoutError, is_folder
 from mednext_cli.foundation.errors import DatasetError, PluginError, SettingsError
 from mednext_cli.foundation.plugin_check import check_strangers
 from mednext_cli.foundation.plugins import Plugin, find_plugins, load_plugin
+from mednext_cli.settings.problems import first_problem
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,10 @@ def read_dataset(raw: Path, layout: str, options: LayoutOptions | None = None) -
         dataset = reader.read(raw, **given)
     except DatasetError as error:
         raise _with_hint(error, raw, layout) from error
+    except ValidationError as error:  # of labels, which not every layout looks at itself
+        raise DatasetError(
+            f"{raw}: labels that cannot be: {first_problem(error)}", "Correct them."
+        ) from error
     if problem := problem_of_id(dataset.name):
         raise DatasetError(f"{raw}: {shortened(dataset.name)} {problem}", "Rename the folder.")
     note_passed_over(raw, dataset, logging.INFO if given else logging.WARNING)

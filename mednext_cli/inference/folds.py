@@ -82,9 +82,8 @@ def _checkpoint_of(run: Path) -> FoundCheckpoint | None:
     best, last = run / _BEST, run / _LAST
     if last.is_file():
         checkpoint = _light(last)
-        finished = bool(checkpoint.progress.get("finished"))
-        if finished or not best.is_file():
-            return FoundCheckpoint(last, checkpoint, finished)
+        if checkpoint.finished or not best.is_file():
+            return FoundCheckpoint(last, checkpoint, checkpoint.finished)
     return FoundCheckpoint(best, _light(best), False) if best.is_file() else None
 
 
@@ -133,9 +132,8 @@ def _all_folds(path: Path) -> list[FoundCheckpoint]:
 
 def _planned_folds(checkpoint: Checkpoint) -> int:
     """Into how many folds its dataset was split; 0 where the checkpoint does not say."""
-    training = (checkpoint.recipe or {}).get("training")
-    folds = training.get("folds") if isinstance(training, dict) else None
-    return folds if isinstance(folds, int) and 0 < folds <= _MOST_FOLDS else 0
+    folds = checkpoint.recipe.training.folds if checkpoint.recipe else 0
+    return folds if folds <= _MOST_FOLDS else 0
 
 
 def _have(path: Path) -> str:

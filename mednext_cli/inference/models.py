@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import hash_file
 from mednext_cli.inference.folds import Folds, check_folds, find_checkpoints
-from mednext_cli.inference.habits import read_habits
 from mednext_cli.networks.checkpoint import Checkpoint
-from mednext_cli.preprocessing.plan_file import saved_plan
 from mednext_cli.settings.plan import Plan
 
 _SHARED = (
     *("channels", "normalisation", "spacing_mm"),
-    *("labels", "regions", "region_training", "region_values"),
+    *("label_set.names", "label_set.regions"),
+    *("label_set.region_training", "label_set.region_values"),
 )
 
 
@@ -73,21 +73,20 @@ def load_model(path: Path) -> Model:
 
 
 def _describe(file: Path, checkpoint: Checkpoint) -> Model:
-    if checkpoint.plan is None:
+    plan, recipe = checkpoint.plan, checkpoint.recipe
+    if plan is None or recipe is None:
         raise CheckpointError(
             f"{file} does not say how its images are prepared (imported weights do not)",
             "Fine-tune it with mednext train --init, or predict with a run of mednext train.",
         )
-    plan = saved_plan(checkpoint.plan, checkpoint.architecture, file)
-    habits = read_habits(checkpoint.recipe or {}, file)
     return Model(
         path=file,
         sha256=hash_file(file),
         checkpoint=checkpoint,
         plan=plan,
-        mirror_axes=habits.mirror_axes,
-        mirror=habits.mirror,
-        overlap=habits.overlap,
+        mirror_axes=recipe.augmentation.mirrored,
+        mirror=recipe.inference.mirror,
+        overlap=recipe.inference.overlap,
     )
 
 
@@ -96,7 +95,7 @@ def check_same_task(models: list[Model]) -> None:
     first = models[0]
     for other in models[1:]:
         for name in _SHARED:
-            one, two = getattr(first.plan, name), getattr(other.plan, name)
+            one, two = attrgetter(name)(first.plan), attrgetter(name)(other.plan)
             if one != two:
                 raise SettingsError(
                     f"{first.path} and {other.path} cannot be averaged: their {name} differ "

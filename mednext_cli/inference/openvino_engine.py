@@ -46,7 +46,9 @@ class OpenVinoEngine:
                 "the engine openvino is not installed",
                 "Install it with pip install 'mednext[openvino]', or use --engine torch.",
             ) from error
-        self._network = _WithProbabilities(build_network(checkpoint), plan.region_training).eval()
+        self._network = _WithProbabilities(
+            build_network(checkpoint), plan.label_set.region_training
+        ).eval()
         self._compiled: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, images: Array) -> Array:

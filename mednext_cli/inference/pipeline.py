@@ -20,7 +20,8 @@ from mednext_cli.inference.engine import Engine, ask
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.sliding import count_tiles, predict_probabilities
 from mednext_cli.inference.sources import check_volumes
-from mednext_cli.preprocessing.apply import SourceGeometry, prepare_image
+from mednext_cli.preprocessing.apply import prepare_image
+from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]

@@ -30,6 +30,7 @@ from mednext_cli.inference.sharing import Share
 from mednext_cli.inference.sources import find_cases, select_cases
 from mednext_cli.inference.torch_engine import TorchEngine
 from mednext_cli.networks.kernels import Kernels, availability
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.recipe import LARGEST_OVERLAP
 from mednext_cli.volumes.volume import Grid
@@ -37,7 +38,6 @@ from mednext_cli.volumes.volume import Grid
 _VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
 _MOST_TILES = 8
 _MOST_WORKERS = 4  # beside an accelerator; reading and writing are not faster with more
-_LABEL_SET = {"labels", "regions", "ignore", "region_training"}  # what evaluation reads of it
 logger = logging.getLogger(__name__)
 
 
@@ -161,9 +161,19 @@ def _make_record(
         "models": [str(model.path) for model in models],
         "engine": engine,
         "device": device,
-        "label_set": models[0].plan.model_dump(mode="json", include=_LABEL_SET),
+        "label_set": _recorded(models[0].plan.label_set),
     }
     return PredictionRecord(spec.out, decisive, provenance, spec.probabilities, spec.force)
+
+
+def _recorded(labels: LabelSet) -> dict[str, Any]:
+    """What evaluation reads of the labels that are written."""
+    return {
+        "labels": dict(labels.names),
+        "regions": dict(labels.regions),
+        "ignore": labels.ignore,
+        "region_training": labels.region_training,
+    }
 
 
 def _overlap(spec: PredictSpec, model: Model) -> float:

@@ -30,7 +30,7 @@ class NetworkEngine:
         self, network: nn.Module, plan: Plan, device: torch.device, dtype: torch.dtype
     ) -> None:
         self._network, self._device = network, device
-        self._regions = plan.region_training
+        self._regions = plan.label_set.region_training
         self._reduced = None if dtype is torch.float32 else dtype
 
     def __call__(self, images: Array) -> Array:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from mednext_cli import __version__
@@ -18,16 +19,28 @@ from mednext_cli.foundation.plugins import load_plugin
 from mednext_cli.foundation.seal import SEAL_BYTES, seal
 from mednext_cli.networks.architecture import OWN_NETWORK, Architecture
 from mednext_cli.networks.tensor_files import check_texts, load_tensors
+from mednext_cli.settings.migrations import checkpoint_from_1
+from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.progress import Origin, Progress
+from mednext_cli.settings.reading import (
+    VERSION,
+    ImpossibleValueError,
+    Value,
+    is_known,
+    note_older,
+    read_value,
+)
+from mednext_cli.settings.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 FORMAT = "mednext checkpoint"
-VERSION = 1
 _REQUIRED = ("architecture", "state_dict", "progress", "metadata")
-_OPTIONAL = ("plan", "recipe", "optimiser")
+_OPTIONAL = ("plan", "recipe", "origin", "optimiser")
 _NO_COMMENT = b"\0\0"  # the length of the comment, last in a zip archive
 _AUXILIARY_HEADS = tuple(f"heads.{level}." for level in range(1, 5))
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _OTHER_COPY = "Take another copy of it."
+_OTHER_FILE = "Take another copy of it, or use the version of mednext that wrote it."
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -38,20 +51,27 @@ class Checkpoint:
     Attributes:
         architecture: what the network is made of.
         state_dict: its weights, on the CPU.
-        plan: how its images were prepared, as JSON; None for imported weights.
-        recipe: how it was trained, as JSON; None for imported weights.
-        progress: epoch, iteration, best score, generator states: plain types and tensors.
+        plan: how its images were prepared; None for imported weights.
+        recipe: how it was trained; None for imported weights.
+        progress: how far training has come.
+        origin: what training began with; None for imported weights.
         optimiser: the optimiser's state_dict; None once training is over.
         metadata: where it comes from: mednext and torch versions, source files.
     """
 
     architecture: Architecture
     state_dict: Mapping[str, Tensor]
-    plan: dict[str, Any] | None = None
-    recipe: dict[str, Any] | None = None
-    progress: dict[str, Any] = field(default_factory=dict)
+    plan: Plan | None = None
+    recipe: Recipe | None = None
+    progress: Progress = field(default_factory=Progress)
+    origin: Origin | None = None
     optimiser: dict[str, Any] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the recipe's epochs are done."""
+        return self.recipe is not None and self.progress.epochs >= self.recipe.training.epochs
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -67,9 +87,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "version": VERSION,
         "architecture": checkpoint.architecture.to_json(),
         "state_dict": {name: _packed(value) for name, value in checkpoint.state_dict.items()},
-        "plan": checkpoint.plan,
-        "recipe": checkpoint.recipe,
-        "progress": checkpoint.progress,
+        "plan": _plain(checkpoint.plan),
+        "recipe": _plain(checkpoint.recipe),
+        "progress": _plain(checkpoint.progress),
+        "origin": _plain(checkpoint.origin),
         "optimiser": checkpoint.optimiser,
         "metadata": {**checkpoint.metadata, **versions},
     }
@@ -81,6 +102,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     # The view is given back at once: Python 3.12.1 crashes when it collects one in a cycle.
     with replacing(path) as beside, buffer.getbuffer() as view:
         beside.write_bytes(view)
+
+
+def _plain(value: BaseModel | None) -> dict[str, Any] | None:
+    return None if value is None else value.model_dump(mode="json")
 
 
 def _seal(buffer: BytesIO) -> None:
@@ -116,12 +141,12 @@ def _check_plain(value: Any, where: str) -> None:  # noqa: ANN401 - anything may
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ours; no code in it can run, and no byte of it has changed.
 
-    What it says of the network is checked here: an architecture within bounds, weights that fit
-    it and are finite. Plan, recipe and progress are checked by those who use them.
+    All that it says is checked here: an architecture within bounds, weights that fit it and are
+    finite, plan, recipe and progress. Version 1 is read, too.
 
     Raises:
         CheckpointError: missing, damaged, a pickle of somebody's objects, of another version, or
-            no checkpoint of mednext; or holding a network that cannot be.
+            no checkpoint of mednext; or holding what cannot be.
     """
     content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -129,13 +154,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path} is not a mednext checkpoint",
             f"Published weights are read by: mednext weights import {path} --out FILE",
         )
-    if content.get("version") != VERSION:
+    if not is_known(version := content.get("version")):
         raise CheckpointError(
-            f"{path} is of checkpoint version {content.get('version')}, this mednext reads "
-            f"{VERSION}",
+            f"{path} is of checkpoint version {shown(version)}, this mednext reads 1 to {VERSION}",
             "Use the mednext that wrote it, or train again.",
         )
-    return _unpacked(path, content)
+    loaded = _unpacked(path, content)
+    note_older(content["version"], path)
+    return loaded
 
 
 def _unpacked(path: Path, content: dict[str, Any]) -> Checkpoint:
@@ -143,6 +169,8 @@ def _unpacked(path: Path, content: dict[str, Any]) -> Checkpoint:
     missing += [name for name in _OPTIONAL if not isinstance(content.get(name), dict | type(None))]
     if missing:
         raise CheckpointError(f"{path} lacks {', '.join(missing)}", "Take another copy of it.")
+    if content["version"] == 1:
+        content = checkpoint_from_1(content)
     try:
         check_texts({name: one for name, one in content.items() if name != "optimiser"})
         architecture = Architecture.from_json(content["architecture"])
@@ -153,12 +181,43 @@ def _unpacked(path: Path, content: dict[str, Any]) -> Checkpoint:
     return Checkpoint(
         architecture=architecture,
         state_dict=content["state_dict"],
-        plan=content.get("plan"),
-        recipe=content.get("recipe"),
-        progress=content["progress"],
+        plan=_plan(path, content.get("plan"), architecture),
+        recipe=_optional(path, Recipe, content.get("recipe")),
+        progress=_read(path, Progress, content["progress"]),
+        origin=_optional(path, Origin, content.get("origin")),
         optimiser=content.get("optimiser"),
         metadata=content["metadata"],
     )
+
+
+def _optional(path: Path, kind: type[Value], values: dict[str, Any] | None) -> Value | None:
+    return None if values is None else _read(path, kind, values)
+
+
+def _read(path: Path, kind: type[Value], values: dict[str, Any]) -> Value:
+    try:
+        return read_value(kind, values)
+    except ImpossibleValueError as error:
+        raise CheckpointError(
+            f"{path}: its {kind.__name__.lower()} cannot be: {error}", _OTHER_FILE
+        ) from error
+
+
+def _plan(path: Path, values: dict[str, Any] | None, architecture: Architecture) -> Plan | None:
+    """The plan, if it fits the network."""
+    if (plan := _optional(path, Plan, values)) is None:
+        return None
+    pairs = (
+        ("channels", len(plan.channels), architecture.in_channels),
+        ("outputs", plan.output_channels, architecture.out_channels),
+    )
+    for what, planned, built in pairs:
+        if planned != built:
+            raise CheckpointError(
+                f"{path} contradicts itself: its plan has {planned} {what}, its network {built}",
+                _OTHER_FILE,
+            )
+    return plan
 
 
 def build_network(checkpoint: Checkpoint) -> nn.Module:

@@ -5,10 +5,10 @@ copied. Source: arXiv 2303.09975, section 2.3. What happens to a tensor follows 
 shape, not from its name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Size, Tensor
 from torch.nn import functional as F
@@ -22,6 +22,7 @@ from mednext_cli.networks.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from mednext_cli.settings.recipe import Recipe
 
 _LARGEST = 7
 _MODES = {4: "bilinear", 5: "trilinear"}  # (out, in / groups, spatial...)
@@ -119,25 +120,20 @@ def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]
         architecture=target,
         state_dict={step.name: _apply(step, checkpoint.state_dict) for step in steps},
         plan=checkpoint.plan,
-        recipe=_with_kernel(checkpoint.recipe, kernel),
+        recipe=None if checkpoint.recipe is None else _with_kernel(checkpoint.recipe, kernel),
+        origin=checkpoint.origin,
         metadata={**checkpoint.metadata, "upkern_from": list(source.kernels)},
     )
     return enlarged, steps
 
 
-def enlarge_file(
-    source: Path,
-    kernel: str,
-    out: Path | None,
-    read: Callable[[Path], Checkpoint] = load_checkpoint,
-) -> tuple[Path, list[Step]]:
+def enlarge_file(source: Path, kernel: str, out: Path | None) -> tuple[Path, list[Step]]:
     """Enlarge the kernels of a checkpoint file.
 
     Args:
         source: the trained checkpoint.
         kernel: ``k5`` or ``5``.
         out: the result; None puts it beside the source, ``NAME_upkern_k5.pt``.
-        read: loads the source; may check more of it than this room knows of.
 
     Returns:
         The file written, and what was done to each tensor.
@@ -151,7 +147,7 @@ def enlarge_file(
     if target.resolve() == source.resolve():
         raise CheckpointError(f"{target} is the checkpoint to read", "Give another --out.")
     try:
-        enlarged, steps = enlarge(read(source), size)
+        enlarged, steps = enlarge(load_checkpoint(source), size)
     except CheckpointError as error:
         named = str(source) in error.message
         message = error.message if named else f"{source}: {error.message}"
@@ -174,9 +170,6 @@ def _apply(step: Step, source: Mapping[str, Tensor]) -> Tensor:
     return weight if step.action == "copy" else resample_kernel(weight, step.target_shape)
 
 
-def _with_kernel(recipe: dict[str, Any] | None, kernel: int) -> dict[str, Any] | None:
-    if recipe is None or "kernel" not in recipe.get("model", {}):
-        return recipe
-    separate = {"encoder_kernel", "decoder_kernel"} & recipe["model"].keys()
-    model = {**recipe["model"], "kernel": kernel, **dict.fromkeys(separate)}
-    return {**recipe, "model": model}
+def _with_kernel(recipe: Recipe, kernel: int) -> Recipe:
+    kernels = {"kernel": kernel, "encoder_kernel": None, "decoder_kernel": None}
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=kernels)})

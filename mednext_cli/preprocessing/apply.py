@@ -10,98 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.datasets.dataset import Case, Channel
-from mednext_cli.foundation.errors import CacheError, ScanError
+from mednext_cli.foundation.errors import ScanError
+from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.preprocessing.source import SourceCase, read_case, read_channels
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
-from mednext_cli.volumes.crop import Box, box_of, fill_holes, nonzero_mask, slices_of
+from mednext_cli.volumes.crop import box_of, fill_holes, nonzero_mask, slices_of
 from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score, rescale
 from mednext_cli.volumes.resample import resample_channels, resample_labels, resampled_shape
-from mednext_cli.volumes.volume import Grid, Shape, Spacing
+from mednext_cli.volumes.volume import Shape, Spacing
 
-_LONGEST_AXIS = 2**20
 _MOST_VOXELS = 2**33  # 32 GiB a channel
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class SourceGeometry:
-    """The way back from the prepared grid to the scan's own.
-
-    Attributes:
-        file_grid: of the scan file, in its own axis order.
-        canonical_shape: (D, H, W) after reorientation.
-        spacing_mm: (D, H, W) before resampling.
-        box: what was cropped to, in canonical voxels.
-        resampled_shape: (D, H, W) of the prepared image.
-    """
-
-    file_grid: Grid
-    canonical_shape: Shape
-    spacing_mm: Spacing
-    box: Box
-    resampled_shape: Shape
-
-    @property
-    def cropped_shape(self) -> Shape:
-        """(D, H, W) of the box, voxels."""
-        depth, height, width = (stop - start for start, stop in self.box)
-        return depth, height, width
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "file_shape": list(self.file_grid.shape),
-            "file_affine": self.file_grid.affine.tolist(),
-            "canonical_shape": list(self.canonical_shape),
-            "spacing_mm": list(self.spacing_mm),
-            "box": [list(bounds) for bounds in self.box],
-            "resampled_shape": list(self.resampled_shape),
-        }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "SourceGeometry":
-        """Read back what `to_json` gave.
-
-        Raises:
-            CacheError: these are no values of it.
-        """
-        try:
-            return cls._from_json(values)
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            raise CacheError(
-                f"the way back to a scan's grid is damaged ({type(error).__name__})",
-                "Run mednext datasets verify --cache, then mednext preprocess.",
-            ) from error
-
-    @classmethod
-    def _from_json(cls, values: dict[str, Any]) -> "SourceGeometry":
-        affine = np.asarray(values["file_affine"], float)
-        spacing = _three(values["spacing_mm"])
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or not min(spacing) > 0:
-            raise ValueError("no grid")
-        canonical = _lengths(values["canonical_shape"])
-        first, second, third = ((int(start), int(stop)) for start, stop in values["box"])
-        for (start, stop), length in zip((first, second, third), canonical, strict=True):
-            if not 0 <= start < stop <= length:
-                raise ValueError("no box")
-        return cls(
-            file_grid=Grid(_lengths(values["file_shape"]), affine),
-            canonical_shape=canonical,
-            spacing_mm=spacing,
-            box=(first, second, third),
-            resampled_shape=_lengths(values["resampled_shape"]),
-        )
-
-
-def _lengths(values: list[Any]) -> tuple[int, int, int]:
-    if not all(type(length) is int and 0 < length <= _LONGEST_AXIS for length in values):
-        raise ValueError("no shape")
-    return _three(values)
-
-
-def _three(values: list[Any]) -> tuple[Any, Any, Any]:
-    first, second, third = values
-    return first, second, third
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +131,14 @@ def _prepare(source: SourceCase, plan: Plan, channels: tuple[Channel, ...]) -> P
     label = None
     if indices is not None:
         label = resample_labels(indices, shape, spacing, plan.spacing_mm)
-    geometry = SourceGeometry(source.file_grid, (depth, height, width), spacing, box, shape)
+    geometry = SourceGeometry(
+        file_shape=source.file_grid.shape,
+        file_affine=source.file_grid.affine.tolist(),
+        canonical_shape=(depth, height, width),
+        spacing_mm=spacing,
+        box=box,
+        resampled_shape=shape,
+    )
     return PreparedCase(image, label, geometry)
 
 

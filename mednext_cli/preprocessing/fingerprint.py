@@ -1,11 +1,12 @@
 """What the raw data look like: shapes, spacings, foreground intensities; a case at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.preprocessing.intensities import (
@@ -14,6 +15,7 @@ from mednext_cli.preprocessing.intensities import (
     sample_intensities,
 )
 from mednext_cli.preprocessing.source import SourceCase, read_case
+from mednext_cli.settings.fingerprint import Fingerprint
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.crop import box_of, nonzero_mask
 
@@ -40,59 +42,13 @@ class CaseFingerprint:
     label_resampled: bool = False
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "shape": list(self.shape),
-            "cropped_shape": list(self.cropped_shape),
-            "spacing_mm": list(self.spacing_mm),
-            "foreground_voxels": self.foreground_voxels,
-            "intensities": [one.to_json() if one else None for one in self.intensities],
-            "label_resampled": self.label_resampled,
-            "notes": list(self.notes),
-        }
 
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "CaseFingerprint":
-        """Read back what `to_json` gave."""
-        return cls(
-            shape=_three(values["shape"]),
-            cropped_shape=_three(values["cropped_shape"]),
-            spacing_mm=_three(values["spacing_mm"]),
-            foreground_voxels=int(values["foreground_voxels"]),
-            intensities=tuple(
-                Intensities.from_json(one) if one else None for one in values["intensities"]
-            ),
-            label_resampled=bool(values["label_resampled"]),
-            notes=tuple(map(str, values["notes"])),
-        )
+FINGERPRINTS = TypeAdapter(CaseFingerprint)
+"""To and from JSON."""
 
 
 def _three(values: Sequence[Any]) -> tuple[Any, Any, Any]:
     return values[0], values[1], values[2]
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """All cases together.
-
-    Attributes:
-        cases: how many.
-        median_shape: (D, H, W) of the cropped scans, voxels.
-        median_spacing_mm: (D, H, W).
-        cropping_ratio: median of cropped over whole voxels.
-        intensities: of each channel's foreground, see `merge_intensities`.
-    """
-
-    cases: int
-    median_shape: tuple[float, float, float]
-    median_spacing_mm: tuple[float, float, float]
-    cropping_ratio: float
-    intensities: tuple[dict[str, float], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {**vars(self), "intensities": list(self.intensities)}
 
 
 def fingerprint_case(case: Case, labels: LabelSet, resample_label: bool = False) -> CaseFingerprint:

@@ -4,18 +4,22 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from mednext_cli.cache import schema
-from mednext_cli.cache.description import check_description
-from mednext_cli.cache.writer import write_description, write_index
+from mednext_cli.cache.description import (
+    CaseEntry,
+    Description,
+    StoredType,
+    check_description,
+    write_description,
+)
+from mednext_cli.cache.writer import write_index
 from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.foundation.errors import CacheError, DatasetError
-from mednext_cli.foundation.files import read_json, write_json
+from mednext_cli.foundation.files import read_json
 from mednext_cli.foundation.locks import LOCK_NAME
-from mednext_cli.preprocessing.fingerprint import Fingerprint
-from mednext_cli.preprocessing.store import StoredType
 from mednext_cli.preprocessing.survey import SurveyedCase
+from mednext_cli.settings.fingerprint import Fingerprint
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.resample import resampled_shape
 
@@ -48,10 +52,10 @@ def check_folder(folder: Path, raw: Path, *, force: bool, dry_run: bool) -> None
     if force:
         return
     try:
-        check_description(path, content)
+        described = check_description(path, content)
     except CacheError as error:
         raise CacheError(error.message, "Add --force to make the cache anew.") from error
-    other = Path(str(content.get("raw", raw)))
+    other = Path(described.raw or raw)
     if other != raw and other.exists() and not dry_run:  # not one that was moved
         raise CacheError(
             f"{folder} holds the cases of {other}, not of {raw}",
@@ -69,25 +73,25 @@ def describe(
     stored: set[str],
 ) -> None:
     """Write ``dataset.json`` and ``index.h5`` of the cases that are there."""
-    cases: dict[str, dict[str, Any]] = {}
+    cases: dict[str, CaseEntry] = {}
     for case_id in sorted(stored):
         found = surveyed[case_id].fingerprint
         shape = resampled_shape(found.cropped_shape, found.spacing_mm, plan.spacing_mm)
-        cases[case_id] = {
-            "labelled": True,
-            "shape": [len(plan.channels), *shape],
-            "foreground_voxels": found.foreground_voxels,
-            "content": surveyed[case_id].content,
-            **({"label_resampled": True} if found.label_resampled else {}),
-        }
-    content = {
-        "raw": str(raw.resolve()),
-        "stored_type": stored_type,
-        "plan": plan.model_dump(mode="json"),
-        "fingerprint": fingerprint.to_json(),
-        "cases": cases,
-    }
-    write_description(folder, content)
+        cases[case_id] = CaseEntry(
+            shape=(len(plan.channels), *shape),
+            labelled=True,
+            foreground_voxels=found.foreground_voxels,
+            content=surveyed[case_id].content,
+            label_resampled=found.label_resampled,
+        )
+    description = Description(
+        raw=str(raw.resolve()),
+        stored_type=stored_type,
+        plan=plan,
+        fingerprint=fingerprint,
+        cases=cases,
+    )
+    write_description(folder, description)
     write_index(folder, tuple(cases))
 
 
@@ -95,11 +99,10 @@ def drop_strangers(folder: Path, dataset: Dataset) -> None:
     """Remove the files of cases that an earlier run made and that are no longer in the dataset."""
     path = schema.description_file(folder)
     try:
-        description = read_json(path)
-        check_description(path, description)
+        description = check_description(path, read_json(path))
     except (DatasetError, CacheError):
         return
-    for case_id in set(description["cases"]) - {case.id for case in dataset.labelled}:
+    for case_id in set(description.cases) - {case.id for case in dataset.labelled}:
         logger.info("%s is no longer in the dataset: removed from the cache", case_id)
         schema.case_file(folder, case_id).unlink(missing_ok=True)
 
@@ -109,15 +112,13 @@ def forget(folder: Path, case_ids: Iterable[str]) -> None:
     path = schema.description_file(folder)
     gone = [one for one in case_ids if schema.case_file(folder, one).exists()]
     try:
-        description = read_json(path)
-        for case_id in gone:
-            description["cases"].pop(case_id, None)
-        left = tuple(sorted(description["cases"]))
-    except (DatasetError, KeyError, TypeError, AttributeError):
-        left = None
-    if gone and left is not None:
-        write_json(path, description)
-        write_index(folder, left)
+        description = check_description(path, read_json(path))
+    except (DatasetError, CacheError):
+        description = None
+    if gone and description is not None:
+        left = {name: one for name, one in description.cases.items() if name not in gone}
+        write_description(folder, description.model_copy(update={"cases": left}))
+        write_index(folder, tuple(sorted(left)))
     for case_id in gone:
         logger.warning("%s: what an earlier run made of it is removed from the cache", case_id)
         schema.case_file(folder, case_id).unlink(missing_ok=True)

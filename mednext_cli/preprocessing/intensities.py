@@ -1,14 +1,23 @@
 """Intensity statistics of a dataset's foreground, a case at a time, in little memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PlainSerializer, PlainValidator
+from pydantic.dataclasses import dataclass
 
 _EVERY = 10  # nnU-Net v1 looks at every tenth foreground voxel
 _MOST_VALUES = 2048  # kept of a case and channel: 24 KiB, and 0.05 % of the rank
+_AS_LIST = PlainSerializer(np.ndarray.tolist)
+Singles = Annotated[
+    NDArray[np.float32], PlainValidator(partial(np.asarray, dtype=np.float32)), _AS_LIST
+]
+Doubles = Annotated[
+    NDArray[np.float64], PlainValidator(partial(np.asarray, dtype=np.float64)), _AS_LIST
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,36 +37,13 @@ class Intensities:
     std: float
     minimum: float
     maximum: float
-    values: NDArray[np.float32]
-    counts: NDArray[np.float64]
+    values: Singles
+    counts: Doubles
 
     @property
     def voxels(self) -> float:
         """Size of the sample."""
         return float(self.counts.sum())
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "mean": self.mean,
-            "std": self.std,
-            "minimum": self.minimum,
-            "maximum": self.maximum,
-            "values": self.values.tolist(),
-            "counts": self.counts.tolist(),
-        }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Intensities":
-        """Read back what `to_json` gave."""
-        return cls(
-            float(values["mean"]),
-            float(values["std"]),
-            float(values["minimum"]),
-            float(values["maximum"]),
-            np.asarray(values["values"], dtype=np.float32),
-            np.asarray(values["counts"], dtype=np.float64),
-        )
 
 
 def sample_intensities(foreground: NDArray[np.floating[Any]]) -> Intensities | None:

@@ -8,8 +8,10 @@ from pydantic import ValidationError
 
 from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.preprocessing.fingerprint import CaseFingerprint, Fingerprint
-from mednext_cli.settings.plan import DIVISOR, MOST_LABELS, ChannelNormalisation, Plan, Scheme
+from mednext_cli.preprocessing.fingerprint import CaseFingerprint
+from mednext_cli.settings.fingerprint import Fingerprint
+from mednext_cli.settings.labels import MOST_LABELS
+from mednext_cli.settings.plan import DIVISOR, ChannelNormalisation, Plan, Scheme
 from mednext_cli.settings.problems import first_problem
 from mednext_cli.volumes.resample import resampled_shape
 
@@ -71,7 +73,6 @@ def _planned(
     patch: tuple[int, int, int],
     median_shape: NDArray[np.floating[Any]],
 ) -> Plan:
-    labels = dataset.labels
     return Plan(
         dataset=dataset.name,
         layout=dataset.layout,
@@ -82,12 +83,7 @@ def _planned(
         normalisation=tuple(
             _normalisation(dataset, index, fingerprint) for index in range(len(dataset.channels))
         ),
-        labels=dict(labels.names),
-        regions=dict(labels.regions),
-        ignore=labels.ignore,
-        region_training=labels.region_training,
-        region_values=labels.region_values,
-        tolerance_mm=dict(labels.tolerance_mm),
+        label_set=dataset.labels.travelling(),
         batch_dice=bool(np.prod(median_shape) >= _BATCH_DICE_RATIO * np.prod(patch)),
     )
 

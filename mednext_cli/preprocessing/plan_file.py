@@ -1,21 +1,21 @@
 """A plan written down, edited, and passed back."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from mednext_cli.foundation.errors import CheckpointError, DatasetError, SettingsError
+from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, write_json
 from mednext_cli.foundation.names import shown
-from mednext_cli.networks.architecture import Architecture
 from mednext_cli.settings.labels import LabelSet
+from mednext_cli.settings.migrations import plan_from_1
 from mednext_cli.settings.plan import DIVISOR, Plan
-from mednext_cli.settings.problems import first_problem
+from mednext_cli.settings.reading import ImpossibleValueError, read_value
 
-_FACTS = ("dataset", "layout", "channels", "labels", "ignore")  # of the data, not to be decided
+# Of the data, not to be decided.
+_FACTS = ("dataset", "layout", "channels")
+_LABEL_FACTS = ("names", "ignore")
 _CORRECT = "Correct that entry, or write a fresh plan with --dry-run --write-plan FILE."
-_OTHER_PLAN = "Take another copy of it, or use the version of mednext that wrote it."
 
 
 def write_plan(path: Path, plan: Plan) -> None:
@@ -58,57 +58,37 @@ def read_plan_labels(path: Path) -> LabelSet:
     return _validated(_read(path), path).label_set
 
 
-def _read(path: Path) -> Any:  # noqa: ANN401 - read from a file
+def _read(path: Path) -> object:
     try:
-        return read_json(path)
+        return plan_from_1(read_json(path))
     except DatasetError as error:
         raise SettingsError(f"--plan: {error.message}", error.remedy) from error
 
 
-def _validated(content: Any, path: Path) -> Plan:  # noqa: ANN401 - read from a file
+def _validated(content: object, path: Path) -> Plan:
     try:
-        return Plan.model_validate(content)
-    except ValidationError as error:
-        raise SettingsError(f"--plan {path}: {first_problem(error)}", _CORRECT) from error
+        return read_value(Plan, content)
+    except ImpossibleValueError as error:
+        raise SettingsError(f"--plan {path}: {error}", _CORRECT) from error
 
 
-def _foreign(content: Any, planned: Plan) -> list[str]:  # noqa: ANN401 - read from a file
+def _foreign(content: object, planned: Plan) -> list[str]:
     """What the file says of the dataset that is not so."""
     if not isinstance(content, dict):
         return ["holds no JSON object"]
     true = planned.model_dump(mode="json")
+    labels = content.get("label_set")
+    problems = _differing(content, true, _FACTS)
+    if isinstance(labels, dict):
+        problems += _differing(labels, true["label_set"], _LABEL_FACTS, "label_set.")
+    return problems
+
+
+def _differing(
+    found: Mapping[str, Any], true: Mapping[str, Any], names: Sequence[str], where: str = ""
+) -> list[str]:
     return [
-        f"{name} is {shown(content[name])}, the dataset has {shown(true[name])}"
-        for name in _FACTS
-        if name in content and content[name] != true[name]
+        f"{where}{name} is {shown(found[name])}, the dataset has {shown(true[name])}"
+        for name in names
+        if name in found and found[name] != true[name]
     ]
-
-
-def saved_plan(values: object, architecture: Architecture, source: Path) -> Plan:
-    """The plan that a checkpoint holds, if it can be and fits the checkpoint's network.
-
-    Args:
-        values: its JSON.
-        architecture: of the network.
-        source: the checkpoint file, for messages.
-
-    Raises:
-        CheckpointError: it contradicts itself or the network, or is of another version.
-    """
-    try:
-        plan = Plan.model_validate(values)
-    except ValidationError as error:
-        raise CheckpointError(
-            f"{source} holds a plan that cannot be: {first_problem(error)}", _OTHER_PLAN
-        ) from error
-    pairs = (
-        ("channels", len(plan.channels), architecture.in_channels),
-        ("outputs", plan.output_channels, architecture.out_channels),
-    )
-    for what, planned, built in pairs:
-        if planned != built:
-            raise CheckpointError(
-                f"{source} contradicts itself: its plan has {planned} {what}, its network {built}",
-                _OTHER_PLAN,
-            )
-    return plan

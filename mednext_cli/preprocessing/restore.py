@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mednext_cli.preprocessing.apply import SourceGeometry
+from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.crop import slices_of
 from mednext_cli.volumes.orientation import contiguous, from_canonical
@@ -31,7 +31,9 @@ def restore_label_map(
     """
     resampled = _resampled(scores, geometry, plan)
     labels = (
-        _regions(resampled, geometry, plan) if plan.region_training else _classes(resampled, plan)
+        _regions(resampled, geometry, plan)
+        if plan.label_set.region_training
+        else _classes(resampled, plan)
     )
     whole = np.zeros(geometry.canonical_shape, dtype=labels.dtype)
     whole[slices_of(geometry.box)] = labels
@@ -46,7 +48,7 @@ def restore_probabilities(
     Outside the box that was not zero, background is certain.
     """
     made = np.zeros((len(scores), *geometry.file_grid.shape), dtype=np.float16)
-    background = not plan.region_training
+    background = not plan.label_set.region_training
     for index, one in enumerate(_resampled(scores, geometry, plan)):
         outside = 1.0 if background and index == 0 else 0.0
         whole = np.full(geometry.canonical_shape, outside, dtype=np.float16)
@@ -82,6 +84,6 @@ def _regions(
 ) -> NDArray[Any]:
     """Later regions are written over earlier ones (nnU-Net's ``regions_class_order``)."""
     labels = np.zeros(geometry.cropped_shape, dtype=_label_type(plan))
-    for value, one in zip(plan.region_values, resampled, strict=True):
+    for value, one in zip(plan.label_set.region_values, resampled, strict=True):
         labels[one > _REGION_THRESHOLD] = value
     return labels

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from mednext_cli.cache import schema
+from mednext_cli.cache.description import StoredType
 from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
@@ -18,7 +19,7 @@ from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.notes import say_notes
 from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
 from mednext_cli.foundation.workers import RunSettings, run_over
-from mednext_cli.preprocessing.fingerprint import CaseFingerprint, Fingerprint, summarise
+from mednext_cli.preprocessing.fingerprint import CaseFingerprint, summarise
 from mednext_cli.preprocessing.folder import (
     check_folder,
     describe,
@@ -29,7 +30,7 @@ from mednext_cli.preprocessing.folder import (
 from mednext_cli.preprocessing.plan import plan_dataset
 from mednext_cli.preprocessing.plan_file import read_plan
 from mednext_cli.preprocessing.stamps import content_key
-from mednext_cli.preprocessing.store import StoredType, StoreTask, is_stored, store_case
+from mednext_cli.preprocessing.store import StoreTask, is_stored, store_case
 from mednext_cli.preprocessing.survey import (
     SurveyedCase,
     bytes_to_prepare,
@@ -38,12 +39,14 @@ from mednext_cli.preprocessing.survey import (
     recall_case,
     survey_case,
 )
+from mednext_cli.settings.fingerprint import Fingerprint
 from mednext_cli.settings.plan import Plan
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 Failures = dict[str, Outcome[Any]]
 _NO_CASE = "No case can be used."
+_PREPARATION = 1  # which way cases are prepared: another number, and all are made anew
 
 
 @dataclass(frozen=True)
@@ -243,12 +246,12 @@ def _notes(case: CaseFingerprint) -> list[str]:
 def _key(surveyed: SurveyedCase, plan: Plan, spec: PreprocessSpec) -> str:
     """Hash of all that decides what is in the case's file."""
     return content_key(
-        schema.VERSION,
+        _PREPARATION,
         surveyed.content,
         plan.spacing_mm,
         [channel.model_dump(mode="json") for channel in plan.normalisation],
         plan.label_set.values,
-        plan.ignore,
+        plan.label_set.ignore,
         spec.stored_type,
         *(["label resampled"] if surveyed.fingerprint.label_resampled else []),
     )

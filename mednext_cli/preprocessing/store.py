@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.cache import schema
 from mednext_cli.cache.case_file import open_case_file
+from mednext_cli.cache.description import StoredType
 from mednext_cli.cache.writer import CaseRecord, write_case
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import CacheError, ScanError
@@ -16,7 +16,6 @@ from mednext_cli.preprocessing.apply import check_varied, prepare_case
 from mednext_cli.preprocessing.foreground import sample_foreground
 from mednext_cli.settings.plan import Plan
 
-StoredType = Literal["float16", "float32"]
 _BATCH = 2**20  # voxels
 
 
@@ -52,12 +51,12 @@ def store_case(task: StoreTask, plan: Plan, folder: Path, stored_type: StoredTyp
     """
     case = task.case
     prepared = prepare_case(case, plan, task.resample_label)
-    label, geometry = prepared.label, prepared.geometry.to_json()
+    label, geometry = prepared.label, prepared.geometry.model_dump(mode="json")
     _check_range(prepared.image, stored_type, case)
     check_varied(prepared.image, case.channels, plan, stored_type)
     image = _stored_as(prepared.image, stored_type)
     del prepared  # with the image in float32
-    ignored = len(plan.class_values) if plan.ignore is not None else None
+    ignored = len(plan.class_values) if plan.label_set.ignore is not None else None
     record = CaseRecord(
         case_id=case.id,
         key=task.key,

@@ -9,7 +9,7 @@ from typing import Any
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import DatasetError
 from mednext_cli.foundation.files import read_json, replacing
-from mednext_cli.preprocessing.fingerprint import CaseFingerprint, fingerprint_case
+from mednext_cli.preprocessing.fingerprint import FINGERPRINTS, CaseFingerprint, fingerprint_case
 from mednext_cli.preprocessing.stamps import (
     Stamps,
     content_of,
@@ -103,7 +103,7 @@ def _write(folder: Path, case: Case, labels: LabelSet, stamps: Stamps, found: Su
         "labels": _label_facts(labels),
         "stamps": {path: vars(stamp) for path, stamp in stamps.items()},
         "content": found.content,
-        "fingerprint": found.fingerprint.to_json(),
+        "fingerprint": FINGERPRINTS.dump_python(found.fingerprint, mode="json"),
     }
     with replacing(_path(folder, case), sync=False) as beside:
         beside.write_text(json.dumps(record), encoding="utf-8")
@@ -129,7 +129,7 @@ def _read_known(
         if [record["version"], record["labels"]] != [_VERSION, _label_facts(labels)]:
             return None
         stamps = read_stamps(record["stamps"])
-        fingerprint = CaseFingerprint.from_json(record["fingerprint"])
+        fingerprint = FINGERPRINTS.validate_python(record["fingerprint"])
     except (DatasetError, AttributeError, LookupError, TypeError, ValueError):
         return None  # damaged, whatever it holds instead
     if fingerprint.label_resampled and not resample_label:

@@ -1,1 +1,1 @@
-"""What travels between rooms, computers and years: labels, plans, recipes."""
+"""What travels between rooms, computers and years: labels, plans, recipes, progress."""

@@ -1,12 +1,22 @@
 """What the values of label maps mean: labels and the regions made of them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field, replace
+from typing import Annotated
 
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from mednext_cli.foundation.names import shown
+from mednext_cli.settings.values import MOST_CHANNELS, Flag, Name, NotNegative
+
+MOST_LABELS = 256  # with background: class indices are stored in a byte
 _CORRECT = "Correct the label map, or the labels where the dataset names them (dataset.json)."
+LabelValue = Annotated[int, Field(strict=True, ge=1, le=65_535)]  # label maps have 16 bits at most
+LabelValues = Annotated[tuple[LabelValue, ...], Field(max_length=65_535)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class LabelSet:
     """What the voxel values of label maps mean.
 
@@ -19,18 +29,26 @@ class LabelSet:
             in the order of `regions` (nnU-Net's ``regions_class_order``).
         tolerance_mm: surface Dice tolerance by region, where the dataset sets one.
         summary_keys: key of each trained region in nnU-Net's summary.json, where it is not the
-            tuple of its values.
+            tuple of its values. It and `strangers` stay with the dataset, see `travelling`.
         strangers: what to do about values that other editions of the dataset have, by value.
     """
 
-    names: Mapping[str, int]
-    regions: Mapping[str, tuple[int, ...]]
-    ignore: int | None = None
-    region_training: bool = False
-    region_values: tuple[int, ...] = ()
-    tolerance_mm: Mapping[str, float] = field(default_factory=dict)
-    summary_keys: Mapping[str, str] = field(default_factory=dict, compare=False)
-    strangers: Mapping[int, str] = field(default_factory=dict, compare=False)
+    names: Mapping[Name, LabelValue]
+    regions: Mapping[Name, LabelValues]
+    ignore: LabelValue | None = None
+    region_training: Flag = False
+    region_values: LabelValues = ()
+    tolerance_mm: Mapping[Name, NotNegative] = field(default_factory=dict)
+    summary_keys: Annotated[Mapping[str, str], Field(exclude=True)] = field(
+        default_factory=dict, compare=False
+    )
+    strangers: Annotated[Mapping[int, str], Field(exclude=True)] = field(
+        default_factory=dict, compare=False
+    )
+
+    def travelling(self) -> "LabelSet":
+        """What of it goes into plans: all but what helps with the dataset's own files."""
+        return replace(self, summary_keys={}, strangers={})
 
     def advice(self, unknown: Iterable[int]) -> str:
         """What to do about label values that are not of this set."""
@@ -42,6 +60,36 @@ class LabelSet:
         """All label values a label map may hold, background first, ignore last."""
         inner = sorted(set(self.names.values()))
         return (0, *inner) if self.ignore is None else (0, *inner, self.ignore)
+
+
+def contradictions(labels: LabelSet) -> list[str]:
+    """What keeps a network from being trained on these labels; empty where nothing does."""
+    known = set(labels.names.values())
+    problems = [
+        f"regions.{name} {shown(values)} are not labels of the dataset"
+        for name, values in labels.regions.items()
+        if not values or not set(values) <= known
+    ]
+    if labels.region_training and len(labels.region_values) != len(labels.regions):
+        problems.append("region_values need one value for each region")
+    if not set(labels.region_values) <= known:
+        values = shown(labels.region_values)
+        problems.append(f"region_values {values} are not labels of the dataset")
+    if labels.ignore in known:
+        problems.append(f"ignore {labels.ignore} is also a label")
+    if labels.summary_keys or labels.strangers:
+        problems.append("summary_keys and strangers are of no use here")
+    return problems + _counts(labels)
+
+
+def _counts(labels: LabelSet) -> list[str]:
+    counted = {"names": labels.names, "regions": labels.regions}
+    problems = [f"{name} are none" for name, found in counted.items() if not found]
+    if len(labels.values) > MOST_LABELS:
+        problems.append(f"there are more than {MOST_LABELS - 1} labels")
+    if max(len(labels.regions), len(labels.tolerance_mm)) > MOST_CHANNELS:
+        problems.append(f"there are more than {MOST_CHANNELS} regions")
+    return problems
 
 
 def labels_in_order(names: str) -> LabelSet:

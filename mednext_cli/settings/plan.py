@@ -1,43 +1,22 @@
 """A plan: how a dataset's cases are prepared; kept in the cache and in every checkpoint."""
 
-from collections.abc import Callable
-from math import isfinite
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from mednext_cli.foundation.names import check_file_name, check_name, shown
-from mednext_cli.settings.labels import LabelSet
+from mednext_cli.settings.labels import LabelSet, contradictions
 from mednext_cli.settings.spacing import LARGEST_MM, SMALLEST_MM, is_usable
+from mednext_cli.settings.values import MOST_CHANNELS, FileName, Flag, Frozen, Name, Number
 
-
-def _finite(value: float) -> float:
-    if not isfinite(value):
-        raise ValueError("is infinite or not a number")
-    return value
-
-
-Name = Annotated[str, AfterValidator(check_name)]
-FileName = Annotated[str, AfterValidator(check_file_name)]
-Number = Annotated[float, Field(strict=True), AfterValidator(_finite)]
 Millimetres = Annotated[float, Field(strict=True, gt=0.0)]
-Tolerance = Annotated[Number, Field(ge=0.0)]
 PatchLength = Annotated[int, Field(strict=True, ge=1, le=2048)]
 BatchSize = Annotated[int, Field(strict=True, ge=1, le=4096)]
-LabelValue = Annotated[int, Field(strict=True, ge=1, le=65_535)]  # label maps have 16 bits at most
-Flag = Annotated[bool, Field(strict=True)]
 Scheme = Literal["ct", "z_score", "rescale", "none"]
 
 DIVISOR = 16  # MedNeXt halves its input four times
-MOST_LABELS = 256  # class indices are stored in a byte
-_MOST_CHANNELS = 1024
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ChannelNormalisation(_Frozen):
+class ChannelNormalisation(Frozen):
     """Of one channel.
 
     Attributes:
@@ -61,7 +40,7 @@ class ChannelNormalisation(_Frozen):
         return self
 
 
-class Plan(_Frozen):
+class Plan(Frozen):
     """All decisions about a dataset. Triples are (D, H, W) in canonical orientation.
 
     A plan that contradicts itself is none: what a file says is validated here and nowhere else.
@@ -71,56 +50,37 @@ class Plan(_Frozen):
         patch_voxels: default patch.
         batch_size: default batch.
         normalisation: one entry a channel.
-        labels: label value by name, without background.
-        regions: label values by region name; `ignore`, `region_training`, `region_values` and
-            `tolerance_mm` as in `LabelSet`.
+        label_set: labels and regions.
         batch_dice: whether the Dice loss pools the batch.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     dataset: FileName
     layout: Name
     spacing_mm: tuple[Millimetres, Millimetres, Millimetres]
     patch_voxels: tuple[PatchLength, PatchLength, PatchLength]
     batch_size: BatchSize
-    channels: Annotated[tuple[Name, ...], Field(min_length=1, max_length=_MOST_CHANNELS)]
-    normalisation: Annotated[tuple[ChannelNormalisation, ...], Field(max_length=_MOST_CHANNELS)]
-    labels: Annotated[dict[Name, LabelValue], Field(min_length=1, max_length=MOST_LABELS)]
-    regions: Annotated[dict[Name, tuple[LabelValue, ...]], Field(max_length=_MOST_CHANNELS)]
-    ignore: LabelValue | None = None
-    region_training: Flag = False
-    region_values: Annotated[tuple[LabelValue, ...], Field(max_length=_MOST_CHANNELS)] = ()
-    tolerance_mm: Annotated[dict[Name, Tolerance], Field(max_length=_MOST_CHANNELS)] = {}
+    channels: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST_CHANNELS)]
+    normalisation: Annotated[tuple[ChannelNormalisation, ...], Field(max_length=MOST_CHANNELS)]
+    label_set: LabelSet
     batch_dice: Flag = False
 
     @model_validator(mode="after")
     def _can_be(self) -> Self:
-        for check in _CHECKS:
-            for problem in check(self):
-                raise ValueError(problem)
+        for problem in (*_sizes(self), *contradictions(self.label_set)):
+            raise ValueError(problem)
         return self
-
-    @property
-    def label_set(self) -> LabelSet:
-        """Labels and regions as layouts give them."""
-        return LabelSet(
-            names=self.labels,
-            regions=self.regions,
-            ignore=self.ignore,
-            region_training=self.region_training,
-            region_values=self.region_values,
-            tolerance_mm=self.tolerance_mm,
-        )
 
     @property
     def class_values(self) -> tuple[int, ...]:
         """Label value by class index, background first, without the ignore label."""
-        return (0, *sorted(set(self.labels.values())))
+        return (0, *sorted(set(self.label_set.names.values())))
 
     @property
     def output_channels(self) -> int:
         """Channels of the network's output: regions, or classes with the background."""
-        return len(self.regions) if self.region_training else len(self.class_values)
+        labels = self.label_set
+        return len(labels.regions) if labels.region_training else len(self.class_values)
 
 
 def _sizes(plan: Plan) -> list[str]:
@@ -135,28 +95,3 @@ def _sizes(plan: Plan) -> list[str]:
             f"there are {len(plan.channels)} channels"
         )
     return problems
-
-
-def _meanings(plan: Plan) -> list[str]:
-    """What labels and regions say of each other."""
-    known = set(plan.labels.values())
-    problems = [
-        f"regions.{name} {shown(values)} are not labels of the dataset"
-        for name, values in plan.regions.items()
-        if not values or not set(values) <= known
-    ]
-    if plan.region_training and len(plan.region_values) != len(plan.regions):
-        problems.append("region_values need one value for each region")
-    if not set(plan.region_values) <= known:
-        values = shown(plan.region_values)
-        problems.append(f"region_values {values} are not labels of the dataset")
-    if not plan.regions:
-        problems.append("regions are none")
-    if plan.ignore in known:
-        problems.append(f"ignore {plan.ignore} is also a label")
-    if len(plan.label_set.values) > MOST_LABELS:
-        problems.append(f"there are more than {MOST_LABELS - 1} labels")
-    return problems
-
-
-_CHECKS: tuple[Callable[[Plan], list[str]], ...] = (_sizes, _meanings)

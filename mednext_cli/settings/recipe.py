@@ -1,9 +1,11 @@
 """A recipe: all that a training run needs beside the data; frozen, checked, all errors at once."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from mednext_cli.settings.mirror_axes import AXES, MirrorAxes
 
@@ -48,6 +50,23 @@ def _as_file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", text)
 
 
+@dataclass(frozen=True)
+class MayChange:
+    """Marks a key that a run which has begun may be given otherwise; without it, none may.
+
+    Attributes:
+        why: no result already there depends on it, or it is looked at by itself.
+    """
+
+    why: str
+
+
+_IN_THE_PLAN = MayChange("the plan of the run holds it, which is compared")
+_NO_RESULT = MayChange("no result depends on it")
+_AFTER_TRAINING = MayChange("the final validation is then made anew")
+_HOW_IT_RUNS = MayChange("it is about how the network runs, not what it is")
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -87,8 +106,8 @@ class ModelSettings(_Section):
     residual: bool = True
     residual_resampling: bool = True
     deep_supervision: bool = True
-    checkpointing: Literal[True, False, "auto"] = "auto"
-    kernels: Literal["auto", "fused", "stock"] = "auto"
+    checkpointing: Annotated[Literal[True, False, "auto"], _HOW_IT_RUNS] = "auto"
+    kernels: Annotated[Literal["auto", "fused", "stock"], _HOW_IT_RUNS] = "auto"
 
     @model_validator(mode="after")
     def _one_way_to_say_kernel(self) -> "ModelSettings":
@@ -159,11 +178,11 @@ class TrainingSettings(_Section):
         checkpoint_minutes: how much work a killed run may lose at most (ours).
     """
 
-    epochs: Count = 1000
+    epochs: Annotated[Count, MayChange("--extend is asked for")] = 1000
     iterations_per_epoch: Count = 250
     validation_iterations: CountOrZero = 50
-    batch_size: Width | None = None
-    patch_voxels: tuple[Width, Width, Width] | None = None
+    batch_size: Annotated[Width | None, _IN_THE_PLAN] = None
+    patch_voxels: Annotated[tuple[Width, Width, Width] | None, _IN_THE_PLAN] = None
     learning_rate: Positive = 1e-3
     weight_decay: NotNegative = 3e-5
     epsilon: Positive | None = None
@@ -173,8 +192,8 @@ class TrainingSettings(_Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     folds: Annotated[Count, Field(ge=2)] = 5
     seed: Annotated[int, _NoTruth, Field(ge=0, lt=2**32)] = 12345
-    workers: Annotated[CountOrZero, Field(le=1024)] | None = None
-    checkpoint_minutes: Positive = 5.0
+    workers: Annotated[Annotated[CountOrZero, Field(le=1024)] | None, _NO_RESULT] = None
+    checkpoint_minutes: Annotated[Positive, _NO_RESULT] = 5.0
 
 
 class AugmentationSettings(_Section):
@@ -235,15 +254,36 @@ class InferenceSettings(_Section):
         mirror: average predictions over the mirrored axes (published).
     """
 
-    overlap: Annotated[NotNegative, Field(le=LARGEST_OVERLAP)] = 0.5
-    mirror: bool = True
+    overlap: Annotated[NotNegative, Field(le=LARGEST_OVERLAP), _AFTER_TRAINING] = 0.5
+    mirror: Annotated[bool, _AFTER_TRAINING] = True
 
 
 class Recipe(_Section):
     """What a training run needs beside the data."""
 
-    description: str = ""
+    description: Annotated[str, _NO_RESULT] = ""
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     inference: InferenceSettings = InferenceSettings()
+
+
+def recipe_fields(model: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:
+    """Every key a recipe may hold, dotted, with its type, bounds and default."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            found |= recipe_fields(section, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = field
+    return found
+
+
+def changeable_keys() -> frozenset[str]:
+    """The keys that may change in a run that has begun, dotted."""
+    return frozenset(
+        key
+        for key, field in recipe_fields().items()
+        if any(isinstance(mark, MayChange) for mark in field.metadata)
+    )

@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 import mednext_cli
 from mednext_cli.foundation.errors import SettingsError, nearest
 from mednext_cli.foundation.files import read_toml, write_text
-from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.recipe import Recipe, recipe_fields
 
 Table = dict[str, Any]
 _LONGEST = 80  # characters of what somebody wrote, in an error
@@ -199,21 +199,9 @@ def _describe(problem: Any, options: Mapping[str, str]) -> str:  # noqa: ANN401 
 
 
 def _nearest_key(key: str) -> str:
-    close = get_close_matches(_brief(key), known_keys(), n=1)
+    close = get_close_matches(_brief(key), list(recipe_fields()), n=1)
     return f"Did you mean {close[0]}?" if close else ""
 
 
 def _brief(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def known_keys() -> list[str]:
-    """Every key a recipe may hold, dotted."""
-    keys = []
-    for name, field in Recipe.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            keys += [f"{name}.{key}" for key in section.model_fields]
-        else:
-            keys.append(name)
-    return keys

@@ -7,8 +7,7 @@ from torch import nn
 
 from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.architecture import Architecture
-from mednext_cli.networks.checkpoint import Checkpoint
-from mednext_cli.training.checkpoints import read_checkpoint
+from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
 
 logger = logging.getLogger(__name__)
 _MAY_DIFFER = {"out_channels", "deep_supervision"}  # the heads, which are then learnt anew
@@ -24,7 +23,7 @@ def initialise(network: nn.Module, architecture: Architecture, path: Path) -> No
         CheckpointError: the checkpoint cannot be used, or is of another architecture; names what
             differs.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = load_checkpoint(path)
     _check_same(checkpoint, architecture, path)
     own = network.state_dict()
     fitting = {

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import MednextError
-from mednext_cli.training.precision import Precision
 from mednext_cli.training.sampling import PatchDataset
-from mednext_cli.training.state import Progress
+from mednext_cli.training.state import TrainingState
 
 _IN_A_ROW = 10
 _MOST_NAMED = 6  # cases of one line
@@ -26,16 +25,13 @@ class Ledger:
     alone that is not finite means that the loss was scaled too far: counted, but no failure.
 
     Args:
-        progress: `loss_sum` and `skipped` are kept here.
-        precision: of the steps.
+        state: `loss_sum` and `skipped` of its progress are kept here.
         samples: what the batches are drawn from.
         batch_size: samples a batch.
     """
 
-    def __init__(
-        self, progress: Progress, precision: Precision, samples: PatchDataset, batch_size: int
-    ) -> None:
-        self._progress, self._precision = progress, precision
+    def __init__(self, state: TrainingState, samples: PatchDataset, batch_size: int) -> None:
+        self._state = state
         self._samples, self._batch_size = samples, batch_size
         self._waiting: list[Tensor] = []
         self._failed: list[int] = []  # steps, the last ones in a row
@@ -62,16 +58,16 @@ class Ledger:
         """Look at all steps taken down so far, and name the cases of those that failed."""
         if not self._waiting:
             return
-        first = self._progress.iteration - len(self._waiting)
+        first = self._state.progress.iteration - len(self._waiting)
         values: list[list[float]] = torch.stack(self._waiting).tolist()
         self._waiting.clear()
         for step, (loss, norm) in enumerate(values, first):
             if math.isfinite(loss) and math.isfinite(norm):
-                self._progress.loss_sum += loss
+                self._state.note(loss_sum=self._state.progress.loss_sum + loss)
                 self._failed.clear()
                 continue
-            self._progress.skipped += 1
-            if not (math.isfinite(loss) and self._precision.is_searching_scale()):
+            self._state.note(skipped=self._state.progress.skipped + 1)
+            if not (math.isfinite(loss) and self._state.precision.is_searching_scale()):
                 self._failed.append(step)
                 self._warn(step)
 
@@ -85,13 +81,14 @@ class Ledger:
             MednextError: every step failed, or the last ten.
         """
         self.settle()
-        skipped = self._progress.skipped
+        progress = self._state.progress
+        skipped = progress.skipped
         if skipped:
-            epoch = len(self._progress.history) + 1
+            epoch = progress.epochs + 1
             logger.warning("epoch %d: %d of %d steps were left out", epoch, skipped, steps)
         if len(self._failed) >= _IN_A_ROW or (self._failed and skipped == steps):
             self.give_up()
-        return self._progress.loss_sum / (steps - skipped) if skipped < steps else math.nan
+        return progress.loss_sum / (steps - skipped) if skipped < steps else math.nan
 
     def _warn(self, step: int) -> None:
         """Name the cases of a step that failed; the same cases once."""

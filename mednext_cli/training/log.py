@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Any
 
 from mednext_cli.foundation.files import replacing
+from mednext_cli.settings.progress import Row
 from mednext_cli.training.columns import DICE, LOG
 from mednext_cli.training.run_folder import RunFolder
 
-Row = dict[str, float]
 _SECONDS_BETWEEN_PLOTS = 60.0
 
 

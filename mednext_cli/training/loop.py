@@ -13,10 +13,11 @@ import torch
 from mednext_cli.foundation.errors import MednextError
 from mednext_cli.foundation.progress import Progress as Bar
 from mednext_cli.foundation.progress import track
+from mednext_cli.settings.progress import Row
 from mednext_cli.training.interruption import Interruption, deferred_interruption
 from mednext_cli.training.ledger import Ledger
 from mednext_cli.training.loader import Batch, iterate_batches
-from mednext_cli.training.log import Row, RunLog
+from mednext_cli.training.log import RunLog
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.pace import Pace
 from mednext_cli.training.patch_validation import (
@@ -83,12 +84,12 @@ class _Loop:
     def __init__(self, state: TrainingState, spec: LoopSpec) -> None:
         self._state, self._spec = state, spec
         plan, settings = state.plan, state.recipe.training
-        ignored = len(plan.class_values) if plan.ignore is not None else None
-        regions = class_regions(plan) if plan.region_training else ()
+        ignored = len(plan.class_values) if plan.label_set.ignore is not None else None
+        regions = class_regions(plan) if plan.label_set.region_training else ()
         self._loss = SegmentationLoss(regions, ignored, plan.batch_dice)
         self._training = PatchDataset(self._sampling(spec.split.training, training=True))
         self._validation = PatchDataset(self._sampling(spec.split.validation, training=False))
-        self._ledger = Ledger(state.progress, state.precision, self._training, spec.batch_size)
+        self._ledger = Ledger(state, self._training, spec.batch_size)
         self._last = settings.epochs * settings.iterations_per_epoch
         self._pace = Pace(spec.device, self._last - state.progress.iteration)
         self._saved = self._counted = time.monotonic()
@@ -100,16 +101,16 @@ class _Loop:
 
     def run_epoch(self, batches: Iterator[Batch], bar: Bar, interruption: Interruption) -> None:
         """Steps up to the end of the current epoch, then validation, history and checkpoints."""
-        progress = self._state.progress
-        steps = self._state.recipe.training.iterations_per_epoch
-        self._state.network.train()
+        state = self._state
+        steps = state.recipe.training.iterations_per_epoch
+        state.network.train()
         self._set_learning_rate()
-        for _ in range((self._state.epoch + 1) * steps - progress.iteration):
+        for iteration in range(state.progress.iteration, (state.epoch + 1) * steps):
             self._pause(interruption)
             with self._saving_on_error():
                 images, labels = next(batches)
-            loss_and_norm = update(self._state, self._loss, images, labels)
-            progress.iteration += 1
+            loss_and_norm = update(state, self._loss, images, labels)
+            state.note(iteration=iteration + 1)
             with self._saving_on_error():
                 self._ledger.add(loss_and_norm)
             self._pace.after_step()
@@ -159,14 +160,12 @@ class _Loop:
         return score_patches(self._state, batches, self._loss)
 
     def _finish_epoch(self, training_loss: float, scores: PatchScores) -> None:
+        self._count_time()
         state = self._state
         progress = state.progress
         dice, moving = scores.mean_dice, progress.moving_dice
         if not math.isnan(dice):
-            progress.moving_dice = (
-                dice if math.isnan(moving) else _MOVING * moving + (1 - _MOVING) * dice
-            )
-        self._count_time()
+            moving = dice if math.isnan(moving) else _MOVING * moving + (1 - _MOVING) * dice
         row: Row = {
             "epoch": state.epoch + 1,
             "iteration": progress.iteration,
@@ -175,12 +174,12 @@ class _Loop:
             "validation_loss": scores.loss,
             **{f"dice_{name}": scores.dice.get(name, math.nan) for name in score_names(state.plan)},
             "dice_mean": dice,
-            "dice_moving": progress.moving_dice,
+            "dice_moving": moving,
             "skipped_steps": progress.skipped,
             "seconds": progress.seconds,
         }
-        progress.history.append(row)
-        progress.loss_sum, progress.skipped = 0.0, 0
+        history = (*progress.history, row)
+        state.note(moving_dice=moving, history=history, loss_sum=0.0, skipped=0)
 
     def _validation_batches(self) -> Iterator[Batch]:
         """The same patches after every epoch, so that epochs compare."""
@@ -195,7 +194,7 @@ class _Loop:
             progress.moving_dice
         )
         if better:
-            progress.best_dice = progress.moving_dice
+            self._state.note(best_dice=progress.moving_dice)
             self._state.save(folder.best)
         if self._state.finished or self._is_due() or not folder.last.exists():
             self._save_last()
@@ -215,7 +214,7 @@ class _Loop:
 
     def _count_time(self) -> None:
         now = time.monotonic()
-        self._state.progress.seconds += now - self._counted
+        self._state.note(seconds=self._state.progress.seconds + now - self._counted)
         self._counted = now
 
     def _note(self) -> str:

@@ -9,7 +9,9 @@ import torch
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.scaling.measure import repeat
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
+from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import Recipe, TrainingSettings
 from mednext_cli.training.augmentation import build_augmentation, enlarged_patch
 from mednext_cli.training.estimate import DEFAULT_BATCH, DEFAULT_PATCH, EstimateRow
@@ -70,7 +72,7 @@ def measure_run(recipe: Recipe, channels: int, classes: int, device: str) -> lis
     demand = training_demand(recipe, plan, where)
     check_memory(demand)
     with explained_memory(demand, "the measurement"):
-        state = prepare_state(TrainSpec(Path(), recipe), plan, where, {}, resuming=False)
+        state = prepare_state(TrainSpec(Path(), recipe), plan, where, Origin(), resuming=False)
         timing = _measure(state, where)
     return [
         EstimateRow("measured on", str(where)),
@@ -95,8 +97,7 @@ def _made_up_plan(channels: int, classes: int) -> Plan:
         batch_size=DEFAULT_BATCH,
         channels=tuple(f"channel_{number}" for number in range(channels)),
         normalisation=(ChannelNormalisation(scheme="z_score"),) * channels,
-        labels=labels,
-        regions={name: (value,) for name, value in labels.items()},
+        label_set=LabelSet(labels, {name: (value,) for name, value in labels.items()}),
     )
 
 

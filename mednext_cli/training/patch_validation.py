@@ -57,22 +57,22 @@ def score_patches(
 
 def score_names(plan: Plan) -> list[str]:
     """What the patch Dice is given for: the regions trained on, or the labels by class index."""
-    if plan.region_training:
-        return list(plan.regions)
-    by_value = {value: name for name, value in plan.labels.items()}
+    if plan.label_set.region_training:
+        return list(plan.label_set.regions)
+    by_value = {value: name for name, value in plan.label_set.names.items()}
     return [by_value[value] for value in plan.class_values[1:]]
 
 
 def class_regions(plan: Plan) -> list[tuple[int, ...]]:
     """The class indices each trained region consists of."""
     index = {value: position for position, value in enumerate(plan.class_values)}
-    return [tuple(index[value] for value in region) for region in plan.regions.values()]
+    return [tuple(index[value] for value in region) for region in plan.label_set.regions.values()]
 
 
 def _count(logits: Tensor, labels: Tensor, plan: Plan) -> Tensor:
     """Voxels (3, K): shared, predicted, present; ignored voxels left out."""
     valid = (labels < len(plan.class_values)).unsqueeze(1)
-    if plan.region_training:
+    if plan.label_set.region_training:
         predicted = logits > 0
         present = region_masks(labels, class_regions(plan))
     else:

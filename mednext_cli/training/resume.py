@@ -3,20 +3,18 @@
 import logging
 import math
 import shlex
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
-from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
+from mednext_cli.settings.progress import Change, Progress
 from mednext_cli.settings.recipe import Recipe
-from mednext_cli.settings.recipe_files import check_recipe
 from mednext_cli.training import same_run
 from mednext_cli.training.run_folder import RunFolder
-from mednext_cli.training.state import Change, Progress, TrainingState
+from mednext_cli.training.state import TrainingState
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +37,11 @@ def resume(state: TrainingState, folder: RunFolder, init: Path | None, extend: b
         CheckpointError: the checkpoint is damaged or of another network.
     """
     checkpoint = _load(folder)
-    begun = _read_recipe(folder, checkpoint)
-    progress = _read_progress(folder, checkpoint, begun)
+    begun, progress = checkpoint.recipe or Recipe(), checkpoint.progress
+    _check_counts(folder, progress, begun)
     same_run.check_recipe(folder, begun, state)
     same_run.check_init(folder, checkpoint, init)
-    finished = len(progress.history) >= state.recipe.training.epochs
+    finished = progress.epochs >= state.recipe.training.epochs
     same_run.check_cases(folder, checkpoint, state, finished)
     same_run.check_plan(folder, checkpoint, state.plan)
     same_run.check_epochs(folder, begun, state.recipe, progress, extend)
@@ -62,8 +60,8 @@ def _load(folder: RunFolder) -> Checkpoint:
 def _way_out(folder: RunFolder) -> str:
     """What to do about a last checkpoint that cannot be used."""
     try:
-        epoch = len(load_checkpoint(folder.best).progress["history"])
-    except (CheckpointError, KeyError, TypeError):
+        epoch = load_checkpoint(folder.best).progress.epochs
+    except CheckpointError:
         return "Begin anew with --restart."
     best, last = (shlex.quote(str(path)) for path in (folder.best, folder.last))
     return f"Go on from epoch {epoch} (cp {best} {last}), or begin anew with --restart."
@@ -73,24 +71,11 @@ def _damaged(folder: RunFolder, reason: object) -> CheckpointError:
     return CheckpointError(f"{folder.last} is damaged: {reason}", _way_out(folder))
 
 
-def _read_recipe(folder: RunFolder, checkpoint: Checkpoint) -> Recipe:
-    try:
-        return check_recipe(checkpoint.recipe or {}, str(folder.last))
-    except SettingsError as error:
-        raise CheckpointError(error.message, _way_out(folder)) from error
-
-
-def _read_progress(folder: RunFolder, checkpoint: Checkpoint, begun: Recipe) -> Progress:
-    known = {one.name for one in fields(Progress)}
-    saved = {name: value for name, value in checkpoint.progress.items() if name in known}
-    try:
-        TypeAdapter(Progress).validate_python(saved)
-    except ValidationError as error:
-        raise _damaged(folder, f"progress: {error.errors()[0]['msg']}") from error
-    progress, steps = Progress(**saved), begun.training.iterations_per_epoch
-    if not 0 <= progress.iteration - len(progress.history) * steps <= steps:
-        raise _damaged(folder, f"{progress.iteration} iterations, {len(progress.history)} epochs")
-    return progress
+def _check_counts(folder: RunFolder, progress: Progress, begun: Recipe) -> None:
+    """Raise `CheckpointError` unless iterations and epochs are of one run."""
+    steps = begun.training.iterations_per_epoch
+    if not 0 <= progress.iteration - progress.epochs * steps <= steps:
+        raise _damaged(folder, f"{progress.iteration} iterations, {progress.epochs} epochs")
 
 
 def _put_in_place(
@@ -100,21 +85,17 @@ def _put_in_place(
         raise CheckpointError(
             f"{folder.last} is not a training state of this network", "Begin anew with --restart."
         )
-    changes = checkpoint.metadata.get("changes", [])
-    origin = checkpoint.metadata.get("origin", {})
     try:
         state.network.load_state_dict(checkpoint.state_dict)
         _load_optimiser(state.optimiser, checkpoint.optimiser["adamw"])
         scaler = checkpoint.optimiser["scaler"]
         if scaler and state.precision.scaler.is_enabled():
             state.precision.scaler.load_state_dict(scaler)
-        state.origin = {**state.origin, **origin}
-        state.changes = TypeAdapter(list[Change]).validate_python(changes)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise _damaged(folder, str(error).partition("\n")[0]) from error
     for group in state.optimiser.param_groups:  # of this device's precision, not of the last one's
         group["eps"] = state.recipe.training.epsilon or state.precision.epsilon
-    state.progress = progress
+    state.origin, state.progress = checkpoint.origin or state.origin, progress
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
@@ -155,5 +136,5 @@ def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:
         for key in before
         if before[key] != after[key]
     ]
-    state.changes += changes
+    state.note(changes=(*state.progress.changes, *changes))
     return bool(changes)

@@ -6,32 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import hash_file
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.progress import Origin, Progress
+from mednext_cli.settings.recipe import Recipe, changeable_keys
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.schedule import poly_learning_rate
-from mednext_cli.training.state import Progress, TrainingState
+from mednext_cli.training.state import TrainingState
 
 _ANEW = "Add --restart to begin anew, or --runs to keep both."
-# Changing these in a run that has begun changes no result already there; or it is looked at apart.
-_FREE_TO_CHANGE = {
-    "description",
-    "model.checkpointing",
-    "model.kernels",
-    "training.batch_size",  # by the plan
-    "training.patch_voxels",
-    "training.epochs",
-    "training.workers",
-    "training.checkpoint_minutes",
-    "inference.overlap",
-    "inference.mirror",
-}
 _AS_USED = ("model.encoder_kernel", "model.decoder_kernel", "training.epsilon")
 _SHOWN = 3
 logger = logging.getLogger(__name__)
@@ -41,10 +28,11 @@ def check_recipe(folder: RunFolder, begun: Recipe, state: TrainingState) -> None
     """Raise `SettingsError` where the recipe asks for another training than was begun."""
     device = next(state.network.parameters()).device
     before, after = _as_used(begun, device), _as_used(state.recipe, device)
+    free = changeable_keys()
     differing = [
         f"{key}: {before[key]} -> {after[key]}"
         for key in before
-        if before[key] != after[key] and key not in _FREE_TO_CHANGE
+        if before[key] != after[key] and key not in free
     ]
     if differing:
         raise SettingsError(
@@ -83,7 +71,7 @@ def check_epochs(
     Raises:
         SettingsError: it is another one, without `extend` or not above what is done.
     """
-    before, after, done = begun.training.epochs, recipe.training.epochs, len(progress.history)
+    before, after, done = begun.training.epochs, recipe.training.epochs, progress.epochs
     if before == after:
         return
     begun_with = f"{folder.path} was begun with {before} epochs, of which {done} are done"
@@ -111,7 +99,7 @@ def check_init(folder: RunFolder, checkpoint: Checkpoint, init: Path | None) -> 
 
     The weights are in the run by now: `init` may be left out, and may be gone.
     """
-    begun = _origin(checkpoint).get("init")
+    begun = checkpoint.origin.init if checkpoint.origin else None
     if init is None or (begun and not init.exists()):
         return
     if not init.is_file() or hash_file(init) != begun:
@@ -131,14 +119,14 @@ def check_cases(
     Raises:
         SettingsError: the run was begun with another split, or images or labels have changed.
     """
-    begun = _origin(checkpoint)
+    begun = checkpoint.origin or Origin()
     _check_split(folder, begun, state.origin)
-    before, now = begun.get("case_keys"), state.origin["case_keys"]
-    if not isinstance(before, dict):
+    before, now = begun.case_keys, state.origin.case_keys or {}
+    if before is None:
         logger.info("%s does not say what its cases were made from: not checked", folder.last)
         return
     changed = [case_id for case_id in now if before.get(case_id) != now[case_id]]
-    trained_on = set(changed) & set(state.origin["training_cases"])
+    trained_on = set(changed) & set(state.origin.training_cases)
     what = (
         f"the images or labels of {_listed(changed)} are others than {folder.path} was begun with"
     )
@@ -148,9 +136,9 @@ def check_cases(
         logger.warning("%s; the weights are as they were", what)
 
 
-def _check_split(folder: RunFolder, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _check_split(folder: RunFolder, begun: Origin, now: Origin) -> None:
     sides = ("training_cases", "validation_cases")
-    before, after = ({name: set(one.get(name) or ()) for name in sides} for one in (begun, now))
+    before, after = ({name: set(getattr(one, name)) for name in sides} for one in (begun, now))
     if before == after:
         return
     old, new = set().union(*before.values()), set().union(*after.values())
@@ -165,27 +153,18 @@ def _check_split(folder: RunFolder, begun: Mapping[str, Any], now: Mapping[str, 
 
 def check_plan(folder: RunFolder, checkpoint: Checkpoint, plan: Plan) -> None:
     """Raise `SettingsError` if the run was begun with another plan."""
-    try:
-        begun = Plan.model_validate(checkpoint.plan)
-    except ValidationError as error:
-        raise CheckpointError(
-            f"{folder.last} holds a plan of another version of mednext", _ANEW
-        ) from error
-    before, after = begun.model_dump(mode="json"), plan.model_dump(mode="json")
+    if checkpoint.plan is None:
+        raise CheckpointError(f"{folder.last} holds no plan", _ANEW)
+    before, after = (flatten(one.model_dump(mode="json")) for one in (checkpoint.plan, plan))
     differing = [
-        f"{key}: {_short(before[key])} -> {_short(after[key])}"
-        for key in before
-        if before[key] != after[key]
+        f"{key}: {_short(before.get(key))} -> {_short(after.get(key))}"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
     ]
     if differing:
         raise SettingsError(
             f"{folder.path} was begun with another plan ({'; '.join(differing)})", _ANEW
         )
-
-
-def _origin(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    origin = checkpoint.metadata.get("origin")
-    return origin if isinstance(origin, dict) else {}
 
 
 def _listed(case_ids: Sequence[str]) -> str:

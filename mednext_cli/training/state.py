@@ -1,62 +1,18 @@
 """All that changes while training, and its way into a checkpoint and back."""
 
 from dataclasses import dataclass, field
-from math import isnan
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import AfterValidator, Field
 from torch import nn
 
 from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
 from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import Recipe
-from mednext_cli.training.log import Row
 from mednext_cli.training.precision import Precision
-
-
-def _dice(value: float) -> float:
-    if not (isnan(value) or 0.0 <= value <= 1.0):
-        raise ValueError("a Dice is 0 to 1")
-    return value
-
-
-Dice = Annotated[float, AfterValidator(_dice)]
-
-
-@dataclass(frozen=True)
-class Change:
-    """A recipe's value that was changed on the way, in plain types; dotted `setting`."""
-
-    setting: str
-    before: Any
-    after: Any
-    iteration: int
-
-
-@dataclass
-class Progress:
-    """How far a run has come.
-
-    Attributes:
-        iteration: steps done, over all epochs.
-        loss_sum: training loss summed over the steps done in the current epoch.
-        skipped: steps of the current epoch that were left out, their loss or gradient not finite.
-        seconds: time spent training, over all sessions.
-        moving_dice: exponential moving average (0.9) of the mean patch Dice; NaN before the first.
-        best_dice: the largest `moving_dice` so far; NaN before the first.
-        history: a row an epoch.
-    """
-
-    iteration: Annotated[int, Field(strict=True, ge=0)] = 0
-    loss_sum: float = 0.0
-    skipped: Annotated[int, Field(strict=True, ge=0)] = 0
-    seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
-    moving_dice: Dice = float("nan")
-    best_dice: Dice = float("nan")
-    history: list[Row] = field(default_factory=list)
 
 
 @dataclass
@@ -64,9 +20,7 @@ class TrainingState:
     """Network, optimiser and progress of one run.
 
     Attributes:
-        origin: what a run must have been begun with to be resumed: its cases, what these were made
-            from (`case_keys`) and the SHA-256 of the checkpoint it started from; plain types.
-        changes: what was set otherwise before some iteration, see `Change`.
+        origin: what the run was begun with.
     """
 
     architecture: Architecture
@@ -75,23 +29,26 @@ class TrainingState:
     precision: Precision
     plan: Plan
     recipe: Recipe
-    origin: dict[str, Any]
+    origin: Origin
     progress: Progress = field(default_factory=Progress)
-    changes: list[Change] = field(default_factory=list)
+
+    def note(self, **values: Any) -> None:  # noqa: ANN401 - those of `Progress`
+        """Replace values of the progress."""
+        self.progress = self.progress.model_copy(update=values)
 
     def save(self, *paths: Path) -> None:
         """Write the state, each file in one step."""
         checkpoint = Checkpoint(
             architecture=self.architecture,
             state_dict=self.network.state_dict(),
-            plan=self.plan.model_dump(mode="json"),
-            recipe=self.recipe.model_dump(mode="json"),
-            progress={**vars(self.progress), "finished": self.finished},
+            plan=self.plan,
+            recipe=self.recipe,
+            progress=self.progress,
+            origin=self.origin,
             optimiser={
                 "adamw": self.optimiser.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
             },
-            metadata={"origin": self.origin, "changes": [vars(one) for one in self.changes]},
         )
         for path in paths:
             save_checkpoint(path, checkpoint)
@@ -104,16 +61,16 @@ class TrainingState:
     @property
     def remarks(self) -> list[str]:
         """What the recipe does not say of how the weights came to be, a line each."""
-        init = self.origin.get("init")
+        init = self.origin.init
         return [f"started from the checkpoint with SHA-256 {init}"] * bool(init) + [
             f"{one.setting} was {one.before!r} until iteration {one.iteration}"
-            for one in self.changes
+            for one in self.progress.changes
         ]
 
     @property
     def epoch(self) -> int:
         """Epochs done."""
-        return len(self.progress.history)
+        return self.progress.epochs
 
     @property
     def finished(self) -> bool:

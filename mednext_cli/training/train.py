@@ -4,14 +4,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.foundation.devices import pick_device
-from mednext_cli.foundation.errors import CacheError, StorageError
+from mednext_cli.foundation.errors import StorageError
 from mednext_cli.foundation.files import hash_file
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked
@@ -23,6 +21,7 @@ from mednext_cli.networks.kernels import availability
 from mednext_cli.networks.mednext import MedNeXt
 from mednext_cli.networks.variants import architecture as describe_variant
 from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import ModelSettings, Recipe
 from mednext_cli.settings.recipe_files import write_recipe
 from mednext_cli.training.checks import check_names
@@ -90,7 +89,7 @@ def train(spec: TrainSpec) -> TrainResult:
     find_processes()
     cached = open_cache(spec.cache)
     check_names(cached)
-    plan = _read_plan(cached)
+    plan = cached.plan
     device = pick_device(spec.device)
     if device.type == "cpu":
         keep_freed_memory(large=False)
@@ -172,20 +171,8 @@ def describe_architecture(model: ModelSettings, channels: int, outputs: int) -> 
     return replace(variant, network=model.network)
 
 
-def _read_plan(cached: CachedDataset) -> Plan:
-    try:
-        return Plan.model_validate(cached.plan)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise CacheError(
-            f"{cached.folder / 'dataset.json'}: plan.{'.'.join(map(str, problem['loc']))}: "
-            f"{problem['msg']}",
-            "Run mednext preprocess again.",
-        ) from error
-
-
 def prepare_state(
-    spec: TrainSpec, plan: Plan, device: torch.device, origin: dict[str, Any], resuming: bool
+    spec: TrainSpec, plan: Plan, device: torch.device, origin: Origin, resuming: bool
 ) -> TrainingState:
     """The state a run begins with; of one that goes on, to be filled with its weights."""
     model, settings = spec.recipe.model, spec.recipe.training
@@ -204,19 +191,18 @@ def prepare_state(
         network.kernels = model.kernels
     if spec.init is not None and not resuming:
         initialise(network, architecture, spec.init)
-        origin = {**origin, "init": hash_file(spec.init)}
+        origin = origin.model_copy(update={"init": hash_file(spec.init)})
     network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = build_optimiser(network, spec.recipe, precision)
     return TrainingState(architecture, network, optimiser, precision, plan, spec.recipe, origin)
 
 
-def _origin(cached: CachedDataset, split: Split) -> dict[str, Any]:
-    return {
-        "training_cases": list(split.training),
-        "validation_cases": list(split.validation),
-        "case_keys": cached.keys((*split.training, *split.validation)),
-        "init": None,
-    }
+def _origin(cached: CachedDataset, split: Split) -> Origin:
+    return Origin(
+        training_cases=split.training,
+        validation_cases=split.validation,
+        case_keys=cached.keys((*split.training, *split.validation)),
+    )
 
 
 def training_demand(recipe: Recipe, plan: Plan, device: torch.device) -> Demand:
@@ -240,7 +226,7 @@ def count_loaders(requested: int | None, device: torch.device) -> int:
 
 
 def _fits_in_memory(cached: CachedDataset, split: Split, workers: int) -> bool:
-    bytes_per_voxel = 4 * len(cached.plan["channels"]) + 1
+    bytes_per_voxel = 4 * len(cached.plan.channels) + 1
     voxels = 0
     for case_id in (*split.training, *split.validation):
         _, depth, height, width = cached.case(case_id).image_shape

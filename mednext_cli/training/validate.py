@@ -166,7 +166,7 @@ class _ValidationStore:
 
     def __init__(self, folder: Path, plan: Plan, cached: CachedDataset) -> None:
         self._folder, self._plan = folder, plan
-        self._contents = {name: cached.entry(name).get("content") for name in cached.case_ids}
+        self._contents = {name: cached.entry(name).content for name in cached.case_ids}
 
     def before_reading(self, case: Case) -> None:
         """Refuse a scan or label that is not what the cache was made from."""

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from mednext_cli.cache.case_file import open_case_file
+from mednext_cli.cache.description import CaseEntry, Description, write_description
 from mednext_cli.cache.reader import CachedDataset, open_cache
-from mednext_cli.cache.writer import CaseRecord, write_case, write_description, write_index
+from mednext_cli.cache.writer import CaseRecord, write_case, write_index
 from mednext_cli.foundation.errors import CacheError, StorageError
+from tests.settings.examples import FINGERPRINT, PLAN
 
 SHAPE = (2, 70, 20, 130)
 
@@ -37,8 +39,11 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "Blobs"
     for case_id in ("one", "another"):
         write_case(made, record(case_id, labelled=case_id == "one"))
-    cases = {name: {"labelled": name == "one", "shape": list(SHAPE)} for name in ("one", "another")}
-    write_description(made, {"plan": {"dataset": "Blobs"}, "fingerprint": {}, "cases": cases})
+    cases = {
+        name: CaseEntry(labelled=name == "one", shape=SHAPE, content=[[["hash", None]], "other"])
+        for name in ("one", "another")
+    }
+    write_description(made, Description(plan=PLAN, fingerprint=FINGERPRINT, cases=cases))
     write_index(made, ("one", "another"))
     return made
 
@@ -111,8 +116,8 @@ def test_few_files_are_open_at_once(folder: Path) -> None:
     names = [f"case_{number}" for number in range(40)]
     for name in names:
         write_case(folder, record(name))
-    cases = {name: {"labelled": True, "shape": list(SHAPE)} for name in names}
-    write_description(folder, {"plan": {"dataset": "Blobs"}, "fingerprint": {}, "cases": cases})
+    cases = {name: CaseEntry(labelled=True, shape=SHAPE) for name in names}
+    write_description(folder, Description(plan=PLAN, fingerprint=FINGERPRINT, cases=cases))
     cached = open_cache(folder)
     handles = [cached.open_file(cached.case(name).path) for name in names]
     assert sum(bool(handle) for handle in handles) <= 32

@@ -49,7 +49,7 @@ def test_layout_network_and_engine_of_a_stranger(
     run = runs / "raw" / "pyramid-S-k3-w2" / "fold0"
     checkpoint = load_checkpoint(run / "checkpoint_last.pt")
     assert checkpoint.plan is not None
-    assert checkpoint.plan["patch_voxels"] == [32, 64, 32]
+    assert checkpoint.plan.patch_voxels == (32, 64, 32)
     maps = {}
     for engine in ("torch", "plain"):
         out = tmp_path / engine
@@ -83,4 +83,4 @@ def test_a_plan_is_made_to_fit_a_strangers_network(
     run = runs / "raw" / "pyramid-S-k3-w2" / "foldall"
     plan = load_checkpoint(run / "checkpoint_last.pt").plan
     assert plan is not None
-    assert plan["patch_voxels"] == [64, 64, 32]
+    assert plan.patch_voxels == (64, 64, 32)

@@ -18,7 +18,6 @@ import pytest
 from mednext_cli.app import main
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.preprocessing.run import PreprocessSpec, preprocess
-from mednext_cli.settings.plan import Plan
 from tests.places import DATA, with_real_data
 from tests.preprocessing.synthetic import (
     NAME,
@@ -64,8 +63,8 @@ def test_hippocampus_into_a_cache(source: str, tmp_path: Path, capsys: Capture) 
     assert "32 x 48 x 32" in capsys.readouterr().out
     cached = open_cache(tmp_path / "cache" / raw.name)
     assert len(cached.labelled_ids) == 4
-    plan = Plan.model_validate(cached.plan)
-    assert plan.labels == {"anterior": 1, "posterior": 2}
+    plan = cached.plan
+    assert plan.label_set.names == {"anterior": 1, "posterior": 2}
     assert plan.normalisation[0].scheme == "z_score"
     case = cached.case(cached.case_ids[0])
     image, label = (read(Path(path)) for path in (case.image_paths[0], case.label_path or ""))
@@ -92,8 +91,8 @@ def test_kits19_in_its_own_layout(tmp_path: Path) -> None:
     assert run(tmp_path / "raw", layout="kits19") == 0
     cached = open_cache(tmp_path / "cache" / "kits19")
     assert cached.case_ids == ("case_00000", "case_00001")
-    assert cached.plan["normalisation"][0]["scheme"] == "ct"
-    assert cached.plan["regions"] == {"kidney_and_tumour": [1, 2], "tumour": [2]}
+    assert cached.plan.normalisation[0].scheme == "ct"
+    assert cached.plan.label_set.regions == {"kidney_and_tumour": (1, 2), "tumour": (2,)}
     case = cached.case("case_00000")
     assert case.image_shape == (1, 40, 24, 24)
     assert abs(case.read_image()[case.read_label()[None] > 0].mean()) < 0.2
@@ -107,7 +106,7 @@ def test_channels_that_are_volumes_of_one_file(tmp_path: Path) -> None:
         write(image_of(raw, name), np.stack([first, first.max() - first], axis=-1))
     assert run(raw) == 0
     cached = open_cache(cache_of(raw))
-    assert cached.plan["channels"] == ["FLAIR", "T1w"]
+    assert cached.plan.channels == ("FLAIR", "T1w")
     image = cached.case("case_1").read_image()
     assert image.shape[0] == 2
     assert np.allclose(image[0], -image[1], atol=5e-3)
@@ -298,7 +297,7 @@ def test_a_cache_of_another_version(tmp_path: Path, capsys: Capture) -> None:
     raw = make_raw(tmp_path, 1)
     assert run(raw) == 0
     path = cache_of(raw) / "dataset.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 99', 1))
+    path.write_text(path.read_text().replace('"version": 2', '"version": 99', 1))
     assert run(raw) == 2
     assert "--force" in capsys.readouterr().err
     assert run(raw, "--force") == 0

@@ -7,13 +7,14 @@ from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mednext_cli.networks.mednext import build
 from mednext_cli.networks.variants import architecture
+from mednext_cli.settings.recipe import ModelSettings, Recipe
 
 
 @pytest.fixture
 def k3(tmp_path):
     path = tmp_path / "k3.pt"
     description = architecture("S", 3, 1, 2, 2)
-    recipe = {"model": {"kernel": 3}}
+    recipe = Recipe(model=ModelSettings(kernel=3))
     network = build(description)
     save_checkpoint(path, Checkpoint(description, network.state_dict(), recipe=recipe))
     return path
@@ -23,7 +24,7 @@ def test_the_result_lies_beside_the_source_and_is_shown(k3, capsys):
     assert main(["upkern", "--from", str(k3), "--to", "k5"]) == 0
     result = load_checkpoint(k3.with_name("k3_upkern_k5.pt"))
     assert result.architecture.kernels == (5, 5)
-    assert result.recipe == {"model": {"kernel": 5}}
+    assert result.recipe == Recipe(model=ModelSettings(kernel=5))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "tensor\tfrom\tto"
     assert "bottleneck.0.depthwise.weight\t32 x 1 x 3 x 3 x 3\t32 x 1 x 5 x 5 x 5" in lines

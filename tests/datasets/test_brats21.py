@@ -8,9 +8,8 @@ from mednext_cli.app import main
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.preprocessing.apply import SourceGeometry
+from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.preprocessing.restore import restore_label_map
-from mednext_cli.settings.plan import Plan
 from tests.datasets.conftest import write_scan
 
 SEQUENCES = ("flair", "t1", "t1ce", "t2")
@@ -63,18 +62,18 @@ def test_label_4_is_trained_as_class_3_and_written_back_as_4(
     arguments = [str(brats21), "--dataset", "brats21", option, "--workers", "0"]
     assert main(["preprocess", *arguments, "--cache", str(tmp_path / "cache")]) == 0
     cached = open_cache(tmp_path / "cache" / "brats21")
-    plan = Plan.model_validate(cached.plan)
-    assert plan.region_training is regions
+    plan = cached.plan
+    assert plan.label_set.region_training is regions
     assert plan.output_channels == (3 if regions else 4)
     case = cached.case("BraTS2021_00000")
     classes = case.read_label()
     assert set(np.unique(classes)) == {0, 1, 2, 3}
     if regions:
         values = np.array(plan.class_values)[classes]
-        scores = np.stack([np.isin(values, region) for region in plan.regions.values()])
+        scores = np.stack([np.isin(values, region) for region in plan.label_set.regions.values()])
     else:
         scores = np.stack([classes == index for index in range(4)])
-    geometry = SourceGeometry.from_json(case.geometry)
+    geometry = SourceGeometry.model_validate(case.geometry)
     restored = restore_label_map(scores.astype(np.float32), geometry, plan)
     original = np.asarray(nibabel.load(case.label_path or "").dataobj)
     assert np.array_equal(restored, original)

@@ -7,7 +7,6 @@ from mednext_cli.app import main
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError
-from mednext_cli.settings.plan import Plan
 from tests.datasets.conftest import write_scan
 
 Captured = pytest.CaptureFixture[str]
@@ -51,9 +50,9 @@ def test_cases(brats23: Path) -> None:
 def test_regions_are_trained_and_written_back(brats23: Path, tmp_path: Path) -> None:
     call = [str(brats23), "--dataset", "brats23", "--region-training", "--workers", "0"]
     assert main(["preprocess", *call, "--cache", str(tmp_path / "cache")]) == 0
-    plan = Plan.model_validate(open_cache(tmp_path / "cache" / "brats23").plan)
-    assert plan.region_training
-    assert plan.region_values == (2, 1, 3)
+    plan = open_cache(tmp_path / "cache" / "brats23").plan
+    assert plan.label_set.region_training
+    assert plan.label_set.region_values == (2, 1, 3)
 
 
 def test_the_resection_cavity_of_2024(tmp_path: Path, capsys: Captured) -> None:

@@ -10,7 +10,6 @@ from mednext_cli.cache.reader import open_cache
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError, SettingsError
-from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.scans import read_label_map
 from tests.datasets.conftest import write_description, write_label, write_scan, write_series
 
@@ -195,8 +194,8 @@ def test_names_from_the_options(raw: Path, tmp_path: Path, capsys: Captured) -> 
     named = ["--labels", "liver=1,tumour=44,cyst=7"]
     assert main(["datasets", "verify", *call, *named]) == 0
     assert main(["preprocess", *call, *named, "--cache", str(tmp_path / "cache")]) == 0
-    plan = Plan.model_validate(open_cache(tmp_path / "cache" / "Mine").plan)
-    assert plan.labels == {"liver": 1, "tumour": 44, "cyst": 7}
+    plan = open_cache(tmp_path / "cache" / "Mine").plan
+    assert plan.label_set.names == {"liver": 1, "tumour": 44, "cyst": 7}
     capsys.readouterr()
     assert main(["datasets", "verify", *call, "--labels", "liver=1"]) == 2
     assert "has the values 44, which the dataset does not name" in capsys.readouterr().out

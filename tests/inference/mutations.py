@@ -31,7 +31,7 @@ def _drop_weight(content: Content) -> None:
 
 
 def _unfit_classes(content: Content) -> None:
-    content["plan"]["labels"]["third"] = 9
+    content["plan"]["label_set"]["names"]["third"] = 9
 
 
 _CHANNEL = {"scheme": "z_score"}
@@ -90,25 +90,27 @@ PLAN: dict[str, Change] = {
     "no patch": put("plan", "patch_voxels", value=[0, 0, 0]),
     "patch of flags": put("plan", "patch_voxels", value=[True, 32, 16]),
     "batch": put("plan", "batch_size", value=10**9),
-    "label value": put("plan", "labels", "kidney", value=70_000),
-    "negative label": put("plan", "labels", "kidney", value=-1),
+    "label value": put("plan", "label_set", "names", "kidney", value=70_000),
+    "negative label": put("plan", "label_set", "names", "kidney", value=-1),
     "more classes than outputs": _unfit_classes,
-    "no labels": put("plan", "labels", value={}),
-    "label name": put("plan", "labels", "a\nb", value=1),
-    "region": put("plan", "regions", "kidney", value=[1, 77]),
-    "no regions": put("plan", "regions", value={}),
-    "regions for classes": put("plan", "region_training", value=True),
-    "ignore": put("plan", "ignore", value=4),
+    "no labels": put("plan", "label_set", "names", value={}),
+    "label name": put("plan", "label_set", "names", "a\nb", value=1),
+    "region": put("plan", "label_set", "regions", "kidney", value=[1, 77]),
+    "no regions": put("plan", "label_set", "regions", value={}),
+    "regions for classes": put("plan", "label_set", "region_training", value=True),
+    "ignore": put("plan", "label_set", "ignore", value=4),
     "dataset": put("plan", "dataset", value="../../outside"),
     "absolute dataset": put("plan", "dataset", value="/etc"),
     "long dataset": put("plan", "dataset", value="x" * 300),
-    "tolerance": put("plan", "tolerance_mm", value={"kidney": float("nan")}),
-    "plan version": put("plan", "version", value=2),
+    "tolerance": put("plan", "label_set", "tolerance_mm", value={"kidney": float("nan")}),
+    "plan version": put("plan", "version", value=3),
     "surprise": put("plan", "surprise", value=1),
+    "advice": put("plan", "label_set", "strangers", value={7: "text"}),
+    "no label set": put("plan", "label_set", value=[]),
     "a list as plan": put("plan", value=[1]),
     "empty plan": put("plan", value={}),
 }
-"""What those refuse who need a plan, and those who pass it on."""
+"""What a plan cannot say."""
 
 RECIPE: dict[str, Change] = {
     "overlap": put("recipe", "inference", "overlap", value=0.9999999),
@@ -119,4 +121,16 @@ RECIPE: dict[str, Change] = {
     "mirror": put("recipe", "inference", "mirror", value="maybe"),
     "no section": put("recipe", "inference", value=3),
     "a list as recipe": put("recipe", value=[]),
+    "an unknown section": put("recipe", "surprise", value=1),
+}
+PROGRESS: dict[str, Change] = {
+    "iteration": put("progress", "iteration", value=-1),
+    "text as iteration": put("progress", "iteration", value="3"),
+    "seconds": put("progress", "seconds", value=float("inf")),
+    "Dice": put("progress", "best_dice", value=7.0),
+    "history": put("progress", "history", value=[{"epoch": "one"}]),
+    "an epoch without a loss": put("progress", "history", value=[{"epoch": 1.0}]),
+    "changes": put("progress", "changes", value=[{"setting": "a\nb"}]),
+    "unknown progress": put("progress", "finished", value=True),
+    "cases elsewhere": put("origin", value={"training_cases": ["../../outside"]}),
 }

@@ -1,14 +1,21 @@
 """A small task: its plan, untrained networks for it, and the command that predicts with them."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import Checkpoint, build_plain, save_checkpoint
 from mednext_cli.networks.variants import architecture
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
+from mednext_cli.settings.progress import Progress
+from mednext_cli.settings.recipe import (
+    AugmentationSettings,
+    InferenceSettings,
+    Recipe,
+    TrainingSettings,
+)
 
 PLAN = Plan(
     dataset="test",
@@ -18,13 +25,14 @@ PLAN = Plan(
     batch_size=2,
     channels=("MRI",),
     normalisation=(ChannelNormalisation(scheme="z_score"),),
-    labels={"kidney": 1, "tumour": 4},
-    regions={"kidney": (1, 4), "tumour": (4,)},
+    label_set=LabelSet({"kidney": 1, "tumour": 4}, {"kidney": (1, 4), "tumour": (4,)}),
 )
-RECIPE: dict[str, Any] = {
-    "augmentation": {"mirror_axes": ["left_right"]},
-    "inference": {"mirror": False},
-}
+RECIPE = Recipe(
+    training=TrainingSettings(epochs=1, folds=3),
+    augmentation=AugmentationSettings(mirror_axes=("left_right",)),
+    inference=InferenceSettings(mirror=False),
+)
+EPOCH = {"epoch": 1.0, "learning_rate": 1e-3, "training_loss": 0.5, "dice_mean": 0.5}
 
 
 def save_model(
@@ -33,14 +41,13 @@ def save_model(
     plan: Plan = PLAN,
     channels: int = 1,
     finished: bool = False,
-    recipe: dict[str, Any] = RECIPE,
+    recipe: Recipe = RECIPE,
 ) -> Path:
     torch.manual_seed(seed)
     made = architecture("S", 3, channels, plan.output_channels, base_channels=4)
     weights = build_plain(made).state_dict()
-    planned = plan.model_dump(mode="json")
-    progress = {"finished": finished}
-    save_checkpoint(path, Checkpoint(made, weights, plan=planned, recipe=recipe, progress=progress))
+    progress = Progress(history=(EPOCH,) * finished)
+    save_checkpoint(path, Checkpoint(made, weights, plan=plan, recipe=recipe, progress=progress))
     return path
 
 

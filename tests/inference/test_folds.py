@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mednext_cli.app import main
+from mednext_cli.settings.recipe import TrainingSettings
 from tests.inference.synthetic import RECIPE, predict, save_model
 
 Capture = pytest.CaptureFixture[str]
@@ -15,7 +16,7 @@ ONE = ("--cases", "oblique", "--overlap", "0")
 def make_fold(folder: Path, *names: str, finished: bool = True, folds: int = 3) -> None:
     """A run folder with these checkpoints, each of other weights."""
     folder.mkdir(parents=True)
-    recipe = {**RECIPE, "training": {"folds": folds}}
+    recipe = RECIPE.model_copy(update={"training": TrainingSettings(epochs=1, folds=folds)})
     for seed, name in enumerate(names, start=len(str(folder))):
         path = folder / f"checkpoint_{name}.pt"
         save_model(path, seed, finished=finished and name == "last", recipe=recipe)
@@ -90,7 +91,7 @@ def test_the_run_on_all_cases_is_no_fold(scans: Path, tmp_path: Path, capsys: Ca
 def test_folds_that_are_none_end_in_one_line(
     scans: Path, tmp_path: Path, capsys: Capture, folds: str, expected: str
 ) -> None:
-    make_fold(tmp_path / "S-k3" / "fold0", "last", folds=1)
+    make_fold(tmp_path / "S-k3" / "fold0", "last", folds=2)
     options = ("--folds", folds)
     assert predict(scans, tmp_path / "out", tmp_path / "S-k3", options=options) == 2
     assert expected in capsys.readouterr().err

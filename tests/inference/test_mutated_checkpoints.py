@@ -8,15 +8,15 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.inference.models import load_models
+from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.networks.weight_files import read_weights
-from mednext_cli.training.checkpoints import read_checkpoint
 from tests.fuzzing import damaged_bytes, damaged_json, limits, only_ours, seeds
-from tests.inference.mutations import NETWORK, PLAN, RECIPE
-from tests.inference.synthetic import predict, save_model
+from tests.inference.mutations import NETWORK, PLAN, PROGRESS, RECIPE
+from tests.inference.synthetic import EPOCH, predict, save_model
 from tests.networks.archives import pack, read_content, repack
 
 Capture = pytest.CaptureFixture[str]
-ALL = {**NETWORK, **PLAN, **RECIPE}
+ALL = {**NETWORK, **PLAN, **RECIPE, **PROGRESS}
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,13 @@ def test_upkern_and_predict_refuse_it(
 def test_a_whole_one_is_enlarged(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "k5.pt"
     assert main(["upkern", "--from", str(model), "--to", "k5", "--out", str(out)]) == 0
-    assert read_checkpoint(out).architecture.kernels == (5, 5)
+    assert load_checkpoint(out).architecture.kernels == (5, 5)
 
 
 def test_whatever_a_checkpoint_says(model: Path, tmp_path: Path) -> None:
     content, path = read_content(model), tmp_path / "mutant.pt"
-    content["progress"] = {"iteration": 3, "history": [{"epoch": 1.0}], "finished": False}
-    loaders = (read_checkpoint, lambda one: load_models([one]), read_weights)
+    content["progress"] = {"iteration": 3, "history": [EPOCH]}
+    loaders = (load_checkpoint, lambda one: load_models([one]), read_weights)
     for seed in seeds(60):
         torch.save(damaged_json(content, seed), path)
         with limits(), only_ours(seed):
@@ -71,7 +71,7 @@ def test_whatever_a_pickle_does(model: Path, tmp_path: Path) -> None:
     for seed in seeds(60):
         repack(content, path, **{"data.pkl": damaged_bytes(structure, seed)})
         with limits(), only_ours(seed):
-            read_checkpoint(path)
+            load_checkpoint(path)
         pack(path, damaged_bytes(structure[:300], seed))
         with limits(), only_ours(seed):
             read_weights(path)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -77,7 +78,8 @@ def test_several_models_are_averaged(scans: Path, model: Path, tmp_path: Path) -
 
 
 def test_regions_are_written_in_their_order(scans: Path, tmp_path: Path) -> None:
-    plan = PLAN.model_copy(update={"region_training": True, "region_values": (1, 4)})
+    labels = replace(PLAN.label_set, region_training=True, region_values=(1, 4))
+    plan = PLAN.model_copy(update={"label_set": labels})
     path = save_model(tmp_path / "regions.pt", 3, plan)
     assert predict(scans, tmp_path / "out", path, options=("--probabilities",)) == 0
     probabilities = np.load(tmp_path / "out" / "oblique_probabilities.npz")["probabilities"]

@@ -19,6 +19,9 @@ from mednext_cli.networks.checkpoint import (
 )
 from mednext_cli.networks.mednext import build
 from mednext_cli.networks.variants import architecture
+from mednext_cli.settings.progress import Origin, Progress
+from mednext_cli.settings.recipe import ModelSettings, Recipe
+from tests.settings.examples import PLAN
 
 
 @pytest.fixture
@@ -32,10 +35,12 @@ def checkpoint():
     return Checkpoint(
         description,
         network.state_dict(),
-        plan={"spacing_mm": [1.0, 1.0, 1.0]},
-        recipe={"model": {"kernel": 3}},
-        progress={"epoch": 3, "best_dice": 0.5, "random": (1, "a", torch.random.get_rng_state())},
+        plan=PLAN,
+        recipe=Recipe(model=ModelSettings(kernel=3)),
+        progress=Progress(iteration=3, best_dice=0.5, moving_dice=0.25),
+        origin=Origin(training_cases=("a", "b"), case_keys={"a": "1"}),
         optimiser=optimiser.state_dict(),
+        metadata={"random": (1, "a", torch.random.get_rng_state())},
     )
 
 
@@ -59,9 +64,10 @@ def _equal(one, other):
 def test_everything_comes_back(checkpoint, saved):
     loaded = load_checkpoint(saved)
     assert loaded.architecture == checkpoint.architecture
-    for part in ("state_dict", "plan", "recipe", "progress", "optimiser"):
+    for part in ("state_dict", "plan", "recipe", "progress", "origin", "optimiser"):
         assert _equal(getattr(loaded, part), getattr(checkpoint, part)), part
     assert loaded.metadata["torch_version"] == torch.__version__
+    assert _equal(loaded.metadata["random"], checkpoint.metadata["random"])
 
 
 def test_the_network_gives_the_same_numbers(checkpoint, saved):
@@ -82,8 +88,8 @@ def test_a_view_does_not_drag_its_storage_along(checkpoint, tmp_path):
 
 @pytest.mark.parametrize("value", [np.float64(1.0), Path("x"), {1, 2}, np.zeros(3)])
 def test_what_could_not_be_loaded_is_not_saved(checkpoint, tmp_path, value):
-    with pytest.raises(TypeError, match=r"checkpoint\.progress\.score"):
-        save_checkpoint(tmp_path / "c.pt", replace(checkpoint, progress={"score": value}))
+    with pytest.raises(TypeError, match=r"checkpoint\.metadata\.score"):
+        save_checkpoint(tmp_path / "c.pt", replace(checkpoint, metadata={"score": value}))
     assert list(tmp_path.iterdir()) == []
 
 

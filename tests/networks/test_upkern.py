@@ -10,6 +10,9 @@ from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.networks.mednext import build
 from mednext_cli.networks.upkern import enlarge, parse_kernel, plan_upkern
 from mednext_cli.networks.variants import architecture
+from mednext_cli.settings.progress import Origin, Progress
+from mednext_cli.settings.recipe import ModelSettings, Recipe
+from tests.settings.examples import PLAN
 
 
 def _checkpoint(**settings):
@@ -19,9 +22,10 @@ def _checkpoint(**settings):
     return Checkpoint(
         description,
         build(description).state_dict(),
-        plan={"spacing_mm": [1, 1, 1]},
-        recipe={"model": {"kernel": 3, "encoder_kernel": None, "size": "S"}, "training": {}},
-        progress={"epoch": 1000},
+        plan=PLAN,
+        recipe=Recipe(model=ModelSettings(kernel=3)),
+        progress=Progress(iteration=1000),
+        origin=Origin(training_cases=("a",)),
         optimiser={"state": {}},
     )
 
@@ -51,10 +55,10 @@ def test_plan_and_recipe_stay_and_progress_goes():
     source = _checkpoint()
     enlarged, _ = enlarge(source, 5)
     assert enlarged.plan == source.plan
-    assert enlarged.recipe["model"] == {"kernel": 5, "encoder_kernel": None, "size": "S"}
-    assert enlarged.recipe["training"] == {}
-    assert (enlarged.progress, enlarged.optimiser) == ({}, None)
-    assert source.recipe["model"]["kernel"] == 3
+    assert enlarged.origin == source.origin
+    assert enlarged.recipe == Recipe(model=ModelSettings(kernel=5))
+    assert (enlarged.progress.iteration, enlarged.optimiser) == (0, None)
+    assert source.recipe == Recipe(model=ModelSettings(kernel=3))
     assert enlarged.metadata["upkern_from"] == [3, 3]
 
 

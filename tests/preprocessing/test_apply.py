@@ -1,6 +1,5 @@
 """A plan applied to a case, and predictions brought back to the scan's own grid."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,10 @@ from hypothesis import strategies as st
 
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.preprocessing.apply import SourceGeometry, prepare_case, prepare_image
+from mednext_cli.preprocessing.apply import prepare_case, prepare_image
+from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.volumes.scans import read_label_map, write_label_map
 from tests.preprocessing.synthetic import blob, write
@@ -82,7 +83,7 @@ def test_a_label_map_comes_back_on_its_own_grid(
     prepared = prepare_case(case, plan)
     assert prepared.label is not None
     assert prepared.image.shape[1:] == prepared.label.shape == prepared.geometry.resampled_shape
-    geometry = SourceGeometry.from_json(json.loads(json.dumps(prepared.geometry.to_json())))
+    geometry = SourceGeometry.model_validate_json(prepared.geometry.model_dump_json())
     restored = restore_label_map(one_hot(prepared.label, 3), geometry, plan)
     assert restored.shape == shape
     if min(np.array(shape) * grid["spacing"] / max(plan.spacing_mm)) >= 20:
@@ -155,10 +156,12 @@ def test_regions_are_written_in_their_order(tmp_path: Path) -> None:
     image = np.random.default_rng(0).normal(size=(6, 6, 6)).astype(np.float32)
     path = write(tmp_path / "i.nii", image, np.eye(4))
     plan = make_plan(
-        labels={"oedema": 1, "core": 4},
-        regions={"whole": (1, 4), "core": (4,)},
-        region_training=True,
-        region_values=(1, 4),
+        label_set=LabelSet(
+            names={"oedema": 1, "core": 4},
+            regions={"whole": (1, 4), "core": (4,)},
+            region_training=True,
+            region_values=(1, 4),
+        )
     )
     _, geometry = prepare_image((Channel(path),), plan)
     scores = np.zeros((2, 6, 6, 6), np.float32)
@@ -201,8 +204,7 @@ def test_a_real_ct_and_back(data_folder: Path, tmp_path: Path) -> None:
     ct = ChannelNormalisation(scheme="ct", lower=-1000, upper=1000, mean=0, std=500)
     plan = make_plan(
         (2.0, 2.0, 2.0),
-        labels=names,
-        regions={name: (value,) for name, value in names.items()},
+        label_set=LabelSet(names, {name: (value,) for name, value in names.items()}),
         normalisation=(ct,),
         channels=("CT",),
     )

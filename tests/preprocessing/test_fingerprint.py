@@ -9,14 +9,15 @@ from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.preprocessing.fingerprint import (
+    FINGERPRINTS,
     CaseFingerprint,
-    Fingerprint,
     fingerprint_case,
     summarise,
 )
 from mednext_cli.preprocessing.foreground import sample_foreground
 from mednext_cli.preprocessing.intensities import merge_intensities, sample_intensities
 from mednext_cli.preprocessing.plan import plan_dataset, plan_patch
+from mednext_cli.settings.fingerprint import Fingerprint
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.spacing import parse_spacing
 from tests.preprocessing.synthetic import cache_of, image_of, label_of, make_raw, read, run
@@ -64,8 +65,8 @@ def test_many_values_are_thinned_without_moving_the_percentiles() -> None:
 
 def test_a_fingerprint_survives_json(tmp_path: Path) -> None:
     _, cases, fingerprint = surveyed(make_raw(tmp_path))
-    again = [CaseFingerprint.from_json(case.to_json()) for case in cases]
-    assert summarise(again).to_json() == fingerprint.to_json()
+    again = [FINGERPRINTS.validate_json(FINGERPRINTS.dump_json(case)) for case in cases]
+    assert summarise(again) == fingerprint
 
 
 @pytest.mark.parametrize(

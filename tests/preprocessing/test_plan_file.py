@@ -23,7 +23,10 @@ Capture = pytest.CaptureFixture[str]
 
 
 def edited(path: Path, **changes: Any) -> Path:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """Entries of the plan replaced; of its labels, those that are named."""
+    content = json.loads(path.read_text())
+    labels = {**content["label_set"], **changes.pop("label_set", {})}
+    path.write_text(json.dumps({**content, "label_set": labels, **changes}))
     return path
 
 
@@ -36,13 +39,13 @@ def test_an_edited_plan_is_followed_and_only_what_depends_on_it_is_redone(
     edited(path, spacing_mm=[3, 1.8, 1.6], patch_voxels=[16, 32, 16])
     assert run(raw, "--plan", str(path)) == 0
     cached = open_cache(cache_of(raw))
-    assert cached.plan["patch_voxels"] == [16, 32, 16]
+    assert cached.plan.patch_voxels == (16, 32, 16)
     assert cached.case("case_0").image_shape == (1, 8, 12, 11)
     edited(path, patch_voxels=[32, 32, 16])
     capsys.readouterr()
     assert run(raw, "--plan", str(path)) == 0
     assert "cases made\t0\ncases kept\t3\n" in capsys.readouterr().out
-    assert open_cache(cache_of(raw)).plan["patch_voxels"] == [32, 32, 16]
+    assert open_cache(cache_of(raw)).plan.patch_voxels == (32, 32, 16)
 
 
 @pytest.mark.parametrize(
@@ -52,17 +55,20 @@ def test_an_edited_plan_is_followed_and_only_what_depends_on_it_is_redone(
         ({"patch_voxels": [16, 16, 16]}, "need 32 along one axis"),
         ({"spacing_mm": [0, 1, 1]}, "spacing_mm.0"),
         ({"spacing": 1}, "spacing"),
-        ({"labels": {"left": 1}}, "labels is {'left': 1}, the dataset has"),
+        ({"label_set": {"names": {"left": 1}}}, "label_set.names is {'left': 1}, the dataset has"),
         ({"normalisation": []}, "normalisation has 0 entries"),
         ({"normalisation": [{"scheme": "ct", "std": 0}]}, "lower < upper"),
-        ({"regions": {"both": [1, 9]}}, "regions.both"),
-        ({"version": 2}, "version"),
+        ({"label_set": {"regions": {"both": [1, 9]}}}, "regions.both"),
+        ({"version": 3}, "version"),
         ({"normalisation": [{"scheme": "ct", "upper": 1, "mean": math.nan}]}, "not a number"),
         ({"normalisation": [{"scheme": "ct", "upper": 1, "std": math.inf}]}, "not a number"),
         ({"spacing_mm": [math.inf, 1, 1]}, "are not 0.01 to 100"),
         ({"spacing_mm": [0.002, 1, 1]}, "are not 0.01 to 100"),
-        ({"regions": {}}, "regions are none"),
-        ({"region_training": True, "region_values": [9, 9]}, "region_values (9, 9)"),
+        ({"label_set": {"regions": {}}}, "regions are none"),
+        (
+            {"label_set": {"region_training": True, "region_values": [9, 9]}},
+            "region_values (9, 9)",
+        ),
     ],
 )
 def test_a_plan_that_cannot_be(

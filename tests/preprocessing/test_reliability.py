@@ -85,7 +85,7 @@ def test_no_case_of_an_older_plan_is_ever_offered(
 
     def look(*_: object, **__: object) -> None:
         cached = open_cache(cache_of(raw))
-        assert cached.plan["spacing_mm"] == [2.0, 2.0, 2.0]
+        assert cached.plan.spacing_mm == (2.0, 2.0, 2.0)
         assert cached.case_ids == ()
         raise KeyboardInterrupt
 

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.preprocessing.apply import prepare_case
 from mednext_cli.preprocessing.restore import restore_label_map
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from tests.preprocessing.synthetic import blob, read, write
 
@@ -54,7 +55,7 @@ def round_trip(
     plan = Plan(
         dataset="blobs", layout="msd", spacing_mm=(z, y, x), patch_voxels=(32, 32, 32),
         batch_size=2, channels=("MRI",), normalisation=(ChannelNormalisation(scheme="z_score"),),
-        labels={"blob": 1}, regions={"blob": (1,)},
+        label_set=LabelSet({"blob": 1}, {"blob": (1,)}),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         paths = [

@@ -6,10 +6,15 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.settings.recipe import ModelSettings, Recipe
+from mednext_cli.settings.recipe import (
+    MayChange,
+    ModelSettings,
+    Recipe,
+    changeable_keys,
+    recipe_fields,
+)
 from mednext_cli.settings.recipe_files import (
     find_recipes,
-    known_keys,
     load_recipe,
     write_recipe,
 )
@@ -136,10 +141,34 @@ def test_a_written_recipe_reads_back_the_same(tmp_path: Path) -> None:
 
 
 def test_known_keys_are_dotted() -> None:
-    keys = known_keys()
-    assert {"training.epochs", "model.kernel", "augmentation.mirror_axes"} <= set(keys)
+    keys = recipe_fields()
+    assert {"training.epochs", "model.kernel", "augmentation.mirror_axes"} <= keys.keys()
     assert "description" in keys
     assert Recipe().model_dump().keys() == {key.partition(".")[0] for key in keys}
+
+
+def test_a_key_says_itself_whether_it_may_change_in_a_run_that_has_begun() -> None:
+    """A key that says nothing may not: a new one is not forgotten."""
+    assert changeable_keys() == {
+        "description",
+        "model.checkpointing",
+        "model.kernels",
+        "training.batch_size",
+        "training.patch_voxels",
+        "training.epochs",
+        "training.workers",
+        "training.checkpoint_minutes",
+        "inference.overlap",
+        "inference.mirror",
+    }
+    reasons = [
+        mark.why
+        for field in recipe_fields().values()
+        for mark in field.metadata
+        if isinstance(mark, MayChange)
+    ]
+    assert len(reasons) == len(changeable_keys())
+    assert all(reasons)
 
 
 def test_the_command_browses_copies_and_checks(

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mednext_cli.app import main
-from mednext_cli.settings.recipe import Recipe
-from mednext_cli.settings.recipe_files import find_recipes, known_keys, load_recipe
+from mednext_cli.settings.recipe import Recipe, recipe_fields
+from mednext_cli.settings.recipe_files import find_recipes, load_recipe
 
 _SHARED_FIXTURES = [HealthCheck.function_scoped_fixture]  # neither holds anything between examples
 _SCALARS = st.one_of(
@@ -31,7 +31,7 @@ _VALUES = st.recursive(
     max_leaves=6,
 )
 _KEYS = st.one_of(
-    st.sampled_from([*known_keys(), *Recipe.model_fields, "extends"]),
+    st.sampled_from([*recipe_fields(), *Recipe.model_fields, "extends"]),
     st.text(st.sampled_from("abt_. \n\"'[]="), max_size=8),
 )
 _CHANGES = st.lists(st.tuples(_KEYS, _VALUES), min_size=1, max_size=3)

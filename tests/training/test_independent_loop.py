@@ -73,12 +73,13 @@ def expected(run: Run) -> Made:
 
 def _batches(run: Run, cases: str, first: int, count: int) -> list[tuple[Tensor, Tensor]]:
     """Batches of the sampler: its seed is the recipe's for training, one more for validation."""
-    origin = load_checkpoint(run.folder / "checkpoint_last.pt").metadata["origin"]
+    origin = load_checkpoint(run.folder / "checkpoint_last.pt").origin
+    assert origin is not None
     training = cases == "training_cases"
     samples = PatchDataset(
         SamplingSpec(
             cache=run.cache,
-            case_ids=tuple(origin[cases]),
+            case_ids=getattr(origin, cases),
             patch_voxels=(16, 32, 16),
             batch_size=BATCH,
             oversample_foreground=1 / 3,

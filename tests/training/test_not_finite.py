@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import load_checkpoint
-from mednext_cli.training import ledger, loop
+from mednext_cli.training import loop
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.precision import Precision
 from tests.training.synthetic import CASES, NAME, arguments, run_folder
@@ -126,7 +126,7 @@ def test_ten_in_a_row_end_the_run_with_what_to_do_and_it_can_go_on(
     assert "not finite in the cache: box_" in error
     assert "mednext preprocess --force" in error
     saved = load_checkpoint(_folder(runs) / "checkpoint_last.pt")
-    assert saved.progress["iteration"] == 10
+    assert saved.progress.iteration == 10
     assert main(_arguments(intact, runs, steps)) == 0
     assert _rows(_folder(runs))[0]["skipped_steps"] == "10"
 
@@ -161,7 +161,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(
     assert main(_arguments(boxes, tmp_path, "training.epochs=2")) == 2
     assert "the last checkpoint stands" in capsys.readouterr().err
     saved = load_checkpoint(_folder(tmp_path) / "checkpoint_last.pt")
-    assert saved.progress["iteration"] == 3
+    assert saved.progress.iteration == 3
     assert all(one.isfinite().all() for one in saved.state_dict.values())
 
 
@@ -169,7 +169,7 @@ def test_an_overflow_under_float16_is_no_failure(
     boxes: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gradients overflow in every step of an epoch, the losses do not: the scale is too large."""
-    monkeypatch.setattr(ledger.Precision, "is_searching_scale", lambda _: True)
+    monkeypatch.setattr(Precision, "is_searching_scale", lambda _: True)
     original = loop.update
 
     def overflow(*given: Any) -> Tensor:

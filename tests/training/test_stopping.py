@@ -92,7 +92,7 @@ def test_a_signal_to_the_group_saves_and_the_run_ends_as_undisturbed(
     assert "fault of ours" not in error
     assert "Traceback" not in error
     last = run_folder(tmp_path / "stopped") / "checkpoint_last.pt"
-    assert 0 < load_checkpoint(last).progress["iteration"] < 12
+    assert 0 < load_checkpoint(last).progress.iteration < 12
     for runs in ("stopped", "undisturbed"):
         with _training(boxes, tmp_path / runs) as process:
             assert _end(process)[0] == 0

@@ -49,9 +49,9 @@ def test_a_run_leaves_everything_and_is_not_repeated(
     cases = _rows(folder / "validation" / "cases.csv")
     assert {row["region"] for row in cases} == {"anterior", "posterior"}
     checkpoint = load_checkpoint(folder / "checkpoint_last.pt")
-    assert checkpoint.progress["finished"] is True
+    assert checkpoint.finished
     assert checkpoint.plan is not None
-    assert checkpoint.plan["patch_voxels"] == [16, 32, 16]
+    assert checkpoint.plan.patch_voxels == (16, 32, 16)
     capsys.readouterr()
     before = (folder / "checkpoint_last.pt").read_bytes()
     assert train() == 0
@@ -85,7 +85,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
         patch.setattr(loop, "update", stop_in_that_step)
         assert train(runs=interrupted) == 130
     stopped = load_checkpoint(_run(interrupted) / "checkpoint_last.pt")
-    assert stopped.progress["iteration"] == last_step
+    assert stopped.progress.iteration == last_step
     assert train(runs=interrupted) == 0
     first, second = (
         load_checkpoint(_run(runs) / "checkpoint_last.pt") for runs in (undisturbed, interrupted)

@@ -46,7 +46,7 @@ class PlainEngine:
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, device: str) -> None:
         assert device == "cpu"
-        assert not plan.region_training
+        assert not plan.label_set.region_training
         self._network = build_network(checkpoint)
 
     @torch.inference_mode()

@@ -1,0 +1,84 @@
+"""How far a training run has come, and what it began with; kept in its checkpoints."""
+
+from math import isnan
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from mednext_cli.settings.values import Count, FileName, Frozen, Name
+
+_MOST_EPOCHS = 10**6
+_NEEDED = ("epoch", "learning_rate", "training_loss", "dice_mean")
+
+
+def _dice(value: float) -> float:
+    if not (isnan(value) or 0.0 <= value <= 1.0):
+        raise ValueError("a Dice is 0 to 1")
+    return value
+
+
+def _whole(row: dict[str, float]) -> dict[str, float]:
+    missing = [name for name in _NEEDED if name not in row]
+    if missing:
+        raise ValueError(f"lacks {', '.join(missing)}")
+    return row
+
+
+Dice = Annotated[float, AfterValidator(_dice)]
+Row = Annotated[dict[Name, float], AfterValidator(_whole)]
+"""What is noted of an epoch, by column of log.csv."""
+Hash = Annotated[str, Field(max_length=128)]
+
+
+class Change(Frozen):
+    """A recipe's value that was changed on the way; dotted `setting`."""
+
+    setting: Name
+    before: JsonValue
+    after: JsonValue
+    iteration: Count
+
+
+class Origin(Frozen):
+    """What a run must have been begun with to be resumed.
+
+    Attributes:
+        training_cases: ids.
+        validation_cases: ids.
+        case_keys: what each case was made from, by id; None where that was not noted.
+        init: SHA-256 of the checkpoint it started from.
+    """
+
+    training_cases: tuple[FileName, ...] = ()
+    validation_cases: tuple[FileName, ...] = ()
+    case_keys: dict[FileName, Hash] | None = None
+    init: Hash | None = None
+
+
+class Progress(Frozen):
+    """How far a run has come.
+
+    Attributes:
+        iteration: steps done, over all epochs.
+        loss_sum: training loss summed over the steps done in the current epoch.
+        skipped: steps of the current epoch that were left out, their loss or gradient not finite.
+        seconds: time spent training, over all sessions.
+        moving_dice: exponential moving average (0.9) of the mean patch Dice; NaN before the first.
+        best_dice: the largest `moving_dice` so far; NaN before the first.
+        history: a row an epoch.
+        changes: what the recipe said otherwise before some iteration.
+    """
+
+    iteration: Count = 0
+    loss_sum: float = 0.0
+    skipped: Count = 0
+    seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    moving_dice: Dice = float("nan")
+    best_dice: Dice = float("nan")
+    history: Annotated[tuple[Row, ...], Field(max_length=_MOST_EPOCHS)] = ()
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return len(self.history)
