@@ -4,8 +4,9 @@ import os
 import reprlib
 import unicodedata
 
+from mednext_cli.foundation.names import LONGEST_FILE_BYTES, check_file_name
+
 _LONGEST_NAME = 255  # bytes, of nearly all file systems
-_LONGEST_ID = 240  # leaves room for the endings of what is made of a case
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlist, _SHORT.maxdict = 2, 80, 8, 8
 _STEERING = {"Cc", "Zl", "Zp"}  # what breaks lines or steers a terminal
@@ -40,8 +41,12 @@ def problem_of_id(case_id: str) -> str:
         return "cannot name a case"
     if problem := problem_of_name(case_id):
         return f"cannot name a case: it is a name {problem}"
-    if len(os.fsencode(case_id)) > _LONGEST_ID:
-        return f"cannot name a case: it is longer than {_LONGEST_ID} bytes"
+    if len(os.fsencode(case_id)) > LONGEST_FILE_BYTES:
+        return f"cannot name a case: it is longer than {LONGEST_FILE_BYTES} bytes"
+    try:
+        check_file_name(case_id)
+    except ValueError as error:
+        return f"cannot name a case: {error}"
     return ""
 
 

@@ -3,7 +3,7 @@
 import re
 
 LONGEST = 255
-_LONGEST_FILE_BYTES = 200  # leaves room for suffixes and temporary names within the usual 255
+LONGEST_FILE_BYTES = 240  # leaves room for suffixes within the usual 255
 # Controls, what turns the reading direction, line and paragraph separators, half characters.
 _STEERING = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
@@ -35,8 +35,8 @@ def check_file_name(text: str) -> str:
     check_name(text)
     if text in (".", "..") or "/" in text or "\\" in text:
         raise ValueError(f"{shown(text)} leads to another folder")
-    if len(text.encode()) > _LONGEST_FILE_BYTES:
-        raise ValueError(f"{shown(text)} is longer than {_LONGEST_FILE_BYTES} bytes")
+    if len(text.encode()) > LONGEST_FILE_BYTES:
+        raise ValueError(f"{shown(text)} is longer than {LONGEST_FILE_BYTES} bytes")
     return text
 
 
