@@ -20,7 +20,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mednext_cli.networks.kernels import (
+from mednext_cli.networks.mednext.kernels import (
     block_kernels,
     depthwise_kernels,
     tiles,

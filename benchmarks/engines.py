@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from mednext_cli.inference.engine import build_engine
-from mednext_cli.networks import cpu
 from mednext_cli.networks.checkpoint import Checkpoint
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext import cpu
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mednext_cli.networks.kernels import depthwise_conv3d
-from mednext_cli.networks.mednext import MedNeXt, build
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.kernels import depthwise_conv3d
+from mednext_cli.networks.mednext.network import MedNeXt, build
+from mednext_cli.networks.mednext.variants import architecture
 
 # TB/s of memory, TFLOP/s of bfloat16 products and of float32 arithmetic: vendors' data sheets.
 _GPUS = {

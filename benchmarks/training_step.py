@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mednext_cli.networks import cpu
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext import cpu
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.training.loss import SegmentationLoss
 
 _PATCH, _BATCH, _CHANNELS = (32, 48, 32), 2, 16

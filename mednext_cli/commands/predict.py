@@ -75,7 +75,7 @@ def predict(
     from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
     from mednext_cli.inference.sources import read_ids
-    from mednext_cli.networks.kernels.availability import as_choice
+    from mednext_cli.networks.mednext.kernels.availability import as_choice
 
     spec = PredictSpec(
         images=images,

@@ -44,7 +44,7 @@ def import_weights(
 
     Example: mednext weights import mednext_s_k3.pth --out pretrained.pt
     """
-    from mednext_cli.networks.weight_files import import_file
+    from mednext_cli.networks.mednext.weights import import_file
 
     checkpoint = import_file(official, out, size, kernel, norm, residual)
     report_table(("setting", "value"), checkpoint.architecture.to_json().items())
@@ -66,7 +66,7 @@ def export_weights(
     Example: mednext weights export checkpoint_best.pt --out mednext_s_k3.safetensors
     """
     from mednext_cli.networks.checkpoint import load_checkpoint
-    from mednext_cli.networks.weight_files import export_official
+    from mednext_cli.networks.mednext.weights import export_official
 
     weights = export_official(out, load_checkpoint(checkpoint))
     report(f"{out}: {len(weights)} tensors")

@@ -29,7 +29,7 @@ from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.sharing import Share
 from mednext_cli.inference.sources import find_cases, select_cases
 from mednext_cli.inference.torch_engine import TorchEngine
-from mednext_cli.networks.kernels import Kernels, availability
+from mednext_cli.networks.mednext.kernels import Kernels, availability
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.recipe import LARGEST_OVERLAP

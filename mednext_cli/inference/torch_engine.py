@@ -9,8 +9,8 @@ from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
-from mednext_cli.networks.kernels import Kernels
-from mednext_cli.networks.mednext import MedNeXt
+from mednext_cli.networks.mednext.kernels import Kernels
+from mednext_cli.networks.mednext.network import MedNeXt
 from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]

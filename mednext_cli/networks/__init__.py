@@ -1,1 +1,1 @@
-"""MedNeXt: architecture, blocks, named sizes, UpKern, checkpoints and the published weights."""
+"""Networks of any family: the contract, checkpoints, weight files, UpKern; MedNeXt itself."""

@@ -17,7 +17,7 @@ from mednext_cli.foundation.files import replacing
 from mednext_cli.foundation.names import shown
 from mednext_cli.foundation.plugins import load_plugin
 from mednext_cli.foundation.seal import SEAL_BYTES, seal
-from mednext_cli.networks.architecture import OWN_NETWORK, Architecture
+from mednext_cli.networks.mednext.architecture import OWN_NETWORK, Architecture
 from mednext_cli.networks.tensor_files import check_texts, load_tensors
 from mednext_cli.settings.migrations import checkpoint_from_1
 from mednext_cli.settings.plan import Plan

@@ -14,7 +14,6 @@ from torch import Size, Tensor
 from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
-from mednext_cli.networks.architecture import Architecture, check_kernel
 from mednext_cli.networks.checkpoint import (
     Checkpoint,
     check_fit,
@@ -22,6 +21,7 @@ from mednext_cli.networks.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from mednext_cli.networks.mednext.architecture import Architecture, check_kernel
 from mednext_cli.settings.recipe import Recipe
 
 _LARGEST = 7

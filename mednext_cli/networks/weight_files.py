@@ -1,4 +1,4 @@
-"""Files of bare weights: published state dicts in and out; no pickle is ever run."""
+"""Files of bare weights, in and out; no pickle is ever run."""
 
 import math
 import zipfile
@@ -12,12 +12,8 @@ from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import replacing
-from mednext_cli.foundation.names import LONGEST, shown
-from mednext_cli.networks.architecture import Norm
-from mednext_cli.networks.checkpoint import Checkpoint, check_dense, save_checkpoint
-from mednext_cli.networks.official import from_official, infer_architecture, to_official
+from mednext_cli.foundation.names import shown
 from mednext_cli.networks.tensor_files import load_tensors
-from mednext_cli.networks.variants import VARIANTS, size_of
 
 _HOLDERS = ("state_dict", "network_weights", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "param/")
@@ -130,89 +126,21 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:  # noqa: ANN401 
     return weights
 
 
-def import_official(
-    path: Path,
-    size: str | None = None,
-    kernel: int | None = None,
-    norm: Norm = "group",
-    residual: bool | None = None,
-) -> Checkpoint:
-    """A checkpoint of ours from a file of published weights.
-
-    Args:
-        path: the file; see `read_weights`.
-        size: S, B, M or L, refused unless the weights are of it; None takes what they are.
-        kernel: likewise.
-        norm: see `infer_architecture`.
-        residual: see `infer_architecture`.
-
-    Raises:
-        CheckpointError: not weights of the published MedNeXt, or of another size or kernel.
-        SettingsError: there is no such size.
-    """
-    if size is not None and size not in VARIANTS:
-        raise SettingsError(f"unknown size {size}", f"Known: {', '.join(VARIANTS)}")
-    weights = read_weights(path)
-    try:
-        check_dense(weights)
-        architecture = infer_architecture(weights, norm, residual)
-        state_dict = from_official(architecture, weights)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error.message}", error.remedy) from error
-    found = size_of(architecture)
-    if size not in (None, found):
-        raise CheckpointError(f"{path} is of size {found}, not {size}", "Leave out --size.")
-    if kernel is not None and architecture.kernels != (kernel, kernel):
-        kernels = " and ".join(str(one) for one in sorted(set(architecture.kernels)))
-        raise CheckpointError(f"{path} has kernel {kernels}, not {kernel}", "Leave out --kernel.")
-    return Checkpoint(
-        architecture, state_dict, metadata={"imported_from": shown(path.name, LONGEST)[1:-1]}
-    )
-
-
-def import_file(
-    path: Path,
-    out: Path,
-    size: str | None = None,
-    kernel: int | None = None,
-    norm: str = "group",
-    residual: bool | None = None,
-) -> Checkpoint:
-    """Write what `import_official` makes of `path` as a checkpoint.
-
-    Raises:
-        CheckpointError: see `import_official`.
-        SettingsError: there is no such size or norm.
-        StorageError: the disk is full, read-only or forbidden.
-    """
-    if norm not in ("group", "layer"):
-        raise SettingsError(f"unknown norm {norm!r}", "Give group or layer.")
-    checkpoint = import_official(path, size, kernel, norm, residual)  # type: ignore[arg-type]
-    save_checkpoint(out, checkpoint)
-    return checkpoint
-
-
-def export_official(path: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Write a checkpoint's weights under the published names, in the format of the suffix.
-
-    Returns:
-        What was written.
+def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write bare weights in the format of the suffix.
 
     Raises:
         SettingsError: the suffix is none of .safetensors, .pt, .pth and .npz.
-        CheckpointError: the published code has no such network.
         StorageError: the disk is full, read-only or forbidden.
     """
     if path.suffix not in _WRITTEN:
         raise SettingsError(
             f"{path} has no suffix that says the format", f"Use one of {', '.join(_WRITTEN)}."
         )
-    weights = to_official(checkpoint.architecture, checkpoint.state_dict)
     # In memory first: the libraries turn a full disk into errors that do not say so.
     content = _serialise(path.suffix, weights)
     with replacing(path) as beside:
         beside.write_bytes(content)
-    return weights
 
 
 def _serialise(suffix: str, weights: Mapping[str, Tensor]) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, write_json
 from mednext_cli.foundation.names import shown
+from mednext_cli.networks.mednext.architecture import Architecture
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.migrations import plan_from_1
 from mednext_cli.settings.plan import DIVISOR, Plan

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import build_plain
+from mednext_cli.networks.mednext.architecture import Architecture
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

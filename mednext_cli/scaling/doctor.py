@@ -147,8 +147,8 @@ def _store_and_read() -> str:
 def _run_network() -> str:
     import torch
 
-    from mednext_cli.networks.mednext import build
-    from mednext_cli.networks.variants import architecture
+    from mednext_cli.networks.mednext.network import build
+    from mednext_cli.networks.mednext.variants import architecture
 
     network = build(architecture("S", 3, 1, 2, base_channels=4))
     logits = network(torch.randn(1, 1, 16, 16, 32))

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mednext_cli.foundation.machine import GIB
-from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import build_plain
+from mednext_cli.networks.mednext.architecture import Architecture
 
 _REPEATS = 10
 _SECONDS = 20.0  # enough repeats for a median; large networks on CPUs get fewer

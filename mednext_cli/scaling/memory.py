@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mednext_cli.foundation.machine import GIB
-from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import build_plain
+from mednext_cli.networks.mednext.architecture import Architecture
 
 _COPIES_OF_WEIGHTS = 3  # weights and AdamW's two moments; gradients are followed
 

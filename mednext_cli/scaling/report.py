@@ -9,8 +9,8 @@ from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
 from mednext_cli.foundation.progress import track
-from mednext_cli.networks.architecture import Architecture
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.scaling.complexity import Complexity, count_complexity
 from mednext_cli.scaling.measure import Measurement, measure_network
 from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory

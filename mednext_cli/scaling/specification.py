@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.foundation.errors import SettingsError, nearest
-from mednext_cli.networks.architecture import check_kernel
-from mednext_cli.networks.mednext import check_patch
-from mednext_cli.networks.variants import VARIANTS
+from mednext_cli.networks.mednext.architecture import check_kernel
+from mednext_cli.networks.mednext.network import check_patch
+from mednext_cli.networks.mednext.variants import VARIANTS
 
 PUBLISHED_PATCH = (128, 128, 128)
 _SMALLEST = (16, 16, 32)

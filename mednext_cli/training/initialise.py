@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import nn
 
 from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.networks.architecture import Architecture
-from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
+from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.networks.mednext.architecture import Architecture
 
 logger = logging.getLogger(__name__)
 _MAY_DIFFER = {"out_channels", "deep_supervision"}  # the heads, which are then learnt anew

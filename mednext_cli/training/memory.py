@@ -10,7 +10,7 @@ import torch
 from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import MednextError, SettingsError
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
-from mednext_cli.networks.architecture import DIVISOR, Architecture
+from mednext_cli.networks.mednext.architecture import DIVISOR, Architecture
 from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory
 
 _SAFE = 0.9  # of the memory: the estimate leaves workspaces and fragments out

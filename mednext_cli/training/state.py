@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
+from mednext_cli.networks.mednext.architecture import Architecture
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import Recipe

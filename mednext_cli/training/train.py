@@ -15,11 +15,11 @@ from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.machine import free_memory_bytes, usable_cores
 from mednext_cli.foundation.memory import keep_freed_memory
-from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import build_plain
-from mednext_cli.networks.kernels import availability
-from mednext_cli.networks.mednext import MedNeXt
-from mednext_cli.networks.variants import architecture as describe_variant
+from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.mednext.kernels import availability
+from mednext_cli.networks.mednext.network import MedNeXt
+from mednext_cli.networks.mednext.variants import architecture as describe_variant
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import ModelSettings, Recipe

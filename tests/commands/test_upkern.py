@@ -5,8 +5,8 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.settings.recipe import ModelSettings, Recipe
 
 

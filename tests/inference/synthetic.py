@@ -6,7 +6,7 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import Checkpoint, build_plain, save_checkpoint
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.settings.progress import Progress

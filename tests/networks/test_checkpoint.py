@@ -17,8 +17,8 @@ from mednext_cli.networks.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import ModelSettings, Recipe
 from tests.settings.examples import PLAN

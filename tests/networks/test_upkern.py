@@ -7,9 +7,9 @@ import torch
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
-from mednext_cli.networks.mednext import build
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.networks.upkern import enlarge, parse_kernel, plan_upkern
-from mednext_cli.networks.variants import architecture
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import ModelSettings, Recipe
 from tests.settings.examples import PLAN

@@ -9,8 +9,8 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import build_plain, load_checkpoint
-from mednext_cli.networks.official import to_official
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.official import to_official
+from mednext_cli.networks.mednext.variants import architecture
 
 WEIGHTS = to_official(
     architecture("S", 3, 1, 2, base_channels=4),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.report import PUBLISHED
 

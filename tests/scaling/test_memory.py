@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mednext_cli.foundation.machine import GIB
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.scaling.memory import estimate_memory
 
 _PATCH = (32, 48, 32)

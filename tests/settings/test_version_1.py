@@ -10,7 +10,7 @@ import torch
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.foundation.errors import CacheError, CheckpointError
 from mednext_cli.networks.checkpoint import build_plain, load_checkpoint
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.preprocessing.plan_file import read_plan
 from mednext_cli.settings.progress import Change, Origin
 from mednext_cli.settings.recipe import Recipe

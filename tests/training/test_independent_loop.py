@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import load_checkpoint
-from mednext_cli.networks.mednext import MedNeXt
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.network import MedNeXt
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.settings.recipe import AugmentationSettings
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.sampling import PatchDataset, SamplingSpec

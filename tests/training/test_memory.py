@@ -11,7 +11,7 @@ from torch import nn
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import MednextError
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.settings.recipe import ModelSettings
 from mednext_cli.training import loader, loop, patch_validation, train
 from mednext_cli.training.memory import Demand, check_memory, explained_memory

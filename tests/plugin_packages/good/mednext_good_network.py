@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mednext_cli.networks.architecture import Architecture
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
+from mednext_cli.networks.mednext.architecture import Architecture
 from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]

@@ -7,11 +7,12 @@ from safetensors.torch import save_file
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.official import from_official, infer_architecture, to_official
-from mednext_cli.networks.variants import VARIANTS, architecture
-from mednext_cli.networks.weight_files import export_official, import_official, read_weights
-from tests.networks.references import FOLDER, NETWORKS
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.official import from_official, infer_architecture, to_official
+from mednext_cli.networks.mednext.variants import VARIANTS, architecture
+from mednext_cli.networks.mednext.weights import export_official, import_official
+from mednext_cli.networks.weight_files import read_weights
+from tests.networks.mednext.references import FOLDER, NETWORKS
 from tests.places import COMMITTED
 
 

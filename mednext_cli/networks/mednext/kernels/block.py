@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.library import custom_op
 from torch.nn import functional as F
 
-from mednext_cli.networks.kernels import tiles
-from mednext_cli.networks.kernels.availability import device_of, is_interpreted
-from mednext_cli.networks.kernels.convolution import autocast
-from mednext_cli.networks.kernels.depthwise import depthwise, first, last
+from mednext_cli.networks.mednext.kernels import tiles
+from mednext_cli.networks.mednext.kernels.availability import device_of, is_interpreted
+from mednext_cli.networks.mednext.kernels.convolution import autocast
+from mednext_cli.networks.mednext.kernels.depthwise import depthwise, first, last
 
 _Seven = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -61,7 +61,7 @@ def bottleneck(
     z (N, C, D, H, W), scale and shift (N, C), weights of 1x1x1 convolutions, residual as the
     result: (N, out, D, H, W).
     """
-    from mednext_cli.networks.kernels import block_kernels as kernels
+    from mednext_cli.networks.mednext.kernels import block_kernels as kernels
 
     image, out = last(z.detach()), compress.shape[0]
     y = torch.empty((*image.shape[:-1], out), dtype=z.dtype, device=z.device)
@@ -141,7 +141,7 @@ def bottleneck_backward(
 
 
 def _input_gradient(given: tuple[Tensor, ...], constants: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    from mednext_cli.networks.kernels import block_kernels as kernels
+    from mednext_cli.networks.mednext.kernels import block_kernels as kernels
 
     image, scale = given[:2]
     voxels = image.shape[1:4].numel()
@@ -165,7 +165,7 @@ def _input_gradient(given: tuple[Tensor, ...], constants: dict[str, Any]) -> tup
 
 def _weight_gradient(given: tuple[Tensor, ...], constants: dict[str, Any]) -> Tensor:
     """(HIDDEN, C + OUT + 1), added up in a second step: the same in every run."""
-    from mednext_cli.networks.kernels import block_kernels as kernels
+    from mednext_cli.networks.mednext.kernels import block_kernels as kernels
 
     image, scale = given[:2]
     voxels = image.shape[1:4].numel()

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mednext_cli.networks import cpu
-from mednext_cli.networks.architecture import Architecture
-from mednext_cli.networks.kernels import Kernels
-from mednext_cli.networks.kernels.convolution import is_taken
+from mednext_cli.networks.mednext import cpu
+from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.mednext.kernels import Kernels
+from mednext_cli.networks.mednext.kernels.convolution import is_taken
 
 _EPSILON = 1e-5
 _GRN_EPSILON = 1e-6
@@ -195,7 +195,7 @@ class MedNeXtBlock(nn.Module):
         )
 
     def _fused(self, x: Tensor) -> Tensor:
-        from mednext_cli.networks.kernels.block import block
+        from mednext_cli.networks.mednext.kernels.block import block
 
         convolution = cast("nn.Conv3d", self.depthwise)
         norm, expand, compress = self._layers()

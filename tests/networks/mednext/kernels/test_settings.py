@@ -8,8 +8,8 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import architecture
 
 
 def test_auto_on_the_cpu_is_stock():

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.networks.kernels import DepthwiseConv3d, depthwise_conv3d
-from mednext_cli.networks.kernels.availability import device_of
-from mednext_cli.networks.kernels.depthwise import depthwise
+from mednext_cli.networks.mednext.kernels import DepthwiseConv3d, depthwise_conv3d
+from mednext_cli.networks.mednext.kernels.availability import device_of
+from mednext_cli.networks.mednext.kernels.depthwise import depthwise
 
 _BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-2}
 _SLOW = pytest.mark.slow
@@ -183,7 +183,7 @@ def test_fused_without_a_gpu_is_an_error(monkeypatch):
 
 
 def test_fused_without_triton_is_an_error(monkeypatch):
-    from mednext_cli.networks.kernels import availability
+    from mednext_cli.networks.mednext.kernels import availability
 
     monkeypatch.setattr(availability, "has_triton", lambda: False)
     with pytest.raises(SettingsError, match="needs Triton"):

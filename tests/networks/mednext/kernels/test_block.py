@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from mednext_cli.networks.blocks import DownBlock, MedNeXtBlock, UpBlock
-from mednext_cli.networks.kernels.block import _library, bottleneck
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.blocks import DownBlock, MedNeXtBlock, UpBlock
+from mednext_cli.networks.mednext.kernels.block import _library, bottleneck
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import architecture
 
 _BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float64: 1e-12}
 

@@ -7,13 +7,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mednext_cli.networks import cpu
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.official import UNUSED, to_official
+from mednext_cli.networks.mednext import cpu
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.official import UNUSED, to_official
+from mednext_cli.networks.mednext.variants import architecture
+from mednext_cli.networks.mednext.weights import import_official
 from mednext_cli.networks.upkern import enlarge
-from mednext_cli.networks.variants import architecture
-from mednext_cli.networks.weight_files import import_official
-from tests.networks.references import FOLDER, NETWORKS, SIZES, assert_matches, load_reference
+from tests.networks.mednext.references import (
+    FOLDER,
+    NETWORKS,
+    SIZES,
+    assert_matches,
+    load_reference,
+)
 from tests.places import COMMITTED, reference_files
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mednext_cli.networks.checkpoint import build_network
-from mednext_cli.networks.mednext import MedNeXt
-from mednext_cli.networks.weight_files import import_official
+from mednext_cli.networks.mednext.network import MedNeXt
+from mednext_cli.networks.mednext.weights import import_official
 from tests.places import reference_files
 
 FOLDER = "mednext_official"

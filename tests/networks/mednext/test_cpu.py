@@ -7,14 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mednext_cli.networks import cpu
-from mednext_cli.networks.blocks import (
+from mednext_cli.networks.mednext import cpu
+from mednext_cli.networks.mednext.blocks import (
     DepthwiseConvolution,
     SpatialNorm,
     TransposedDepthwiseConvolution,
 )
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import architecture
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import architecture
 
 _LAYOUTS = st.sampled_from([torch.contiguous_format, torch.channels_last_3d])
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.networks.architecture import Architecture
-from mednext_cli.networks.mednext import build
-from mednext_cli.networks.variants import VARIANTS, architecture
+from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.mednext.network import build
+from mednext_cli.networks.mednext.variants import VARIANTS, architecture
 
 
 def _small(**settings):

@@ -12,8 +12,14 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
-from mednext_cli.networks.architecture import LEVELS, OWN_NETWORK, STAGES, Architecture, Norm
 from mednext_cli.networks.checkpoint import check_fit, expected_weights
+from mednext_cli.networks.mednext.architecture import (
+    LEVELS,
+    OWN_NETWORK,
+    STAGES,
+    Architecture,
+    Norm,
+)
 
 UNUSED = "dummy_tensor"
 _PLACES = (

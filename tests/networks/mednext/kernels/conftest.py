@@ -28,7 +28,7 @@ def poisoned(monkeypatch):
 
         return made
 
-    from mednext_cli.networks.kernels import block, depthwise
+    from mednext_cli.networks.mednext.kernels import block, depthwise
 
     class Poisoned:
         def __getattr__(self, name):

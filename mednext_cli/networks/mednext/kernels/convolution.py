@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.networks.kernels import availability
-from mednext_cli.networks.kernels.availability import Kernels
+from mednext_cli.networks.mednext.kernels import availability
+from mednext_cli.networks.mednext.kernels.availability import Kernels
 
 
 def autocast(x: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def depthwise_conv3d(
     _check(x, weight, stride, transposed)
     if not is_taken(kernels, x, weight):
         return _stock(x, weight, bias, stride, transposed)
-    from mednext_cli.networks.kernels.depthwise import depthwise
+    from mednext_cli.networks.mednext.kernels.depthwise import depthwise
 
     result: Tensor = depthwise(autocast(x), weight, bias, stride, transposed, False)[0]
     return result

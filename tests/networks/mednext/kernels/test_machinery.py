@@ -6,7 +6,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from mednext_cli.networks.kernels import DepthwiseConv3d
+from mednext_cli.networks.mednext.kernels import DepthwiseConv3d
 
 
 def _module_and_image(device):

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.networks import cpu
-from mednext_cli.networks.architecture import DIVISOR, LEVELS, Architecture
-from mednext_cli.networks.blocks import POINTWISE, DownBlock, MedNeXtBlock, UpBlock
-from mednext_cli.networks.kernels import CHOICES, Kernels, availability
+from mednext_cli.networks.mednext import cpu
+from mednext_cli.networks.mednext.architecture import DIVISOR, LEVELS, Architecture
+from mednext_cli.networks.mednext.blocks import POINTWISE, DownBlock, MedNeXtBlock, UpBlock
+from mednext_cli.networks.mednext.kernels import CHOICES, Kernels, availability
 
 
 class EncoderLevel(nn.Module):

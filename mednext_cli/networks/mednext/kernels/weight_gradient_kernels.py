@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from mednext_cli.networks.kernels.depthwise_kernels import kernel, row_of, zeros
+from mednext_cli.networks.mednext.kernels.depthwise_kernels import kernel, row_of, zeros
 
 
 @triton.jit

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mednext_cli.foundation.errors import SettingsError, nearest
-from mednext_cli.networks.architecture import STAGES, Architecture, Norm
+from mednext_cli.networks.mednext.architecture import STAGES, Architecture, Norm
 
 Size = Literal["S", "B", "M", "L"]
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from mednext_cli.networks.kernels import tiles
-from mednext_cli.networks.kernels.availability import device_of
+from mednext_cli.networks.mednext.kernels import tiles
+from mednext_cli.networks.mednext.kernels.availability import device_of
 
 _Gradients = tuple[Tensor, Tensor, Tensor]
 
@@ -65,7 +65,7 @@ def _run(
     moments: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Convolve contiguous (N, D, H, W, C); the partial moments are (N, programs, 3, C)."""
-    from mednext_cli.networks.kernels import depthwise_kernels as kernels
+    from mednext_cli.networks.mednext.kernels import depthwise_kernels as kernels
 
     batch, *size, channels = x.shape
     kernel, itemsize = taps.shape[0], x.element_size()
@@ -193,7 +193,7 @@ def _weight_sums(large: Tensor, small: Tensor, kernel: int, stride: int) -> Tens
     The programs' partial sums are added up in a second step, so that the result is the same in
     every run.
     """
-    from mednext_cli.networks.kernels import weight_gradient_kernels as kernels
+    from mednext_cli.networks.mednext.kernels import weight_gradient_kernels as kernels
 
     batch, *shape, channels = small.shape
     tile = tiles.weight_gradient_tile(kernel, shape[2], channels, small.element_size())

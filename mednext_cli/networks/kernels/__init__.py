@@ -1,9 +1,0 @@
-"""Fused operators for NVIDIA GPUs, in Triton; usable alone, and without the rest of the package.
-
-from mednext_cli.networks.kernels import DepthwiseConv3d, depthwise_conv3d
-"""
-
-from mednext_cli.networks.kernels.availability import CHOICES, Kernels
-from mednext_cli.networks.kernels.convolution import DepthwiseConv3d, depthwise_conv3d
-
-__all__ = ["CHOICES", "DepthwiseConv3d", "Kernels", "depthwise_conv3d"]

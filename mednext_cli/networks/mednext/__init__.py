@@ -1,0 +1,1 @@
+"""MedNeXt: architecture, blocks, named sizes, published weights, and how it runs fast."""
