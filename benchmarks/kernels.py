@@ -106,19 +106,19 @@ def depthwise_rows(repeats: int, kernel: int = 5) -> Iterator[Row]:
         exact = _depthwise_results(images[0].double(), weight.double(), "stock")
         for way, layout in _LAYOUTS.items():
             given = [one.contiguous(memory_format=layout) for one in images]
-            kernels = "fused" if way == "ours" else "stock"
-            found = _depthwise_results(given[0], weight, kernels)
+            operators = "fused" if way == "ours" else "stock"
+            found = _depthwise_results(given[0], weight, operators)
             error = max(distance(a, b) for a, b in zip(found, exact, strict=True))
-            runs = _depthwise_runs(given, weight, kernels)
+            runs = _depthwise_runs(given, weight, operators)
             for part, run in runs.items():
                 yield _row(f"{name} {part}", way, run, repeats, limits[part], error)
         del images, exact, given, found, runs
         torch.cuda.empty_cache()
 
 
-def _depthwise_results(x: Tensor, weight: Tensor, kernels: Any) -> list[Tensor]:  # noqa: ANN401
+def _depthwise_results(x: Tensor, weight: Tensor, operators: Any) -> list[Tensor]:  # noqa: ANN401
     x, weight = x.detach().requires_grad_(), weight.to(x.dtype).detach().requires_grad_()
-    y = depthwise_conv3d(x, weight, kernels=kernels)
+    y = depthwise_conv3d(x, weight, operators=operators)
     y.backward(x.detach())
     return [y.detach(), x.grad, weight.grad]
 
@@ -126,15 +126,15 @@ def _depthwise_results(x: Tensor, weight: Tensor, kernels: Any) -> list[Tensor]:
 def _depthwise_runs(
     images: list[Tensor],
     weight: Tensor,
-    kernels: Any,  # noqa: ANN401
+    operators: Any,  # noqa: ANN401
 ) -> dict[str, Callable[[int], object]]:
     given = [one.requires_grad_() for one in images]
     weight = weight.to(given[0].dtype).requires_grad_()
-    outputs = [depthwise_conv3d(one, weight, kernels=kernels) for one in given]
+    outputs = [depthwise_conv3d(one, weight, operators=operators) for one in given]
 
     def forward(index: int) -> object:
         with torch.no_grad():
-            return depthwise_conv3d(given[index % len(given)], weight, kernels=kernels)
+            return depthwise_conv3d(given[index % len(given)], weight, operators=operators)
 
     def backward(index: int) -> object:
         one = index % len(given)
@@ -185,14 +185,14 @@ def block_rows(repeats: int) -> Iterator[Row]:
 def _block_result(
     block: Any,  # noqa: ANN401
     image: Tensor,
-    kernels: str,
+    operators: str,
     layout: torch.memory_format,
 ) -> Callable[..., Tensor]:
     x = image.contiguous(memory_format=layout).requires_grad_()
 
     def result(_: int = 0) -> Tensor:
         block.to(memory_format=layout)
-        block.kernels = kernels
+        block.operators = operators
         x.grad = None
         with torch.autocast("cuda", torch.bfloat16):
             y = block(x)
@@ -232,7 +232,7 @@ def _network_rows(
     x = torch.randn(2, 1, 128, 128, 128, device="cuda").contiguous(memory_format=layout)
     network = build(architecture(size, kernel, 1, 3)).cuda().to(memory_format=layout)
     is_ours, is_largest = way == "ours", (size, kernel) == ("L", 5)
-    network.kernels = "fused" if is_ours else "stock"
+    network.operators = "fused" if is_ours else "stock"
     network.checkpointing = not is_ours  # the published way
     name = f"training step {size} k{kernel} 128^3 batch 2"
     error = _network_error(network, x) if is_ours else None
@@ -247,9 +247,9 @@ def _network_rows(
 def _network_error(network: MedNeXt, x: Tensor) -> float:
     with torch.inference_mode():
         fused = network(x[:1, :, :64, :64, :64].contiguous())
-        network.kernels = "stock"
+        network.operators = "stock"
         stock = network(x[:1, :, :64, :64, :64].contiguous())
-        network.kernels = "fused"
+        network.operators = "fused"
     return distance(fused, stock)
 
 

@@ -60,7 +60,7 @@ def predict(
     force: Annotated[bool, typer.Option(help="Predict done cases anew.")] = False,
     workers: Workers = None,
     device: Device = "auto",
-    kernels: Annotated[str, typer.Option(help="auto, fused or stock operators.")] = "auto",
+    operators: Annotated[str, typer.Option(help="auto, fused or stock operators.")] = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -91,7 +91,7 @@ def predict(
         workers=workers,
         device=device,
         force=force,
-        kernels=as_choice(kernels),
+        operators=as_choice(operators),
         folds=None if folds is None else read_folds(folds),
     )
     with Scratch() as scratch:

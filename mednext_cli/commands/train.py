@@ -31,7 +31,7 @@ def train(
         bool, typer.Option(help="Go on, though the run was begun with another number of epochs.")
     ] = False,
     device: Device = "auto",
-    kernels: Annotated[
+    operators: Annotated[
         str | None, typer.Option(help="auto, fused or stock operators; default: the recipe's.")
     ] = None,
     settings: Annotated[
@@ -56,7 +56,7 @@ def train(
     options = {
         "--model": ("model.size", model),
         "--kernel": ("model.kernel", kernel),
-        "--kernels": ("model.kernels", kernels),
+        "--operators": ("model.operators", operators),
     }
     result = run(
         TrainSpec(

@@ -29,7 +29,7 @@ from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.sharing import Share
 from mednext_cli.inference.sources import find_cases, select_cases
 from mednext_cli.inference.torch_engine import TorchEngine
-from mednext_cli.networks.mednext.kernels import Kernels, availability
+from mednext_cli.networks.mednext.kernels import Operators, availability
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.recipe import LARGEST_OVERLAP
@@ -59,7 +59,7 @@ class PredictSpec:
             None chooses.
         device: auto, cpu, cuda, cuda:N or mps.
         force: predict cases anew that are done.
-        kernels: auto, fused or stock operators, of the engine torch.
+        operators: auto, fused or stock operators, of the engine torch.
         options: of the raw dataset's layout; None for none.
         scratch: where zip archives of scans are unpacked; None leaves them unread.
         folds: of folders of folds, those to average; None takes all, which must be finished.
@@ -77,7 +77,7 @@ class PredictSpec:
     workers: int | None = None
     device: str = "auto"
     force: bool = False
-    kernels: Kernels = "auto"
+    operators: Operators = "auto"
     options: LayoutOptions | None = None
     scratch: Scratch | None = None
     folds: Folds | None = None
@@ -105,7 +105,7 @@ def predict(spec: PredictSpec) -> PredictResult:
     models = load_models(spec.models, spec.folds)
     _check_overlaps(spec, models)
     device = str(pick_device(spec.device))
-    availability.check(spec.kernels, torch.device(device))
+    availability.check(spec.operators, torch.device(device))
     engine = choose_engine(spec.engine)
     cases = _find_cases(spec, models[0].plan)
     record = _make_record(spec, models, engine, device)
@@ -218,7 +218,7 @@ def _work(
 def _members(spec: PredictSpec, models: list[Model], engine: str, device: str) -> list[Member]:
     return [
         Member(
-            engine=_engine(engine, model, device, spec.kernels),
+            engine=_engine(engine, model, device, spec.operators),
             patch_voxels=model.plan.patch_voxels,
             mirror_axes=_mirror_axes(spec, model),
             overlap=_overlap(spec, model),
@@ -228,10 +228,10 @@ def _members(spec: PredictSpec, models: list[Model], engine: str, device: str) -
     ]
 
 
-def _engine(name: str, model: Model, device: str, kernels: Kernels) -> Engine:
+def _engine(name: str, model: Model, device: str, operators: Operators) -> Engine:
     engine = build_engine(name, model.checkpoint, model.plan, device)
     if isinstance(engine, TorchEngine):
-        engine.choose_kernels(kernels)
+        engine.choose_operators(operators)
     return engine
 
 

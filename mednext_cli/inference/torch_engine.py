@@ -9,7 +9,7 @@ from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
-from mednext_cli.networks.mednext.kernels import Kernels
+from mednext_cli.networks.mednext.kernels import Operators
 from mednext_cli.networks.mednext.network import MedNeXt
 from mednext_cli.settings.plan import Plan
 
@@ -85,10 +85,10 @@ class TorchEngine(NetworkEngine):
             raise
         super().__init__(network, plan, place, _precision(place))
 
-    def choose_kernels(self, kernels: Kernels) -> None:
-        """Which operators run the network, if it is a MedNeXt: see `MedNeXt.kernels`."""
+    def choose_operators(self, operators: Operators) -> None:
+        """Which operators run the network, if it is a MedNeXt: see `MedNeXt.operators`."""
         if isinstance(self._network, MedNeXt):
-            self._network.kernels = kernels
+            self._network.operators = operators
 
 
 def _precision(device: torch.device) -> torch.dtype:

@@ -75,7 +75,7 @@ class ModelSettings(_Section):
     """The network.
 
     `kernel` sets both sides (3 if nothing is said); `encoder_kernel` and `decoder_kernel` together
-    take its place. Sizes are those of Table 1 (right) of the paper. `kernels` is not about the
+    take its place. Sizes are those of Table 1 (right) of the paper. `operators` is not about the
     network but how it runs: fused operators where they were measured (auto), always or never. So is
     `checkpointing`: auto is on for M and L, as published.
 
@@ -107,7 +107,7 @@ class ModelSettings(_Section):
     residual_resampling: bool = True
     deep_supervision: bool = True
     checkpointing: Annotated[Literal[True, False, "auto"], _HOW_IT_RUNS] = "auto"
-    kernels: Annotated[Literal["auto", "fused", "stock"], _HOW_IT_RUNS] = "auto"
+    operators: Annotated[Literal["auto", "fused", "stock"], _HOW_IT_RUNS] = "auto"
 
     @model_validator(mode="after")
     def _one_way_to_say_kernel(self) -> "ModelSettings":

@@ -186,9 +186,9 @@ def prepare_state(
     plan = plan.model_copy(update={"patch_voxels": patch, "batch_size": batch_size})
     if model.uses_checkpointing:
         network.checkpointing = True  # type: ignore[assignment]
-    availability.check(model.kernels, device)
+    availability.check(model.operators, device)
     if isinstance(network, MedNeXt):
-        network.kernels = model.kernels
+        network.operators = model.operators
     if spec.init is not None and not resuming:
         initialise(network, architecture, spec.init)
         origin = origin.model_copy(update={"init": hash_file(spec.init)})

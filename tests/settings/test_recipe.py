@@ -94,7 +94,7 @@ def test_separate_kernels_replace_the_common_one() -> None:
         (["model.deep_supervision=false"], "S-k3-one_head"),
         (["model.network=../a b"], "_a_b-S-k3"),
         (["model.base_channels=8", "model.grn=true", "model.residual=false"], "S-k3-w8-grn-plain"),
-        (["model.checkpointing=true", "model.kernels=stock"], "S-k3"),
+        (["model.checkpointing=true", "model.operators=stock"], "S-k3"),
     ],
 )
 def test_the_label_says_what_differs_from_the_published_network(

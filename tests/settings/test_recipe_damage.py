@@ -135,7 +135,7 @@ def test_a_setting_changes_nothing_beside_its_key() -> None:
     [
         (["--model", "XL"], "error: --model 'XL': Input should be 'S', 'B', 'M' or 'L'"),
         (["--kernel", "4"], "error: --kernel 4: Input should be 3, 5 or 7"),
-        (["--kernels", "fast"], "error: --kernels 'fast': Input should be 'auto'"),
+        (["--operators", "fast"], "error: --operators 'fast': Input should be 'auto'"),
         (["--set", "training.epochs=true"], "training.epochs = True: a number is needed"),
     ],
 )

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.architecture import Architecture
-from mednext_cli.networks.mednext.kernels import Kernels
+from mednext_cli.networks.mednext.kernels import Operators
 from mednext_cli.networks.mednext.kernels.convolution import is_taken
 
 _EPSILON = 1e-5
@@ -116,12 +116,12 @@ class MedNeXtBlock(nn.Module):
         grn: whether this block has global response normalisation.
 
     Attributes:
-        kernels: which operators run it, see `kernels.depthwise_conv3d`. The fused ones have group
+        operators: which operators run it, see `kernels.depthwise_conv3d`. The fused ones have group
             norm without GRN in three dimensions; other blocks are PyTorch's own whatever it says.
             Fused, and on a CPU without gradients, hooks of the layers inside are not called.
     """
 
-    kernels: Kernels = "auto"
+    operators: Operators = "auto"
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class MedNeXtBlock(nn.Module):
 
     def _is_fused(self, x: Tensor) -> bool:
         return self._is_plain() and is_taken(
-            self.kernels, x, cast("nn.Conv3d", self.depthwise).weight
+            self.operators, x, cast("nn.Conv3d", self.depthwise).weight
         )
 
     def _layers(self) -> list[nn.Conv3d]:

@@ -11,7 +11,7 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.architecture import DIVISOR, LEVELS, Architecture
 from mednext_cli.networks.mednext.blocks import POINTWISE, DownBlock, MedNeXtBlock, UpBlock
-from mednext_cli.networks.mednext.kernels import CHOICES, Kernels, availability
+from mednext_cli.networks.mednext.kernels import CHOICES, Operators, availability
 
 
 class EncoderLevel(nn.Module):
@@ -43,7 +43,7 @@ class MedNeXt(nn.Module):
     Attributes:
         checkpointing: keep only the blocks' inputs in the forward pass and compute the rest again
             in the backward pass: less memory, about a third more time, the same numbers.
-        kernels: "auto" runs the blocks by fused operators on the GPUs these were measured on and
+        operators: "auto" runs the blocks by fused operators on the GPUs these were measured on and
             by PyTorch's own elsewhere; "fused" insists, and fails where they cannot run (an NVIDIA
             GPU and Triton are needed); "stock" never takes them.
 
@@ -54,7 +54,7 @@ class MedNeXt(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.checkpointing = False
-        self._kernels: Kernels = "auto"
+        self._operators: Operators = "auto"
         widths = [architecture.base_channels * 2**level for level in range(LEVELS + 1)]
         pointwise = POINTWISE[architecture.dimensions]
         self.stem = pointwise(architecture.in_channels, widths[0])
@@ -96,18 +96,18 @@ class MedNeXt(nn.Module):
         return DecoderLevel(up, self._blocks(stage, widths[level]))
 
     @property
-    def kernels(self) -> Kernels:
+    def operators(self) -> Operators:
         """Which operators run the blocks."""
-        return self._kernels
+        return self._operators
 
-    @kernels.setter
-    def kernels(self, choice: Kernels) -> None:
+    @operators.setter
+    def operators(self, choice: Operators) -> None:
         if choice not in CHOICES:
-            raise SettingsError(f"unknown kernels {choice!r}", f"Give {', '.join(CHOICES)}.")
-        self._kernels = choice
+            raise SettingsError(f"unknown operators {choice!r}", f"Give {', '.join(CHOICES)}.")
+        self._operators = choice
         for block in self.modules():
             if isinstance(block, MedNeXtBlock):
-                block.kernels = choice
+                block.operators = choice
 
     @property
     def divisor(self) -> int:
@@ -142,7 +142,7 @@ class MedNeXt(nn.Module):
         self._check(x, deep_supervision)
         skips: list[Tensor] = []
         x = self.stem(x)
-        if cpu.is_arranged(x) or availability.is_wanted(self.kernels, x.device, x.dtype):
+        if cpu.is_arranged(x) or availability.is_wanted(self.operators, x.device, x.dtype):
             x = cpu.channels_last(x)
         for encoder in cast("Iterable[EncoderLevel]", self.encoder):
             x = self._run(encoder.blocks, x)

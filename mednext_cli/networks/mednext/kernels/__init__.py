@@ -3,7 +3,7 @@
 from mednext_cli.networks.mednext.kernels import DepthwiseConv3d, depthwise_conv3d
 """
 
-from mednext_cli.networks.mednext.kernels.availability import CHOICES, Kernels
+from mednext_cli.networks.mednext.kernels.availability import CHOICES, Operators
 from mednext_cli.networks.mednext.kernels.convolution import DepthwiseConv3d, depthwise_conv3d
 
-__all__ = ["CHOICES", "DepthwiseConv3d", "Kernels", "depthwise_conv3d"]
+__all__ = ["CHOICES", "DepthwiseConv3d", "Operators", "depthwise_conv3d"]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mednext_cli.foundation.errors import SettingsError
 
-Kernels = Literal["auto", "fused", "stock"]
-CHOICES: tuple[Kernels, ...] = ("auto", "fused", "stock")
+Operators = Literal["auto", "fused", "stock"]
+CHOICES: tuple[Operators, ...] = ("auto", "fused", "stock")
 SIZES = (3, 5, 7)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _OLDEST_CAPABILITY = (8, 0)
@@ -58,7 +58,7 @@ def is_measured(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) in MEASURED
 
 
-def is_wanted(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> bool:
+def is_wanted(operators: Operators, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a tensor on this device takes the fused operators.
 
     `auto` takes them where they were measured, so never on a CPU.
@@ -66,11 +66,11 @@ def is_wanted(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> boo
     Raises:
         SettingsError: "fused" where they cannot run.
     """
-    if kernels == "stock":
+    if operators == "stock":
         return False
-    if kernels == "auto":
+    if operators == "auto":
         return is_measured(device) and dtype in DTYPES and can_run(device)
-    check(kernels, device)
+    check(operators, device)
     return True
 
 
@@ -79,24 +79,24 @@ def device_of(x: Tensor) -> AbstractContextManager[object]:
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
 
 
-def as_choice(kernels: str) -> Kernels:
+def as_choice(operators: str) -> Operators:
     """A user's word as one of the choices; raises `SettingsError` for any other."""
     for choice in CHOICES:
-        if kernels == choice:
+        if operators == choice:
             return choice
-    raise SettingsError(f"unknown kernels {kernels!r}", f"Give {', '.join(CHOICES)}.")
+    raise SettingsError(f"unknown operators {operators!r}", f"Give {', '.join(CHOICES)}.")
 
 
-def check(kernels: Kernels, device: torch.device) -> None:
+def check(operators: Operators, device: torch.device) -> None:
     """Raise `SettingsError` unless this choice can run on this device."""
-    if kernels != "fused" or can_run(device):
+    if operators != "fused" or can_run(device):
         return
     if not has_triton():
         raise SettingsError(
-            "kernels = fused needs Triton, which is not installed",
-            "pip install 'mednext[kernels]', or take kernels = auto.",
+            "operators = fused needs Triton, which is not installed",
+            "pip install 'mednext[kernels]', or take operators = auto.",
         )
     raise SettingsError(
-        f"kernels = fused needs an NVIDIA GPU (Ampere or later), not {device}",
-        "Take kernels = auto.",
+        f"operators = fused needs an NVIDIA GPU (Ampere or later), not {device}",
+        "Take operators = auto.",
     )

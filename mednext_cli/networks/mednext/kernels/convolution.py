@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.mednext.kernels import availability
-from mednext_cli.networks.mednext.kernels.availability import Kernels
+from mednext_cli.networks.mednext.kernels.availability import Operators
 
 
 def autocast(x: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def depthwise_conv3d(
     bias: Tensor | None = None,
     stride: int = 1,
     transposed: bool = False,
-    kernels: Kernels = "auto",
+    operators: Operators = "auto",
 ) -> Tensor:
     """Depthwise 3D convolution, padded by half the kernel.
 
@@ -40,7 +40,7 @@ def depthwise_conv3d(
         bias: (C,), or None.
         stride: 1 or 2.
         transposed: the transposed convolution with stride 2: n voxels to 2n - 1.
-        kernels: "auto" takes the fused operator on the GPUs it was measured on
+        operators: "auto" takes the fused operator on the GPUs it was measured on
             (`availability.MEASURED`) and PyTorch's own elsewhere; the others insist on one.
 
     Returns:
@@ -50,7 +50,7 @@ def depthwise_conv3d(
         SettingsError: shapes that do not fit, or "fused" where it cannot run.
     """
     _check(x, weight, stride, transposed)
-    if not is_taken(kernels, x, weight):
+    if not is_taken(operators, x, weight):
         return _stock(x, weight, bias, stride, transposed)
     from mednext_cli.networks.mednext.kernels.depthwise import depthwise
 
@@ -58,15 +58,15 @@ def depthwise_conv3d(
     return result
 
 
-def is_taken(kernels: Kernels, x: Tensor, weight: Tensor) -> bool:
+def is_taken(operators: Operators, x: Tensor, weight: Tensor) -> bool:
     """Whether the fused operator takes this convolution; raises as `availability.is_wanted`."""
-    if not availability.is_wanted(kernels, x.device, autocast(x).dtype):
+    if not availability.is_wanted(operators, x.device, autocast(x).dtype):
         return False
     if weight.shape[-1] in availability.SIZES:
         return True
-    if kernels == "fused":
+    if operators == "fused":
         raise SettingsError(
-            f"kernels = fused with a kernel of {weight.shape[-1]} voxels", "It has 3, 5 and 7."
+            f"operators = fused with a kernel of {weight.shape[-1]} voxels", "It has 3, 5 and 7."
         )
     return False
 
@@ -100,7 +100,7 @@ class DepthwiseConv3d(nn.Module):
         stride: 1 or 2.
         bias: whether there is one.
         transposed: the transposed convolution with stride 2.
-        kernels: see `depthwise_conv3d`.
+        operators: see `depthwise_conv3d`.
     """
 
     def __init__(
@@ -110,17 +110,17 @@ class DepthwiseConv3d(nn.Module):
         stride: int = 1,
         bias: bool = True,
         transposed: bool = False,
-        kernels: Kernels = "auto",
+        operators: Operators = "auto",
     ) -> None:
         super().__init__()
         convolution = nn.ConvTranspose3d if transposed else nn.Conv3d
         like = convolution(channels, channels, kernel, groups=channels, bias=bias)
         self.weight, self.bias = like.weight, like.bias
         self.stride, self.transposed = stride, transposed
-        self.kernels: Kernels = kernels
+        self.operators: Operators = operators
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, D, H, W) to (N, C, ...): see `depthwise_conv3d`."""
         return depthwise_conv3d(
-            x, self.weight, self.bias, self.stride, self.transposed, self.kernels
+            x, self.weight, self.bias, self.stride, self.transposed, self.operators
         )

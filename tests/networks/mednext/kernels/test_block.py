@@ -86,14 +86,14 @@ def test_whole_networks(size, device):
     interpreted = device.type == "cpu"
     network = build(architecture(size, 3, 1, 2, 1 if interpreted else 32)).to(device)
     reference = copy.deepcopy(network).double()
-    network.kernels, reference.kernels = "fused", "stock"
+    network.operators, reference.operators = "fused", "stock"
     shape = (16, 16, 32) if interpreted else (64, 64, 64)
     image = torch.randn(1, 1, *shape, device=device)
     if interpreted:
         network, image = network.double(), image.double()
         for level in (*network.encoder[:2], *network.decoder[:2]):
             for block in level.modules():
-                block.kernels = "stock"
+                block.operators = "stock"
     found, gradients = _network_gradients(network, image)
     expected, wanted = _network_gradients(reference, image.double())
     bound = 1e-8 if interpreted else 1e-5
@@ -109,7 +109,7 @@ def test_whole_networks(size, device):
 def test_checkpointing_gives_the_same(device):
     network = build(architecture("S", 3, 1, 2, 1)).to(device)
     block = network.bottleneck[0]
-    block.kernels = "fused"
+    block.operators = "fused"
     x = torch.randn(1, 16, 1, 1, 2, device=device, requires_grad=True)
     block(x).sum().backward()
     plain, x.grad = x.grad, None
@@ -129,7 +129,7 @@ def test_checkpointing_gives_the_same(device):
 def test_a_block_compiles_whole_with_its_gradients(kind, device):
     torch.manual_seed(0)
     block = kind(architecture("S", 3, 1, 2, 2), 2, 2, 2, 3, grn=False).to(device)
-    block.kernels = "fused"
+    block.operators = "fused"
     x = torch.randn(1, 2, 2, 2, 3, device=device).requires_grad_()
     results = []
     for run in (block, torch.compile(block, backend="aot_eager", fullgraph=True)):

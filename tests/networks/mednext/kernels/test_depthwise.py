@@ -121,7 +121,7 @@ def test_operator_is_well_behaved(device):
 def test_results_are_the_same_in_every_run(device):
     x, weight, bias = _tensors(3, torch.float32, (1, 2, 3, 2, 5), device)
     run = [
-        _gradients(lambda *one: depthwise_conv3d(*one, kernels="fused"), x, weight, bias, x)
+        _gradients(lambda *one: depthwise_conv3d(*one, operators="fused"), x, weight, bias, x)
         for _ in range(2)
     ]
     assert all(torch.equal(one, other) for one, other in zip(*run, strict=True))
@@ -130,20 +130,20 @@ def test_results_are_the_same_in_every_run(device):
 def test_frozen_weights_and_no_bias(device):
     x, weight, _ = _tensors(3, torch.float32, (1, 2, 1, 2, 3), device)
     x.requires_grad_()
-    depthwise_conv3d(x, weight, kernels="fused").sum().backward()
+    depthwise_conv3d(x, weight, operators="fused").sum().backward()
     assert x.grad.isfinite().all()
 
 
 def test_autocast_casts_the_image(device):
     x, weight, bias = _tensors(3, torch.float32, (1, 2, 1, 2, 3), device)
     with torch.autocast(device.type, torch.bfloat16):
-        assert depthwise_conv3d(x, weight, bias, kernels="fused").dtype is torch.bfloat16
+        assert depthwise_conv3d(x, weight, bias, operators="fused").dtype is torch.bfloat16
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_a_tensor_on_a_gpu_that_is_not_the_current_one():
     x, weight, bias = _tensors(3, torch.float32, (1, 2, 1, 2, 3), torch.device("cuda:1"))
-    found = depthwise_conv3d(x, weight, bias, kernels="fused")
+    found = depthwise_conv3d(x, weight, bias, operators="fused")
     torch.testing.assert_close(found, _stock(x, weight, bias, 1, False))
 
 
@@ -159,7 +159,7 @@ def test_kernels_are_launched_on_the_tensors_gpu(monkeypatch):
 def test_compiles(device):
     x, weight, bias = _tensors(3, torch.float32, (1, 2, 1, 2, 3), device)
     run = torch.compile(
-        lambda *one: depthwise_conv3d(*one, kernels="fused") * 2,
+        lambda *one: depthwise_conv3d(*one, operators="fused") * 2,
         backend="aot_eager",
         fullgraph=True,
     )
@@ -179,7 +179,7 @@ def test_module_is_a_drop_in(stride, transposed):
 def test_fused_without_a_gpu_is_an_error(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(SettingsError, match="needs an NVIDIA GPU"):
-        depthwise_conv3d(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 3, 3, 3), kernels="fused")
+        depthwise_conv3d(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 3, 3, 3), operators="fused")
 
 
 def test_fused_without_triton_is_an_error(monkeypatch):
@@ -187,6 +187,6 @@ def test_fused_without_triton_is_an_error(monkeypatch):
 
     monkeypatch.setattr(availability, "has_triton", lambda: False)
     with pytest.raises(SettingsError, match="needs Triton"):
-        depthwise_conv3d(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 3, 3, 3), kernels="fused")
+        depthwise_conv3d(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 3, 3, 3), operators="fused")
     y = depthwise_conv3d(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 3, 3, 3))
     assert y.item() == 1

@@ -11,7 +11,7 @@ from mednext_cli.networks.mednext.kernels import DepthwiseConv3d
 
 def _module_and_image(device):
     torch.manual_seed(0)
-    module = DepthwiseConv3d(2, 3, kernels="fused").to(device)
+    module = DepthwiseConv3d(2, 3, operators="fused").to(device)
     return module, torch.randn(1, 2, 3, 4, 5, device=device)
 
 

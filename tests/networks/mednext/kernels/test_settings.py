@@ -16,27 +16,27 @@ def test_auto_on_the_cpu_is_stock():
     network = build(architecture("S", 3, 1, 2, 2))
     image = torch.randn(1, 1, 16, 16, 32)
     auto = network(image)
-    network.kernels = "stock"
+    network.operators = "stock"
     assert torch.equal(network(image), auto)
 
 
 def test_fused_without_a_gpu_is_an_error(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     network = build(architecture("S", 3, 1, 2, 2))
-    network.kernels = "fused"
+    network.operators = "fused"
     with pytest.raises(SettingsError, match="needs an NVIDIA GPU"):
         network(torch.randn(1, 1, 16, 16, 32))
 
 
 def test_unknown_choices_are_errors(tmp_path, capsys):
-    with pytest.raises(SettingsError, match="unknown kernels"):
-        build(architecture("S", 3, 1, 2, 2)).kernels = "fast"
+    with pytest.raises(SettingsError, match="unknown operators"):
+        build(architecture("S", 3, 1, 2, 2)).operators = "fast"
     common = ["--cache", str(tmp_path), "--runs", str(tmp_path / "runs")]
-    assert main(["train", "nothing", *common, "--kernels", "fast"]) == 2
-    assert "--kernels 'fast'" in capsys.readouterr().err
+    assert main(["train", "nothing", *common, "--operators", "fast"]) == 2
+    assert "--operators 'fast'" in capsys.readouterr().err
     common = [str(tmp_path), "--model", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert main(["predict", *common, "--kernels", "fast"]) == 2
-    assert "unknown kernels" in capsys.readouterr().err
+    assert main(["predict", *common, "--operators", "fast"]) == 2
+    assert "unknown operators" in capsys.readouterr().err
 
 
 def _hippocampus(folder):
@@ -66,8 +66,8 @@ def test_200_iterations_on_the_hippocampus_end_at_the_same_loss(data_folder):
     torch.manual_seed(0)
     stock = build(architecture("S", 3, 1, 3)).cuda()
     ends = []
-    for network, kernels in ((copy.deepcopy(stock), "fused"), (stock, "stock")):
-        network.kernels = kernels
+    for network, operators in ((copy.deepcopy(stock), "fused"), (stock, "stock")):
+        network.operators = operators
         optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
         losses = []
         for step in range(200):
