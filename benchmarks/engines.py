@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from mednext_cli.inference.engine import build_engine
+from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.mednext import cpu
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.variants import architecture
+from mednext_cli.networks.spec import describe_network
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 
@@ -61,7 +61,9 @@ def _timed(run: Callable[[], object]) -> float:
 
 def _stock(kernel: int, tile: tuple[int, ...], channels: int, tiles: int) -> list[float]:
     """Seconds of PyTorch's own operators, channels-last."""
-    network = build(architecture("S", kernel, 1, 3, base_channels=channels)).eval()
+    network = build_plain(
+        describe_network("mednext", 1, 3, kernel=kernel, base_channels=channels)
+    ).eval()
     network = network.to(memory_format=torch.channels_last_3d)
     image = torch.from_numpy(_image(tile)).to(memory_format=torch.channels_last_3d)
     ours, cpu.is_arranged = cpu.is_arranged, lambda _: False
@@ -78,8 +80,8 @@ def _engines(
 ) -> dict[str, list[float]]:
     """Seconds of the engines, alternately; they must agree."""
     torch.manual_seed(0)
-    arranged = architecture("S", kernel, 1, 3, base_channels=channels)
-    checkpoint = Checkpoint(arranged, build(arranged).state_dict())
+    arranged = describe_network("mednext", 1, 3, kernel=kernel, base_channels=channels)
+    checkpoint = Checkpoint(arranged, build_plain(arranged).state_dict())
     plan = Plan(
         dataset="none", layout="msd", spacing_mm=(1, 1, 1), patch_voxels=(32, 48, 32),
         batch_size=1, channels=("MRI",), normalisation=(ChannelNormalisation(scheme="z_score"),),

@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.mednext.kernels import depthwise_conv3d
-from mednext_cli.networks.mednext.network import MedNeXt, build
-from mednext_cli.networks.mednext.variants import architecture
+from mednext_cli.networks.mednext.network import MedNeXt
+from mednext_cli.networks.spec import describe_network
 
 # TB/s of memory, TFLOP/s of bfloat16 products and of float32 arithmetic: vendors' data sheets.
 _GPUS = {
@@ -173,7 +174,12 @@ def block_rows(repeats: int) -> Iterator[Row]:
     count = 2 * 32 * 128**3
     # Forward: x, z twice, y; backward: recomputed inputs and gradients (2 bytes a value).
     limit = limit_ms(2 * 12 * count, 3 * 2 * 125 * count, 3 * 2 * 2 * 96 * count)
-    block = build(architecture("L", 5, 1, 2)).cuda().encoder[0].blocks[0]
+    block = (
+        build_plain(describe_network("mednext", 1, 2, size="L", kernel=5))
+        .cuda()
+        .encoder[0]
+        .blocks[0]
+    )
     image = torch.randn(2, 32, 128, 128, 128, device="cuda", dtype=torch.bfloat16)
     exact = _block_result(block, image, "stock", torch.channels_last_3d)()
     for way, layout in _LAYOUTS.items():
@@ -230,7 +236,11 @@ def _network_rows(
     repeats: int, size: str, kernel: int, way: str, layout: torch.memory_format
 ) -> Iterator[Row]:
     x = torch.randn(2, 1, 128, 128, 128, device="cuda").contiguous(memory_format=layout)
-    network = build(architecture(size, kernel, 1, 3)).cuda().to(memory_format=layout)
+    network = (
+        build_plain(describe_network("mednext", 1, 3, size=size, kernel=kernel))
+        .cuda()
+        .to(memory_format=layout)
+    )
     is_ours, is_largest = way == "ours", (size, kernel) == ("L", 5)
     network.operators = "fused" if is_ours else "stock"
     network.checkpointing = not is_ours  # the published way

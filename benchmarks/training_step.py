@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.mednext import cpu
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.variants import architecture
+from mednext_cli.networks.spec import describe_network
 from mednext_cli.training.loss import SegmentationLoss
 
 _PATCH, _BATCH, _CHANNELS = (32, 48, 32), 2, 16
@@ -40,7 +40,7 @@ def main() -> None:
 
 def _compare(kernel: int, steps: int) -> list[dict[str, object]]:
     torch.manual_seed(0)
-    network = build(architecture("S", kernel, 1, 3, base_channels=_CHANNELS))
+    network = build_plain(describe_network("mednext", 1, 3, kernel=kernel, base_channels=_CHANNELS))
     network = network.to(memory_format=torch.channels_last_3d)
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
     images = torch.randn(_BATCH, 1, *_PATCH).to(memory_format=torch.channels_last_3d)

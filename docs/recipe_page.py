@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import tomli_w
 from pydantic import BaseModel
 
-from mednext_cli.settings.recipe import Recipe
+from mednext_cli.foundation.plugins import find_plugins
+from mednext_cli.networks.registry import find_family
+from mednext_cli.settings.recipe import ModelSettings, Recipe
 
 _HEAD = """# The keys of a recipe
 
@@ -42,6 +44,10 @@ def recipe_sections() -> Iterator[tuple[str, type[BaseModel]]]:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             yield name, section
+        if section is ModelSettings:
+            for network, plugin in find_plugins("networks").items():
+                if plugin.built_in:
+                    yield f"{name}.{network}", find_family(network).Settings
 
 
 def explained_keys(section: type[BaseModel]) -> dict[str, tuple[str, str]]:

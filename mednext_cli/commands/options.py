@@ -76,6 +76,13 @@ LabelNames = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Operators = Annotated[
+    Literal["auto", "fused", "stock"] | None,
+    typer.Option(
+        show_default="the recipe's, or auto",
+        help="Fused operators where they were measured (auto), always, or PyTorch's own (stock).",
+    ),
+]
 OutputFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 
 

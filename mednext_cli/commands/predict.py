@@ -9,6 +9,7 @@ import typer
 from mednext_cli.commands.options import (
     Device,
     Modality,
+    Operators,
     OutputFolder,
     Quiet,
     Verbose,
@@ -60,7 +61,7 @@ def predict(
     force: Annotated[bool, typer.Option(help="Predict done cases anew.")] = False,
     workers: Workers = None,
     device: Device = "auto",
-    operators: Annotated[str, typer.Option(help="auto, fused or stock operators.")] = "auto",
+    operators: Operators = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -75,7 +76,6 @@ def predict(
     from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
     from mednext_cli.inference.sources import read_ids
-    from mednext_cli.networks.mednext.kernels.availability import as_choice
 
     spec = PredictSpec(
         images=images,
@@ -91,7 +91,7 @@ def predict(
         workers=workers,
         device=device,
         force=force,
-        operators=as_choice(operators),
+        operators=operators or "auto",
         folds=None if folds is None else read_folds(folds),
     )
     with Scratch() as scratch:

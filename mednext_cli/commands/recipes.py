@@ -22,7 +22,8 @@ def list_recipes(quiet: Quiet = False, verbose: Verbose = False) -> None:
 
     Example: mednext recipes ls
     """
-    from mednext_cli.settings.recipe_files import find_recipes, load_recipe
+    from mednext_cli.networks.recipes import load_recipe
+    from mednext_cli.settings.recipe_files import find_recipes
 
     rows = [(name, load_recipe(name).description) for name in find_recipes()]
     print_table(("recipe", "description"), rows)
@@ -41,7 +42,7 @@ def show_recipe(
     """
     import tomli_w
 
-    from mednext_cli.settings.recipe_files import load_recipe
+    from mednext_cli.networks.recipes import load_recipe
 
     recipe = load_recipe(name, settings or [])
     typer.echo(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), nl=False)
@@ -60,7 +61,8 @@ def copy_recipe(
     Example: mednext recipes cp cpu mine.toml
     """
     from mednext_cli.foundation.errors import SettingsError
-    from mednext_cli.settings.recipe_files import load_recipe, write_recipe
+    from mednext_cli.networks.recipes import load_recipe
+    from mednext_cli.settings.recipe_files import write_recipe
 
     recipe = load_recipe(name)
     if target.suffix != ".toml":
@@ -88,7 +90,7 @@ def check_recipe(
 
     Example: mednext recipes check mine.toml --channels 4 --classes 4
     """
-    from mednext_cli.settings.recipe_files import load_recipe
+    from mednext_cli.networks.recipes import load_recipe
     from mednext_cli.training.estimate import estimate_run
 
     recipe = load_recipe(name, settings or [])

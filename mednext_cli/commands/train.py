@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mednext_cli.commands.options import Cache, Device, Quiet, Verbose
+from mednext_cli.commands.options import Cache, Device, Operators, Quiet, Verbose
 from mednext_cli.commands.tables import report, report_table
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def train(
         bool, typer.Option(help="Go on, though the run was begun with another number of epochs.")
     ] = False,
     device: Device = "auto",
-    operators: Annotated[
-        str | None, typer.Option(help="auto, fused or stock operators; default: the recipe's.")
-    ] = None,
+    operators: Operators = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; repeatable."),
@@ -49,13 +47,13 @@ def train(
 
     Example: mednext train kits19 --model S --kernel 3 --fold 0
     """
-    from mednext_cli.settings.recipe_files import load_recipe
+    from mednext_cli.networks.recipes import load_recipe
     from mednext_cli.training.train import TrainSpec
     from mednext_cli.training.train import train as run
 
     options = {
-        "--model": ("model.size", model),
-        "--kernel": ("model.kernel", kernel),
+        "--model": ("model.mednext.size", model),
+        "--kernel": ("model.mednext.kernel", kernel),
         "--operators": ("model.operators", operators),
     }
     result = run(

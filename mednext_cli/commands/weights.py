@@ -40,14 +40,14 @@ def import_weights(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a checkpoint of published weights; the architecture is read off their shapes.
+    """Make a checkpoint of published weights; the network is read off their shapes.
 
     Example: mednext weights import mednext_s_k3.pth --out pretrained.pt
     """
     from mednext_cli.networks.mednext.weights import import_file
 
     checkpoint = import_file(official, out, size, kernel, norm, residual)
-    report_table(("setting", "value"), checkpoint.architecture.to_json().items())
+    report_table(("setting", "value"), checkpoint.network.flat().items())
     report(f"{out}: {len(checkpoint.state_dict)} tensors")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.datasets.options import LayoutOptions
@@ -29,10 +28,9 @@ from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.sharing import Share
 from mednext_cli.inference.sources import find_cases, select_cases
 from mednext_cli.inference.torch_engine import TorchEngine
-from mednext_cli.networks.mednext.kernels import Operators, availability
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.recipe import LARGEST_OVERLAP
+from mednext_cli.settings.recipe import LARGEST_OVERLAP, Operators
 from mednext_cli.volumes.volume import Grid
 
 _VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
@@ -105,7 +103,6 @@ def predict(spec: PredictSpec) -> PredictResult:
     models = load_models(spec.models, spec.folds)
     _check_overlaps(spec, models)
     device = str(pick_device(spec.device))
-    availability.check(spec.operators, torch.device(device))
     engine = choose_engine(spec.engine)
     cases = _find_cases(spec, models[0].plan)
     record = _make_record(spec, models, engine, device)

@@ -56,7 +56,7 @@ def predict_probabilities(
     weights = gaussian_importance(patch) if len(places) > 1 else np.ones(patch, dtype=np.float32)
     total: Array | None = None
     norm = np.zeros(padded.shape[1:], dtype=np.float32)
-    flips, done = _flips(mirror_axes), 0
+    flips, done = _flips(mirror_axes, patch), 0
     for group in _grouped(places, flips, batch):
         tiles = np.stack([np.flip(padded[(slice(None), *place)], flip) for place, flip in group])
         for (place, flip), made in zip(group, call(tiles), strict=True):
@@ -81,7 +81,7 @@ def count_tiles(
     """How many tiles and mirrorings `predict_probabilities` predicts of an image (D, H, W)."""
     padded = [max(pair) for pair in zip(image_shape, patch_voxels, strict=True)]
     starts = window_starts(padded, patch_voxels, overlap)
-    return prod(len(along) for along in starts) * len(_flips(mirror_axes))
+    return prod(len(along) for along in starts) * len(_flips(mirror_axes, patch_voxels))
 
 
 def _pad(image: Array, patch: Sequence[int]) -> tuple[Array, tuple[slice, ...]]:
@@ -97,9 +97,9 @@ def _pad(image: Array, patch: Sequence[int]) -> tuple[Array, tuple[slice, ...]]:
     return np.pad(image, [(0, 0), *widths]), inside
 
 
-def _flips(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Axes of (C, D, H, W) to flip, for every combination of the mirrored axes."""
-    axes = [axis + 1 for axis in mirror_axes]
+def _flips(mirror_axes: Sequence[int], patch: Sequence[int]) -> list[tuple[int, ...]]:
+    """Axes of (C, D, H, W) to flip, for every combination of the axes that a flip changes."""
+    axes = [axis + 1 for axis in mirror_axes if patch[axis] > 1]
     return [flip for count in range(len(axes) + 1) for flip in combinations(axes, count)]
 
 

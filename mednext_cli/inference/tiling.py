@@ -28,7 +28,7 @@ def window_starts(
 
 
 def _starts(length: int, size: int, overlap: float) -> list[int]:
-    target = size * (1 - overlap)
+    target = size * (1 - overlap) if size > 1 else 1  # slices do not overlap
     count = ceil((length - size) / target) + 1
     step = (length - size) / (count - 1) if count > 1 else 0.0
     return [round(step * index) for index in range(count)]

@@ -8,10 +8,10 @@ from torch import nn
 from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.memory import keep_freed_memory
+from mednext_cli.networks.building import move_network
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
-from mednext_cli.networks.mednext.kernels import Operators
-from mednext_cli.networks.mednext.network import MedNeXt
 from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.recipe import Operators
 
 Array = NDArray[np.float32]
 
@@ -78,17 +78,21 @@ class TorchEngine(NetworkEngine):
             keep_freed_memory(large=True)
         network = build_network(checkpoint)
         try:
-            network = network.to(place, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            network = move_network(network, place)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise _too_little_memory(place, "the network") from error
             raise
         super().__init__(network, plan, place, _precision(place))
+        self._family = checkpoint.network.family
 
     def choose_operators(self, operators: Operators) -> None:
-        """Which operators run the network, if it is a MedNeXt: see `MedNeXt.operators`."""
-        if isinstance(self._network, MedNeXt):
-            self._network.operators = operators
+        """Which operators run the network.
+
+        Raises:
+            SettingsError: fused ones are asked for, and cannot run here.
+        """
+        self._family.set_operators(self._network, operators, self._device)
 
 
 def _precision(device: torch.device) -> torch.dtype:

@@ -14,17 +14,12 @@ from torch import Size, Tensor
 from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
-from mednext_cli.networks.checkpoint import (
-    Checkpoint,
-    check_fit,
-    expected_weights,
-    load_checkpoint,
-    save_checkpoint,
-)
-from mednext_cli.networks.mednext.architecture import Architecture, check_kernel
-from mednext_cli.settings.recipe import Recipe
+from mednext_cli.networks.building import check_fit, expected_weights
+from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mednext_cli.networks.choice import with_settings
+from mednext_cli.networks.spec import NetworkSpec
 
-_LARGEST = 7
+_SMALLEST, _LARGEST = 3, 7
 _MODES = {4: "bilinear", 5: "trilinear"}  # (out, in / groups, spatial...)
 
 
@@ -86,15 +81,25 @@ def parse_kernel(text: str) -> int:
         raise SettingsError(f"{text!r} is not a kernel", "Give k5 or k7, for example.")
     kernel = int(digits)
     check_kernel(kernel)
+    return kernel
+
+
+def check_kernel(kernel: int) -> None:
+    """Raise `SettingsError` unless a kernel can have this size: odd, at least 3, at most 7."""
+    if kernel < _SMALLEST or kernel % 2 == 0:
+        raise SettingsError(
+            f"kernel {kernel} is not possible: a kernel is odd, so that it has a centre, and at "
+            f"least {_SMALLEST}",
+            "Give k5 or k7.",
+        )
     if kernel > _LARGEST:
         raise SettingsError(f"kernel {kernel} is larger than any recipe allows", "Give k5 or k7.")
-    return kernel
 
 
 def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]]:
     """A checkpoint with larger kernels everywhere, and what was done.
 
-    Plan and recipe stay (the recipe's kernel follows), progress and optimiser go: training begins
+    Plan and recipe stay (the recipe's network follows), progress and optimiser go: training begins
     anew from these weights.
 
     Args:
@@ -106,21 +111,21 @@ def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]
             its weights do not fit it.
         SettingsError: there is no such kernel.
     """
-    source = checkpoint.architecture
+    source = checkpoint.network
     check_kernel(kernel)
+    if not source.kernels:
+        raise CheckpointError(
+            f"network {source.name!r} has no kernels to enlarge", "UpKern is for MedNeXt."
+        )
     _check_larger(source, kernel)
     target = source.with_kernel(kernel)
     check_fit(expected_weights(source), checkpoint.state_dict)
     steps = plan_upkern(checkpoint.state_dict, expected_weights(target))
-    if not any(step.action == "resample" for step in steps):
-        raise CheckpointError(
-            f"network {source.network!r} has no kernels to enlarge", "UpKern is for MedNeXt."
-        )
     enlarged = Checkpoint(
-        architecture=target,
+        network=target,
         state_dict={step.name: _apply(step, checkpoint.state_dict) for step in steps},
         plan=checkpoint.plan,
-        recipe=None if checkpoint.recipe is None else _with_kernel(checkpoint.recipe, kernel),
+        recipe=checkpoint.recipe and with_settings(checkpoint.recipe, target.settings),
         origin=checkpoint.origin,
         metadata={**checkpoint.metadata, "upkern_from": list(source.kernels)},
     )
@@ -156,7 +161,7 @@ def enlarge_file(source: Path, kernel: str, out: Path | None) -> tuple[Path, lis
     return target, steps
 
 
-def _check_larger(source: Architecture, kernel: int) -> None:
+def _check_larger(source: NetworkSpec, kernel: int) -> None:
     if max(source.kernels) > kernel or min(source.kernels) == kernel:
         kernels = " and ".join(str(one) for one in sorted(set(source.kernels)))
         raise CheckpointError(
@@ -168,8 +173,3 @@ def _check_larger(source: Architecture, kernel: int) -> None:
 def _apply(step: Step, source: Mapping[str, Tensor]) -> Tensor:
     weight = source[step.name]
     return weight if step.action == "copy" else resample_kernel(weight, step.target_shape)
-
-
-def _with_kernel(recipe: Recipe, kernel: int) -> Recipe:
-    kernels = {"kernel": kernel, "encoder_kernel": None, "decoder_kernel": None}
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update=kernels)})

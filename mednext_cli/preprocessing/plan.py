@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.networks.choice import default_patch_rule
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint
 from mednext_cli.settings.fingerprint import Fingerprint
 from mednext_cli.settings.labels import MOST_LABELS
-from mednext_cli.settings.plan import DIVISOR, ChannelNormalisation, Plan, Scheme
+from mednext_cli.settings.plan import ChannelNormalisation, Plan, Scheme
 from mednext_cli.settings.problems import first_problem
 from mednext_cli.volumes.resample import resampled_shape
 
@@ -89,14 +90,8 @@ def _planned(
 
 
 def plan_patch(median_shape: tuple[float, float, float]) -> tuple[int, int, int]:
-    """The default patch for scans of this size; group norm needs 32 along one axis at least."""
-    sizes = [
-        int(np.clip(round(length / DIVISOR) * DIVISOR, DIVISOR, _LARGEST_PATCH))
-        for length in median_shape
-    ]
-    if max(sizes) == DIVISOR:
-        sizes[int(np.argmax(median_shape))] = 2 * DIVISOR
-    return sizes[0], sizes[1], sizes[2]
+    """The default patch for scans of this size, which the network of an empty recipe takes."""
+    return default_patch_rule().fit([min(length, _LARGEST_PATCH) for length in median_shape])
 
 
 def _normalisation(dataset: Dataset, index: int, fingerprint: Fingerprint) -> ChannelNormalisation:

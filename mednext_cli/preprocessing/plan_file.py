@@ -7,10 +7,10 @@ from typing import Any
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 from mednext_cli.foundation.files import read_json, write_json
 from mednext_cli.foundation.names import shown
-from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.choice import default_patch_rule
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.migrations import plan_from_1
-from mednext_cli.settings.plan import DIVISOR, Plan
+from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.reading import ImpossibleValueError, read_value
 
 # Of the data, not to be decided.
@@ -42,11 +42,8 @@ def read_plan(path: Path, planned: Plan) -> Plan:
     for problem in _foreign(content, planned):
         raise SettingsError(f"--plan {path}: {problem}", _CORRECT)
     plan = _validated(content, path)
-    if max(plan.patch_voxels) == DIVISOR:
-        raise SettingsError(
-            f"--plan {path}: patch_voxels {plan.patch_voxels} need {2 * DIVISOR} along one axis",
-            _CORRECT,
-        )
+    if problem := default_patch_rule().problem(plan.patch_voxels):
+        raise SettingsError(f"--plan {path}: patch_voxels: {problem}", _CORRECT)
     return plan
 
 

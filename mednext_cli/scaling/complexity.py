@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mednext_cli.networks.checkpoint import build_plain
-from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.building import build_plain, run_all_heads
+from mednext_cli.networks.spec import NetworkSpec
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -21,7 +21,7 @@ class Complexity:
     """What one forward pass of one image costs.
 
     Attributes:
-        parameters: trainable, with the heads the architecture has.
+        parameters: trainable, with the heads the network has.
         multiply_adds: of all convolutions. A convolution has one per output value and weight that
             reaches it, padding included; a transposed convolution one per input value and weight
             that leaves it (its zeros are not multiplied). Norms, GELU, biases, additions: none.
@@ -38,19 +38,19 @@ class Complexity:
         return self.multiply_adds + _OPERATIONS_PER_NORMALISED_VALUE * self.normalised_values
 
 
-def count_complexity(architecture: Architecture, patch_voxels: Sequence[int]) -> Complexity:
+def count_complexity(spec: NetworkSpec, patch_voxels: Sequence[int]) -> Complexity:
     """Count parameters and multiply-adds.
 
     Args:
-        architecture: of the network; deep supervision's heads count where it has them.
+        spec: of the network; deep supervision's heads count where it has them.
         patch_voxels: size of the image along each axis.
 
     Raises:
         SettingsError: the network cannot take such a patch.
     """
     with torch.device("meta"):
-        network = build_plain(architecture)
-        image = torch.empty(1, architecture.in_channels, *patch_voxels)
+        network = build_plain(spec)
+        image = torch.empty(1, spec.in_channels, *patch_voxels)
     counts = {"multiply_adds": 0, "normalised_values": 0}
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -63,7 +63,7 @@ def count_complexity(architecture: Architecture, patch_voxels: Sequence[int]) ->
         if isinstance(module, _CONVOLUTIONS + _TRANSPOSED + _NORMS):
             module.register_forward_hook(count)
     with torch.no_grad():
-        network(image, deep_supervision=architecture.deep_supervision)
+        run_all_heads(network, image, spec)
     parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)
     return Complexity(parameters, counts["multiply_adds"], counts["normalised_values"])
 

@@ -147,13 +147,14 @@ def _store_and_read() -> str:
 def _run_network() -> str:
     import torch
 
-    from mednext_cli.networks.mednext.network import build
-    from mednext_cli.networks.mednext.variants import architecture
+    from mednext_cli.networks.building import build_plain
+    from mednext_cli.networks.spec import describe_network
 
-    network = build(architecture("S", 3, 1, 2, base_channels=4))
-    logits = network(torch.randn(1, 1, 16, 16, 32))
+    spec = describe_network("mednext", 1, 2, base_channels=4)
+    patch = spec.patch_rule.fit((1, 1, 1))
+    logits = build_plain(spec)(torch.randn(1, 1, *patch))
     logits.sum().backward()
-    if logits.shape != (1, 2, 16, 16, 32) or not bool(logits.isfinite().all()):
+    if logits.shape != (1, 2, *patch) or not bool(logits.isfinite().all()):
         raise ValueError("wrong shape or values that are not finite")
     return "forward and backward"
 

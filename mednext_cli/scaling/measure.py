@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mednext_cli.foundation.machine import GIB
-from mednext_cli.networks.checkpoint import build_plain
-from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.building import build_plain, run_all_heads
+from mednext_cli.networks.spec import NetworkSpec
 
 _REPEATS = 10
 _SECONDS = 20.0  # enough repeats for a median; large networks on CPUs get fewer
@@ -42,7 +42,7 @@ class Measurement:
 
 
 def measure_network(
-    architecture: Architecture,
+    spec: NetworkSpec,
     patch_voxels: Sequence[int],
     batch_size: int,
     device: torch.device,
@@ -51,7 +51,7 @@ def measure_network(
     """Run the network on random patches.
 
     Args:
-        architecture: of the network.
+        spec: of the network.
         patch_voxels: size of a patch along each axis.
         batch_size: patches a training step; the forward pass alone takes one.
         device: where to run; bfloat16 autocast on CUDA, float32 elsewhere.
@@ -62,10 +62,9 @@ def measure_network(
     """
     precision = torch.bfloat16 if device.type == "cuda" else torch.float32
     with _freed(device):
-        network: Any = build_plain(architecture).to(device)
-        network.checkpointing = checkpointing
-        images = torch.randn(batch_size, architecture.in_channels, *patch_voxels, device=device)
-        deep = architecture.deep_supervision
+        network: Any = build_plain(spec).to(device)
+        spec.family.set_checkpointing(network, checkpointing)
+        images = torch.randn(batch_size, spec.in_channels, *patch_voxels, device=device)
 
         def autocast() -> AbstractContextManager[object]:
             mixed = precision is not torch.float32
@@ -77,8 +76,8 @@ def measure_network(
 
         def step() -> None:
             with autocast():
-                outputs = network(images, deep_supervision=deep)
-            _backward(network, outputs if deep else [outputs])
+                outputs = run_all_heads(network, images, spec)
+            _backward(network, outputs)
 
         forward_seconds, forward_gib = repeat(forward, device)
         step_seconds, step_gib = repeat(step, device)

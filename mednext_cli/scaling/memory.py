@@ -8,6 +8,7 @@ rounding, workspaces of convolutions, and the batches that wait to be used.
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -16,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mednext_cli.foundation.machine import GIB
-from mednext_cli.networks.checkpoint import build_plain
-from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.building import build_plain, run_all_heads
+from mednext_cli.networks.spec import NetworkSpec
 
 _COPIES_OF_WEIGHTS = 3  # weights and AdamW's two moments; gradients are followed
 
@@ -30,7 +31,7 @@ class MemoryEstimate:
         weights_gib: the weights alone.
         training_gib: one AdamW step with deep supervision: weights, gradients, moments and what
             the backward pass needs.
-        training_checkpointed_gib: the same with gradient checkpointing.
+        training_checkpointed_gib: the same with gradient checkpointing, if the network has that.
         inference_gib: weights and one patch of one image.
     """
 
@@ -41,12 +42,12 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    architecture: Architecture, patch_voxels: Sequence[int], batch_size: int
+    spec: NetworkSpec, patch_voxels: Sequence[int], batch_size: int
 ) -> MemoryEstimate:
     """Peak memory for patches of this size.
 
     Args:
-        architecture: of the network.
+        spec: of the network.
         patch_voxels: size of a patch along each axis.
         batch_size: patches a training step.
 
@@ -54,22 +55,23 @@ def estimate_memory(
         SettingsError: the network cannot take such a patch.
     """
     with torch.device("meta"):
-        network: Any = build_plain(architecture)
+        network: Any = build_plain(spec)
     weights = sum(one.numel() * one.element_size() for one in network.parameters())
 
     def train() -> None:
-        outputs = network(_image(architecture, patch_voxels, batch_size), deep_supervision=deep)
-        sum(one.mean() for one in (outputs if deep else [outputs])).backward()
+        outputs = run_all_heads(network, _image(spec, patch_voxels, batch_size), spec)
+        reduce(torch.add, [one.mean() for one in outputs]).backward()  # type: ignore[no-untyped-call]
 
     def infer() -> None:
         with torch.no_grad():
-            network(_image(architecture, patch_voxels, 1))
+            network(_image(spec, patch_voxels, 1))
 
-    deep = architecture.deep_supervision
     plain = _peak_bytes(train)
     network.zero_grad(set_to_none=True)
-    network.checkpointing = True
-    checkpointed = _peak_bytes(train)
+    checkpointed = plain
+    if spec.family.recomputes:
+        spec.family.set_checkpointing(network, True)
+        checkpointed = _peak_bytes(train)
     return MemoryEstimate(
         weights_gib=weights / GIB,
         training_gib=(plain + _COPIES_OF_WEIGHTS * weights) / GIB,
@@ -78,8 +80,8 @@ def estimate_memory(
     )
 
 
-def _image(architecture: Architecture, patch_voxels: Sequence[int], batch_size: int) -> Tensor:
-    return torch.empty(batch_size, architecture.in_channels, *patch_voxels, device="meta")
+def _image(spec: NetworkSpec, patch_voxels: Sequence[int], batch_size: int) -> Tensor:
+    return torch.empty(batch_size, spec.in_channels, *patch_voxels, device="meta")
 
 
 def _peak_bytes(work: Callable[[], None]) -> int:

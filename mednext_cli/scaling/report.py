@@ -9,8 +9,7 @@ from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
 from mednext_cli.foundation.progress import track
-from mednext_cli.networks.mednext.architecture import Architecture
-from mednext_cli.networks.mednext.variants import architecture
+from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import Complexity, count_complexity
 from mednext_cli.scaling.measure import Measurement, measure_network
 from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory
@@ -50,11 +49,10 @@ def report_scaling(spec: ScaleSpec) -> ScaleResult:
     """
     device = pick_device(spec.device) if spec.measure else None
     make_folder(spec.out)
-    networks = [(size, kernel) for size in spec.models for kernel in spec.kernels]
     rows = []
-    with track("scaling report", len(networks), "networks") as progress:
-        for size, kernel in networks:
-            rows.append(_row(spec, size, kernel, device))
+    with track("scaling report", len(spec.networks), "networks") as progress:
+        for (size, kernel), network in spec.networks.items():
+            rows.append(_row(spec, size, kernel, network, device))
             progress.advance(note=f"{size} k{kernel}")
     table, plot = spec.out / "scale_report.csv", spec.out / "scale_report.png"
     SCALE_REPORT.write(table, map(vars, rows))
@@ -62,8 +60,9 @@ def report_scaling(spec: ScaleSpec) -> ScaleResult:
     return ScaleResult(tuple(rows), table, plot)
 
 
-def _row(spec: ScaleSpec, size: str, kernel: int, device: torch.device | None) -> ScaleRow:
-    network = architecture(size, kernel, spec.in_channels, spec.out_channels)
+def _row(
+    spec: ScaleSpec, size: str, kernel: int, network: NetworkSpec, device: torch.device | None
+) -> ScaleRow:
     complexity = count_complexity(network, spec.patch_voxels)
     memory = estimate_memory(network, spec.patch_voxels, spec.batch_size)
     published = PUBLISHED.get((size, kernel)) if spec.patch_voxels == PUBLISHED_PATCH else None
@@ -118,7 +117,7 @@ def _explain(complexity: Complexity, published: tuple[float, float] | None) -> s
 
 def _measure(
     spec: ScaleSpec,
-    network: Architecture,
+    network: NetworkSpec,
     memory: MemoryEstimate,
     device: torch.device | None,
 ) -> tuple[Measurement | None, str]:

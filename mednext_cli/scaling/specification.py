@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.foundation.errors import SettingsError, nearest
-from mednext_cli.networks.mednext.architecture import check_kernel
-from mednext_cli.networks.mednext.network import check_patch
 from mednext_cli.networks.mednext.variants import VARIANTS
+from mednext_cli.networks.spec import NetworkSpec, describe_network
 
 PUBLISHED_PATCH = (128, 128, 128)
-_SMALLEST = (16, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,19 @@ class ScaleSpec:
         for size in self.models:
             if size not in VARIANTS:
                 raise SettingsError(f"unknown size {size!r}", nearest(size, list(VARIANTS)))
-        for kernel in self.kernels:
-            check_kernel(kernel)
-        check_patch(self.patch_voxels, _SMALLEST)
+        for network in self.networks.values():
+            network.patch_rule.check(self.patch_voxels)
+
+    @property
+    def networks(self) -> dict[tuple[str, int], NetworkSpec]:
+        """Every size with every kernel."""
+        return {
+            (size, kernel): describe_network(
+                "mednext", self.in_channels, self.out_channels, size=size, kernel=kernel
+            )
+            for size in self.models
+            for kernel in self.kernels
+        }
 
 
 def parse_list(text: str) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ _LABELS = {
     **{name: name for name in ("regions", "ignore", "region_training")},
     **{name: name for name in ("region_values", "tolerance_mm")},
 }
+_OF_EVERY_NETWORK = ("network", "deep_supervision", "checkpointing", "operators")
+_ENDS = ("in_channels", "out_channels", "deep_supervision")
 
 
 def plan_from_1(values: object) -> object:
@@ -37,11 +39,35 @@ def checkpoint_from_1(content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **content,
         "version": 2,
+        "network": network_from_1(content["architecture"]),
         "plan": plan_from_1(content.get("plan")),
+        "recipe": recipe_from_1(content.get("recipe")),
         "progress": progress,
         "origin": moved["origin"],
         "metadata": metadata,
     }
+
+
+def recipe_from_1(values: object) -> object:
+    """A recipe: what of the network could be chosen moves into a table of the network's own."""
+    if not isinstance(values, Mapping):
+        return values
+    model = values.get("model")
+    if not isinstance(model, Mapping) or not isinstance(model.get("network", ""), str):
+        return values
+    renamed = {("operators" if name == "kernels" else name): one for name, one in model.items()}
+    own = {name: one for name, one in renamed.items() if name not in _OF_EVERY_NETWORK}
+    beside = {name: one for name, one in renamed.items() if name in _OF_EVERY_NETWORK}
+    if beside.get("deep_supervision") is True:  # as it was wherever nothing was said
+        del beside["deep_supervision"]
+    return {**values, "model": {**beside, model.get("network", "mednext"): own}}
+
+
+def network_from_1(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a network is built from: settings of its family, and the rest."""
+    rest = {name: one for name, one in values.items() if name in _ENDS}
+    own = {name: one for name, one in values.items() if name not in (*_ENDS, "network")}
+    return {"name": values.get("network", "mednext"), "settings": own, **rest}
 
 
 def cache_from_1(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,6 @@ PatchLength = Annotated[int, Field(strict=True, ge=1, le=2048)]
 BatchSize = Annotated[int, Field(strict=True, ge=1, le=4096)]
 Scheme = Literal["ct", "z_score", "rescale", "none"]
 
-DIVISOR = 16  # MedNeXt halves its input four times
-
 
 class ChannelNormalisation(Frozen):
     """Of one channel.
@@ -47,7 +45,7 @@ class Plan(Frozen):
 
     Attributes:
         spacing_mm: target spacing.
-        patch_voxels: default patch.
+        patch_voxels: default patch, made to fit the network that is trained.
         batch_size: default batch.
         normalisation: one entry a channel.
         label_set: labels and regions.
@@ -85,8 +83,6 @@ class Plan(Frozen):
 
 def _sizes(plan: Plan) -> list[str]:
     problems = []
-    if any(length % DIVISOR for length in plan.patch_voxels):
-        problems.append(f"patch_voxels {plan.patch_voxels} are not multiples of {DIVISOR}")
     if not all(map(is_usable, plan.spacing_mm)):
         problems.append(f"spacing_mm {plan.spacing_mm} are not {SMALLEST_MM:g} to {LARGEST_MM:g}")
     if len(plan.normalisation) != len(plan.channels):

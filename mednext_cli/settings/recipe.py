@@ -1,14 +1,15 @@
 """A recipe: all that a training run needs beside the data; frozen, checked, all errors at once."""
 
-import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
+from mednext_cli.foundation.names import check_name
 from mednext_cli.settings.mirror_axes import AXES, MirrorAxes
 
+DEFAULT_NETWORK = "mednext"
 LARGEST_OVERLAP = 0.95  # 8,000 times the tiles of no overlap
 _LARGEST = 100.0  # of an augmentation's range
 
@@ -21,19 +22,15 @@ def _check_range(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
-def _refuse_truth(value: object) -> object:
+def refuse_truth(value: object) -> object:
     """True is no 1: pydantic would take it so."""
     if isinstance(value, bool):
         raise ValueError("a number is needed, not true or false")
     return value
 
 
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
 # Upper bounds are where a number can only be a slip, and work would never end or never begin.
-_NoTruth = BeforeValidator(_refuse_truth)
+_NoTruth = BeforeValidator(refuse_truth)
 Number = Annotated[float, _NoTruth]
 Probability = Annotated[Number, Field(ge=0.0, le=1.0)]
 Positive = Annotated[Number, Field(gt=0.0)]
@@ -41,13 +38,11 @@ NotNegative = Annotated[Number, Field(ge=0.0)]
 Count = Annotated[int, _NoTruth, Field(ge=1, le=10**6)]
 CountOrZero = Annotated[int, _NoTruth, Field(ge=0, le=10**6)]
 Width = Annotated[int, _NoTruth, Field(ge=1, le=4096)]
-Kernel = Annotated[Literal[3, 5, 7], _NoTruth]
-Size = Annotated[Literal["S", "B", "M", "L"], BeforeValidator(_upper)]
+Choice = Literal[True, False, "auto"]
+Operators = Literal["auto", "fused", "stock"]
+NetworkName = Annotated[str, AfterValidator(check_name)]
+Table = dict[str, Any]
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
-
-
-def _as_file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_]+", "_", text)
 
 
 @dataclass(frozen=True)
@@ -72,87 +67,33 @@ class _Section(BaseModel):
 
 
 class ModelSettings(_Section):
-    """The network.
+    """The network, and how it runs.
 
-    `kernel` sets both sides (3 if nothing is said); `encoder_kernel` and `decoder_kernel` together
-    take its place. Sizes are those of Table 1 (right) of the paper. `operators` is not about the
-    network but how it runs: fused operators where they were measured (auto), always or never. So is
-    `checkpointing`: auto is on for M and L, as published.
+    What of the network can be chosen is a table of its own, `[model.NAME]`, which the network's
+    family validates: here it is plain values. Tables of other networks may stand beside it; they
+    are not used.
 
     Attributes:
         network: `mednext`, or another that `mednext plugins` lists (ours).
-        size: blocks and widths of Table 1, right (published).
-        kernel: of encoder and decoder, voxels; 3 where nothing is said (published).
-        encoder_kernel, decoder_kernel: of each side, both in the place of `kernel` (published).
-        base_channels: width at full resolution (published).
-        norm: group norm of one channel a group, or layer norm over the channels (published).
-        grn: global response normalisation in each block (published, off as there).
-        residual: whether a block adds its input (published).
-        residual_resampling: whether a resampling block adds its input, resampled (published).
-        deep_supervision: whether lower resolutions have outputs of their own (published).
-        checkpointing: compute blocks again for the gradient, which saves memory and changes no
-            number; auto is on for M and L (published).
-        kernels: fused operators of ours where they were measured, always or never (ours).
+        deep_supervision: whether lower resolutions have outputs of their own; auto where the
+            network can (published).
+        checkpointing: compute activations again for the gradient, which saves memory and changes
+            no number; auto as the network does by itself, MedNeXt M and L (published).
+        operators: fused operators where they were measured (auto), always or never (ours).
     """
 
-    network: str = "mednext"
-    size: Size = "S"
-    kernel: Kernel | None = None
-    encoder_kernel: Kernel | None = None
-    decoder_kernel: Kernel | None = None
-    base_channels: Width = 32
-    norm: Literal["group", "layer"] = "group"
-    grn: bool = False
-    residual: bool = True
-    residual_resampling: bool = True
-    deep_supervision: bool = True
-    checkpointing: Annotated[Literal[True, False, "auto"], _HOW_IT_RUNS] = "auto"
-    operators: Annotated[Literal["auto", "fused", "stock"], _HOW_IT_RUNS] = "auto"
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Table]  # by the name of a family
 
-    @model_validator(mode="after")
-    def _one_way_to_say_kernel(self) -> "ModelSettings":
-        separate = (self.encoder_kernel, self.decoder_kernel)
-        if None in separate and separate != (None, None):
-            raise ValueError("encoder_kernel and decoder_kernel must be given together")
-        if self.kernel is not None and separate != (None, None):
-            raise ValueError("give either kernel, or encoder_kernel and decoder_kernel")
-        return self
+    network: NetworkName = DEFAULT_NETWORK
+    deep_supervision: Choice = "auto"
+    checkpointing: Annotated[Choice, _HOW_IT_RUNS] = "auto"
+    operators: Annotated[Operators, _HOW_IT_RUNS] = "auto"
 
     @property
-    def kernel_pair(self) -> tuple[int, int]:
-        """Kernel of the encoder and of the decoder, voxels."""
-        kernel = self.kernel or 3
-        return self.encoder_kernel or kernel, self.decoder_kernel or kernel
-
-    @property
-    def uses_checkpointing(self) -> bool:
-        """Whether the blocks are computed again for the gradient; auto as published."""
-        if self.checkpointing == "auto":
-            return self.network == "mednext" and self.size in ("M", "L")
-        return self.checkpointing
-
-    @property
-    def label(self) -> str:
-        """Folder name of its runs: ``S-k3`` as published, else what differs: ``S-k3-w16-plain``.
-
-        Networks of another shape or another arithmetic never have the same label.
-        """
-        encoder, decoder = self.kernel_pair
-        kernels = f"k{encoder}" if encoder == decoder else f"k{encoder}-{decoder}"
-        other_network = () if self.network == "mednext" else (_as_file_name(self.network),)
-        return "-".join((*other_network, self.size, kernels, *self._differences()))
-
-    def _differences(self) -> list[str]:
-        published = ModelSettings()
-        names = {
-            f"w{self.base_channels}": self.base_channels != published.base_channels,
-            f"{self.norm}_norm": self.norm != published.norm,
-            "grn": self.grn,
-            "plain": not self.residual,
-            "plain_resampling": not self.residual_resampling,
-            "one_head": not self.deep_supervision,
-        }
-        return [name for name, differs in names.items() if differs]
+    def table(self) -> Table:
+        """The values of the network's own table; empty where it has none."""
+        return dict(self.__pydantic_extra__.get(self.network, {}))
 
 
 class TrainingSettings(_Section):
@@ -269,7 +210,7 @@ class Recipe(_Section):
 
 
 def recipe_fields(model: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:
-    """Every key a recipe may hold, dotted, with its type, bounds and default."""
+    """Every key a recipe may hold beside its network's own, with its type, bounds and default."""
     found: dict[str, FieldInfo] = {}
     for name, field in model.model_fields.items():
         section = field.annotation

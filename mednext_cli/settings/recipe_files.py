@@ -2,6 +2,8 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -13,9 +15,10 @@ from pydantic import ValidationError
 import mednext_cli
 from mednext_cli.foundation.errors import SettingsError, nearest
 from mednext_cli.foundation.files import read_toml, write_text
-from mednext_cli.settings.recipe import Recipe, recipe_fields
+from mednext_cli.settings.recipe import Recipe
 
 Table = dict[str, Any]
+_DEEPEST = 2  # sections above a key: model, and the network's own table
 _LONGEST = 80  # characters of what somebody wrote, in an error
 
 
@@ -63,12 +66,27 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def load_recipe(
+@dataclass(frozen=True)
+class RecipeSource:
+    """What files and options say of a recipe, before it is known whether that can be.
+
+    Attributes:
+        values: by section.
+        name: of the file, for messages.
+        options: names of the command's options that gave a value, by dotted key.
+    """
+
+    values: Table
+    name: str
+    options: Mapping[str, str] = attribute(default_factory=dict)
+
+
+def read_source(
     name_or_file: str,
     settings: Sequence[str] = (),
     options: Mapping[str, tuple[str, Any]] = MappingProxyType({}),
-) -> Recipe:
-    """Read a recipe, with what it extends, and apply ``key=value`` settings.
+) -> RecipeSource:
+    """Read a recipe, with what it extends, and apply ``key=value`` settings; nothing is validated.
 
     Args:
         name_or_file: a shipped recipe's name or a TOML file.
@@ -78,8 +96,7 @@ def load_recipe(
             leaves the recipe as it is. They come after the settings.
 
     Raises:
-        SettingsError: unknown recipe, invalid TOML, or invalid values: all of them in one message,
-            each with key, value, what is allowed and the nearest known key.
+        SettingsError: unknown recipe or invalid TOML.
     """
     path = locate_recipe(name_or_file)
     table = _read_extended(path)
@@ -87,32 +104,55 @@ def load_recipe(
         _apply_setting(table, setting)
     given = {key: name for name, (key, value) in options.items() if value is not None}
     for key, name in given.items():
-        table = _merge(table, _nested(key, options[name][1]))
-    return check_recipe(table, str(path), given)
+        table = _merge(table, _nested(key.split("."), options[name][1]))
+    return RecipeSource(table, str(path), given)
 
 
-def check_recipe(
-    table: Mapping[str, Any], source: str, options: Mapping[str, str] = MappingProxyType({})
-) -> Recipe:
-    """Validate a table of values.
+@dataclass(frozen=True)
+class Problem:
+    """One value that cannot be.
+
+    Attributes:
+        key: where, as a path of keys.
+        message: what is allowed; empty where the key is not known.
+        value: what was given.
+    """
+
+    key: tuple[str, ...]
+    message: str = ""
+    value: object = None
+
+
+def problems_in(error: ValidationError, below: tuple[str, ...] = ()) -> list[Problem]:
+    """All that pydantic found wrong with values that stand `below` this key."""
+    return [
+        Problem(
+            key=(*below, *map(str, one["loc"])),
+            message=one["msg"].removeprefix("Value error, ") * (one["type"] != "extra_forbidden"),
+            value=one["input"],
+        )
+        for one in error.errors(include_url=False)
+    ]
+
+
+def refused(
+    source: RecipeSource,
+    problems: Sequence[Problem],
+    known: Sequence[str],
+    moved: Mapping[str, str] = MappingProxyType({}),
+) -> SettingsError:
+    """All that is wrong with a recipe, in one line.
 
     Args:
-        table: by section.
-        source: names it in the errors.
-        options: names of the command's options that gave a value, by dotted key.
-
-    Raises:
-        SettingsError: all that is wrong.
+        source: of the values.
+        problems: at least one.
+        known: dotted keys that there are; the nearest one is named.
+        moved: where keys of earlier versions are now.
     """
-    try:
-        return Recipe.model_validate(table)
-    except ValidationError as error:
-        problems = [_describe(problem, options) for problem in error.errors()]
-        if all(problem.startswith("--") for problem in problems):
-            raise SettingsError("; ".join(problems), "Correct the option.") from error
-        raise SettingsError(
-            f"{source}: {'; '.join(problems)}", "Correct the recipe or the --set."
-        ) from error
+    texts = [_describe(problem, source.options, known, moved) for problem in problems]
+    if all(text.startswith("--") for text in texts):
+        return SettingsError("; ".join(texts), "Correct the option.")
+    return SettingsError(f"{source.name}: {'; '.join(texts)}", "Correct the recipe or the --set.")
 
 
 def write_recipe(path: Path, recipe: Recipe, remarks: Sequence[str] = ()) -> None:
@@ -155,11 +195,8 @@ def _apply_setting(table: Table, setting: str) -> None:
     if not setting.isascii() and setting.encode(errors="replace").decode() != setting:
         raise SettingsError(f"--set {setting!a}: not UTF-8", "Check the terminal's encoding.")
     *sections, name = key.strip().split(".")
-    if len(sections) > 1:
-        raise SettingsError(
-            f"unknown key {_brief(key)}",
-            _nearest_key(key) or "mednext recipes show cpu lists all.",
-        )
+    if len(sections) > (_DEEPEST if sections[:1] == ["model"] else 1):
+        raise SettingsError(f"unknown key {_brief(key)}", "mednext recipes show cpu lists all.")
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
@@ -172,9 +209,8 @@ def _apply_setting(table: Table, setting: str) -> None:
     table[name] = _merge(table[name], value) if both else value
 
 
-def _nested(key: str, value: Any) -> Table:  # noqa: ANN401 - any value of a recipe
-    section, _, name = key.partition(".")
-    return {section: {name: value}}
+def _nested(keys: Sequence[str], value: Any) -> Table:  # noqa: ANN401 - any value of a recipe
+    return {keys[0]: value if len(keys) == 1 else _nested(keys[1:], value)}
 
 
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
@@ -186,21 +222,19 @@ def _parse_value(text: str) -> Any:  # noqa: ANN401 - any TOML value
     return parsed["value"] if set(parsed) == {"value"} else text
 
 
-def _describe(problem: Any, options: Mapping[str, str]) -> str:  # noqa: ANN401 - ErrorDetails
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        close = _nearest_key(key)
-        return f"unknown key {_brief(key)}" + (f", {close[0].lower()}{close[1:]}" if close else "")
-    value = "" if isinstance(problem["input"], dict) else f" {_brief(repr(problem['input']))}"
-    message = problem["msg"].removeprefix("Value error, ")
+def _describe(
+    problem: Problem, options: Mapping[str, str], known: Sequence[str], moved: Mapping[str, str]
+) -> str:
+    key = ".".join(problem.key)
+    if key in moved:
+        return f"unknown key {_brief(key)}: it is {moved[key]} now"
+    if not problem.message:
+        close = get_close_matches(_brief(key), known, n=1)
+        return f"unknown key {_brief(key)}" + (f", did you mean {close[0]}?" if close else "")
+    value = "" if isinstance(problem.value, dict) else f" {_brief(repr(problem.value))}"
     if key in options:
-        return f"{options[key]}{value}: {message}"
-    return f"{key} ={value}: {message}" if value else f"{key}: {message}"
-
-
-def _nearest_key(key: str) -> str:
-    close = get_close_matches(_brief(key), list(recipe_fields()), n=1)
-    return f"Did you mean {close[0]}?" if close else ""
+        return f"{options[key]}{value}: {problem.message}"
+    return f"{key} ={value}: {problem.message}" if value else f"{key}: {problem.message}"
 
 
 def _brief(text: str) -> str:

@@ -18,6 +18,7 @@ from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTransform
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mednext_cli.settings.recipe import AugmentationSettings
 
@@ -30,20 +31,25 @@ def enlarged_patch(patch: Sequence[int], settings: AugmentationSettings) -> tupl
     """Voxels to read, so that a rotated and zoomed patch rarely leaves what was read.
 
     Source: ``get_patch_size`` of nnU-Net v1; 128^3 becomes 205^3. Without rotation and scaling the
-    patch itself.
+    patch itself. A slice is rotated and zoomed within itself.
     """
     if settings.rotation == settings.scaling == 0:
         return tuple(patch)
     size = np.asarray(patch, dtype=float)
     angle = np.deg2rad(_ENLARGE_DEGREES)
     largest = size.copy()
-    for axis in range(3):
+    for axis in (0,) if _is_slice(patch) else range(3):
         a, b = (other for other in range(3) if other != axis)
         rotated = size.copy()
         rotated[a] = np.cos(angle) * size[a] + np.sin(angle) * size[b]
         rotated[b] = np.cos(angle) * size[b] + np.sin(angle) * size[a]
         largest = np.maximum(largest, rotated)
-    return tuple(int(length) for length in largest / _ENLARGE_ZOOM)
+    enlarged = [int(length) for length in largest / _ENLARGE_ZOOM]
+    return (1, *enlarged[1:]) if _is_slice(patch) else tuple(enlarged)
+
+
+def _is_slice(patch: Sequence[int]) -> bool:
+    return patch[0] == 1
 
 
 def build_augmentation(
@@ -52,10 +58,33 @@ def build_augmentation(
     """The transforms in nnU-Net v1's order; they take and yield ``image`` and ``segmentation``.
 
     Args:
-        patch: (D, H, W) after augmentation, voxels; the input may be larger.
+        patch: (D, H, W) after augmentation, voxels; the input may be larger. With D 1 it is a
+            slice, which is turned, zoomed and mirrored within itself.
         settings: probabilities and ranges.
         masked_channels: channels that stay 0 outside the non-zero mask; see `mark_outside`.
     """
+    if _is_slice(patch):
+        return _WithinSlices(_build(patch[1:], settings, masked_channels))
+    return _build(patch, settings, masked_channels)
+
+
+class _WithinSlices:
+    """Transforms of two dimensions, applied to a patch that is one slice."""
+
+    def __init__(self, transform: BasicTransform) -> None:
+        self._transform = transform
+
+    def __call__(self, **data: Tensor) -> dict[str, Tensor]:
+        """Image (C, 1, H, W) and segmentation (1, 1, H, W), to the same axes."""
+        flat = {name: value.squeeze(1) for name, value in data.items()}
+        made: dict[str, Tensor] = self._transform(**flat)
+        return {name: value.unsqueeze(1) for name, value in made.items()}
+
+
+def _build(
+    patch: Sequence[int], settings: AugmentationSettings, masked_channels: Sequence[int]
+) -> BasicTransform:
+    """For patches of two axes (H, W) or three."""
     angle = np.deg2rad(settings.rotation_degrees)
     spatial = SpatialTransform(
         tuple(patch),
@@ -92,7 +121,9 @@ def build_augmentation(
     used = [
         RandomTransform(transform, probability) for transform, probability in steps if probability
     ]
-    mirror = [MirrorTransform(settings.mirrored)] if settings.mirrored else []
+    missing = 3 - len(patch)
+    mirrored = tuple(axis - missing for axis in settings.mirrored if axis >= missing)
+    mirror = [MirrorTransform(mirrored)] if mirrored else []
     mask = [MaskImageTransform(list(masked_channels)), RemoveLabelTransform(_OUTSIDE, 0)]
     return ComposeTransforms([spatial, *used, *mirror, *(mask if masked_channels else [])])
 

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from mednext_cli.networks.choice import ChosenNetwork, choose_network
+from mednext_cli.networks.patches import Patch, shown_patch
+from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.memory import estimate_memory
 from mednext_cli.settings.recipe import Recipe
-from mednext_cli.training.train import describe_architecture
 
 DEFAULT_PATCH, DEFAULT_BATCH = (128, 128, 128), 2
 
@@ -19,7 +21,7 @@ class EstimateRow:
 
 
 def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRow]:
-    """Parameters, multiply-adds, memory and steps of a run.
+    """Steps of a run, and parameters, multiply-adds and memory where they can be told.
 
     Args:
         recipe: resolved; where it leaves patch and batch to the data, 128^3 and 2 are taken.
@@ -29,25 +31,33 @@ def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRo
     Raises:
         SettingsError: the network cannot be built, or cannot take the patch.
     """
-    architecture = describe_architecture(recipe.model, channels, classes)
+    chosen = choose_network(recipe.model)
+    network = chosen.spec(channels, classes)
     training = recipe.training
-    patch = training.patch_voxels or DEFAULT_PATCH
+    patch = training.patch_voxels or network.patch_rule.fit(DEFAULT_PATCH)
     batch = training.batch_size or DEFAULT_BATCH
-    complexity = count_complexity(architecture, patch)
-    memory = estimate_memory(architecture, patch, batch)
-    step_gib = (
-        memory.training_checkpointed_gib if recipe.model.uses_checkpointing else memory.training_gib
-    )
-    steps = training.epochs * training.iterations_per_epoch
+    network.patch_rule.check(patch)
     return [
-        EstimateRow("network", recipe.model.label),
-        EstimateRow("patch (voxels)", " x ".join(map(str, patch))),
+        EstimateRow("network", chosen.label),
+        EstimateRow("patch (voxels)", shown_patch(patch)),
         EstimateRow("batch", str(batch)),
+        EstimateRow("gradient checkpointing", "on" if chosen.checkpointing else "off"),
+        *(_needs(chosen, network, patch, batch) if chosen.family.runs_without_memory else ()),
+        EstimateRow("steps", f"{training.epochs * training.iterations_per_epoch:,}"),
+    ]
+
+
+def _needs(
+    chosen: ChosenNetwork, network: NetworkSpec, patch: Patch, batch: int
+) -> list[EstimateRow]:
+    """What is told by running the network without memory."""
+    complexity = count_complexity(network, patch)
+    memory = estimate_memory(network, patch, batch)
+    step_gib = memory.training_checkpointed_gib if chosen.checkpointing else memory.training_gib
+    return [
         EstimateRow("parameters (M)", f"{complexity.parameters / 1e6:.2f}"),
         EstimateRow("multiply-adds a patch (G)", f"{complexity.multiply_adds / 1e9:.1f}"),
-        EstimateRow("gradient checkpointing", "on" if recipe.model.uses_checkpointing else "off"),
         EstimateRow("memory of a float32 step (GiB)", f"{step_gib:.2f}"),
         EstimateRow("the same with checkpointing", f"{memory.training_checkpointed_gib:.2f}"),
         EstimateRow("memory of a prediction (GiB)", f"{memory.inference_gib:.2f}"),
-        EstimateRow("steps", f"{steps:,}"),
     ]

@@ -6,25 +6,25 @@ from pathlib import Path
 from torch import nn
 
 from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.networks.checkpoint import Checkpoint
-from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
+from mednext_cli.networks.spec import NetworkSpec
 
 logger = logging.getLogger(__name__)
 _MAY_DIFFER = {"out_channels", "deep_supervision"}  # the heads, which are then learnt anew
 
 
-def initialise(network: nn.Module, architecture: Architecture, path: Path) -> None:
+def initialise(network: nn.Module, spec: NetworkSpec, path: Path) -> None:
     """Copy the weights of a checkpoint into `network`.
 
     The output layers start anew where the classes differ, and deep-supervision layers where the
     checkpoint has none; everything else must agree.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used, or is of another architecture; names what
+        CheckpointError: the checkpoint cannot be used, or is of another network; names what
             differs.
     """
     checkpoint = load_checkpoint(path)
-    _check_same(checkpoint, architecture, path)
+    _check_same(checkpoint, spec, path)
     own = network.state_dict()
     fitting = {
         name: value
@@ -42,15 +42,15 @@ def initialise(network: nn.Module, architecture: Architecture, path: Path) -> No
     )
 
 
-def _check_same(checkpoint: Checkpoint, architecture: Architecture, path: Path) -> None:
-    theirs, ours = checkpoint.architecture.to_json(), architecture.to_json()
+def _check_same(checkpoint: Checkpoint, spec: NetworkSpec, path: Path) -> None:
+    theirs, ours = (one.flat() for one in (checkpoint.network, spec))
     differing = [
-        f"{key} {theirs.get(key)} instead of {ours[key]}"
-        for key in ours
-        if key not in _MAY_DIFFER and theirs.get(key) != ours[key]
+        f"{key} {theirs.get(key)} instead of {ours.get(key)}"
+        for key in theirs | ours
+        if key not in _MAY_DIFFER and theirs.get(key) != ours.get(key)
     ]
     if differing:
         raise CheckpointError(
-            f"{path} has another architecture: {'; '.join(differing)}",
+            f"{path} has another network: {'; '.join(differing)}",
             "Train with the same --model and --kernel, or enlarge it first with mednext upkern.",
         )

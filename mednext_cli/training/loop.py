@@ -69,7 +69,7 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
     loop = _Loop(state, spec)
     with (
         deferred_interruption() as interruption,
-        RunLog(spec.folder, state.epoch, state.recipe.model.deep_supervision) as log,
+        RunLog(spec.folder, state.epoch, state.spec.deep_supervision) as log,
         closing(loop.training_batches()) as batches,
         track("training", steps, "iterations", done=state.progress.iteration) as bar,
     ):

@@ -8,6 +8,7 @@ import torch
 
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.memory import keep_freed_memory
+from mednext_cli.networks.choice import completed
 from mednext_cli.scaling.measure import repeat
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
@@ -20,7 +21,13 @@ from mednext_cli.training.memory import check_memory, explained_memory
 from mednext_cli.training.patch_validation import score_patches
 from mednext_cli.training.state import TrainingState
 from mednext_cli.training.step import update
-from mednext_cli.training.train import TrainSpec, count_loaders, prepare_state, training_demand
+from mednext_cli.training.train import (
+    TrainSpec,
+    count_loaders,
+    fitted_plan,
+    prepare_state,
+    training_demand,
+)
 
 _PATCHES, _SECONDS = 24, 8.0  # to augment: each draws other transforms, so a few tell little
 
@@ -68,7 +75,8 @@ def measure_run(recipe: Recipe, channels: int, classes: int, device: str) -> lis
     where = pick_device(device)
     if where.type == "cpu":
         keep_freed_memory(large=False)
-    plan = _made_up_plan(channels, classes)
+    recipe = completed(recipe)
+    plan = fitted_plan(_made_up_plan(channels, classes), recipe)
     demand = training_demand(recipe, plan, where)
     check_memory(demand)
     with explained_memory(demand, "the measurement"):

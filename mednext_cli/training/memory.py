@@ -1,6 +1,6 @@
 """Whether training fits into memory, and what to do where it does not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,7 +10,8 @@ import torch
 from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import MednextError, SettingsError
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
-from mednext_cli.networks.mednext.architecture import DIVISOR, Architecture
+from mednext_cli.networks.patches import shown_patch
+from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory
 
 _SAFE = 0.9  # of the memory: the estimate leaves workspaces and fragments out
@@ -21,7 +22,7 @@ class Demand:
     """What decides the memory of a training step.
 
     Attributes:
-        architecture: of the network; for those of plugins nothing is estimated.
+        network: for one that cannot be run without memory nothing is estimated.
         patch_voxels: (D, H, W).
         batch_size: patches a step.
         checkpointing: whether the forward pass is computed twice.
@@ -29,7 +30,7 @@ class Demand:
         device: where it runs.
     """
 
-    architecture: Architecture
+    network: NetworkSpec
     patch_voxels: tuple[int, int, int]
     batch_size: int
     checkpointing: bool
@@ -39,9 +40,9 @@ class Demand:
     @property
     def step_gib(self) -> float | None:
         """Estimated peak of a step; None where it cannot be estimated."""
-        if self.architecture.network != Architecture.network:
+        if not self.network.family.runs_without_memory:
             return None
-        estimate = _estimate(self.architecture, self.patch_voxels, self.batch_size)
+        estimate = _estimate(self.network, self.patch_voxels, self.batch_size)
         share = self.dtype.itemsize / torch.float32.itemsize  # of what is in float32
         return share * (
             estimate.training_checkpointed_gib if self.checkpointing else estimate.training_gib
@@ -49,23 +50,23 @@ class Demand:
 
     def describe(self) -> str:
         """The step in words, with its estimate."""
-        patch = " x ".join(map(str, self.patch_voxels))
+        patch = shown_patch(self.patch_voxels)
         text = f"a step with patches of {patch} voxels and batch {self.batch_size}"
         return text if self.step_gib is None else f"{text} takes about {self.step_gib:.1f} GiB"
 
 
 @cache
 def _estimate(
-    architecture: Architecture, patch_voxels: tuple[int, int, int], batch_size: int
+    network: NetworkSpec, patch_voxels: tuple[int, int, int], batch_size: int
 ) -> MemoryEstimate:
-    return estimate_memory(architecture, patch_voxels, batch_size)
+    return estimate_memory(network, patch_voxels, batch_size)
 
 
 def check_memory(demand: Demand) -> None:
     """Refuse a step that the system would kill this process for; accelerators say so themselves.
 
     Args:
-        demand: on anything but a CPU it passes, and so do networks of plugins.
+        demand: on anything but a CPU it passes, and so do networks that cannot be estimated.
 
     Raises:
         SettingsError: a step takes more memory than is free.
@@ -116,7 +117,7 @@ def _remedy(demand: Demand, capacity_gib: float) -> str:
 def _smaller(demand: Demand) -> Iterator[tuple[str, Demand]]:
     """What takes less, by the settings to type, gentlest first; each with all before it."""
     settings: list[str] = []
-    if not demand.checkpointing:
+    if not demand.checkpointing and demand.network.family.recomputes:
         settings.append("--set model.checkpointing=true")
         demand = replace(demand, checkpointing=True)
         yield " ".join(settings), demand
@@ -124,18 +125,10 @@ def _smaller(demand: Demand) -> Iterator[tuple[str, Demand]]:
         settings.append("--set training.batch_size=1")
         demand = replace(demand, batch_size=1)
         yield " ".join(settings), demand
-    patch = _halved(demand.patch_voxels)
+    patch = demand.network.patch_rule.halve(demand.patch_voxels)
     if patch != demand.patch_voxels:
         settings.append(f"--set 'training.patch_voxels={list(patch)}'")
         yield " ".join(settings), replace(demand, patch_voxels=patch)
-
-
-def _halved(patch: Sequence[int]) -> tuple[int, int, int]:
-    """Half the patch along each axis, as far as the network takes it."""
-    sizes = [max(DIVISOR, length // 2 // DIVISOR * DIVISOR) for length in patch]
-    longest = sizes.index(max(sizes))
-    sizes[longest] = max(sizes[longest], 2 * DIVISOR)
-    return sizes[0], sizes[1], sizes[2]
 
 
 def _capacity_gib(device: torch.device) -> float:

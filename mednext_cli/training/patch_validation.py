@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mednext_cli.networks.building import run_all_heads
 from mednext_cli.settings.plan import Plan
 from mednext_cli.training.loss import SegmentationLoss, region_masks
 from mednext_cli.training.state import TrainingState
-from mednext_cli.training.step import outputs_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def score_patches(
     counts: list[Tensor] = []
     for images, labels in batches:
         with state.precision.autocast():
-            outputs = outputs_of(state, images)
+            outputs = run_all_heads(state.network, images, state.spec)
         losses.append(loss(outputs, labels))
         counts.append(_count(outputs[0], labels, state.plan))
     if not counts:

@@ -81,7 +81,7 @@ def _check_counts(folder: RunFolder, progress: Progress, begun: Recipe) -> None:
 def _put_in_place(
     state: TrainingState, folder: RunFolder, checkpoint: Checkpoint, progress: Progress
 ) -> None:
-    if checkpoint.architecture != state.architecture or not checkpoint.optimiser:
+    if checkpoint.network != state.spec or not checkpoint.optimiser:
         raise CheckpointError(
             f"{folder.last} is not a training state of this network", "Begin anew with --restart."
         )
@@ -131,10 +131,13 @@ def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:
     before, after = (same_run.flatten(one.model_dump(mode="json")) for one in (begun, state.recipe))
     changes = [
         Change(
-            setting=key, before=before[key], after=after[key], iteration=state.progress.iteration
+            setting=key,
+            before=before.get(key),
+            after=after.get(key),
+            iteration=state.progress.iteration,
         )
-        for key in before
-        if before[key] != after[key]
+        for key in before | after
+        if before.get(key) != after.get(key)
     ]
     state.note(changes=(*state.progress.changes, *changes))
     return bool(changes)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mednext_cli.foundation.files import storage_error
 from mednext_cli.foundation.locks import LOCK_NAME
-from mednext_cli.settings.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +58,9 @@ class RunFolder:
         return self.path / "validation"
 
 
-def run_folder(runs: Path, dataset: str, recipe: Recipe, fold: str) -> RunFolder:
-    """The folder of a dataset, model and fold."""
-    return RunFolder(runs / dataset / recipe.model.label / f"fold{fold}")
+def run_folder(runs: Path, dataset: str, label: str, fold: str) -> RunFolder:
+    """The folder of a dataset, network (by its label) and fold."""
+    return RunFolder(runs / dataset / label / f"fold{fold}")
 
 
 def has_begun(folder: RunFolder) -> bool:

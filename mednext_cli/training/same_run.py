@@ -10,6 +10,7 @@ import torch
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import hash_file
 from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.networks.choice import choose_network
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import Recipe, changeable_keys
@@ -19,7 +20,6 @@ from mednext_cli.training.schedule import poly_learning_rate
 from mednext_cli.training.state import TrainingState
 
 _ANEW = "Add --restart to begin anew, or --runs to keep both."
-_AS_USED = ("model.encoder_kernel", "model.decoder_kernel", "training.epsilon")
 _SHOWN = 3
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ def check_recipe(folder: RunFolder, begun: Recipe, state: TrainingState) -> None
     before, after = _as_used(begun, device), _as_used(state.recipe, device)
     free = changeable_keys()
     differing = [
-        f"{key}: {before[key]} -> {after[key]}"
-        for key in before
-        if before[key] != after[key] and key not in free
+        f"{key}: {before.get(key)} -> {after.get(key)}"
+        for key in before | after
+        if before.get(key) != after.get(key) and key not in free
     ]
     if differing:
         raise SettingsError(
@@ -43,8 +43,7 @@ def check_recipe(folder: RunFolder, begun: Recipe, state: TrainingState) -> None
 def _as_used(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """The recipe's values, where it leaves a choice what is chosen on this device."""
     flat = flatten(recipe.model_dump(mode="json"))
-    flat |= dict(zip(_AS_USED, recipe.model.kernel_pair, strict=False))
-    del flat["model.kernel"]
+    flat["model.deep_supervision"] = choose_network(recipe.model).deep_supervision
     try:
         precision = Precision(recipe.training.precision, device)
     except SettingsError:  # begun where there was more choice

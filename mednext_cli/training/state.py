@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
-from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import Recipe
@@ -20,10 +20,11 @@ class TrainingState:
     """Network, optimiser and progress of one run.
 
     Attributes:
+        spec: what the network is built from.
         origin: what the run was begun with.
     """
 
-    architecture: Architecture
+    spec: NetworkSpec
     network: nn.Module
     optimiser: torch.optim.Optimizer
     precision: Precision
@@ -39,7 +40,7 @@ class TrainingState:
     def save(self, *paths: Path) -> None:
         """Write the state, each file in one step."""
         checkpoint = Checkpoint(
-            architecture=self.architecture,
+            network=self.spec,
             state_dict=self.network.state_dict(),
             plan=self.plan,
             recipe=self.recipe,

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mednext_cli.networks.building import run_all_heads
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.state import TrainingState
 
@@ -23,7 +24,7 @@ def update(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels:
     """
     state.optimiser.zero_grad(set_to_none=True)
     with state.precision.autocast():
-        outputs = outputs_of(state, images)
+        outputs = run_all_heads(state.network, images, state.spec)
     value = loss(outputs, labels)
     state.precision.scaler.scale(value).backward()
     state.precision.scaler.unscale_(state.optimiser)
@@ -33,11 +34,3 @@ def update(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels:
     value = value.detach()
     state.precision.step(state.optimiser, value, norm)
     return torch.stack([value, norm.to(value.dtype)])
-
-
-def outputs_of(state: TrainingState, images: Tensor) -> list[Tensor]:
-    """The logits that the loss is taken of: of every resolution with deep supervision, else one."""
-    if not state.recipe.model.deep_supervision:
-        return [state.network(images)]
-    outputs: list[Tensor] = state.network(images, deep_supervision=True)
-    return outputs

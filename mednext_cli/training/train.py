@@ -15,14 +15,11 @@ from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.machine import free_memory_bytes, usable_cores
 from mednext_cli.foundation.memory import keep_freed_memory
-from mednext_cli.networks.checkpoint import build_plain
-from mednext_cli.networks.mednext.architecture import Architecture
-from mednext_cli.networks.mednext.kernels import availability
-from mednext_cli.networks.mednext.network import MedNeXt
-from mednext_cli.networks.mednext.variants import architecture as describe_variant
+from mednext_cli.networks.building import build_plain, move_network
+from mednext_cli.networks.choice import choose_network, completed
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin
-from mednext_cli.settings.recipe import ModelSettings, Recipe
+from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.recipe_files import write_recipe
 from mednext_cli.training.checks import check_names
 from mednext_cli.training.distributed import find_processes
@@ -87,15 +84,17 @@ def train(spec: TrainSpec) -> TrainResult:
         KeyboardInterrupt: interrupted; the same call carries on.
     """
     find_processes()
+    spec = replace(spec, recipe=completed(spec.recipe))
+    label = choose_network(spec.recipe.model).label
     cached = open_cache(spec.cache)
     check_names(cached)
-    plan = cached.plan
+    plan = fitted_plan(cached.plan, spec.recipe)
     device = pick_device(spec.device)
     if device.type == "cpu":
         keep_freed_memory(large=False)
     settings = spec.recipe.training
     split = choose_split(cached.labelled_ids, spec.fold, settings.folds, spec.cache / "splits.json")
-    folder = run_folder(spec.runs, cached.name, spec.recipe, fold_name(spec.fold))
+    folder = run_folder(spec.runs, cached.name, label, fold_name(spec.fold))
     resuming = has_begun(folder) and not spec.restart
     demand = training_demand(spec.recipe, plan, device)
     with explained_memory(demand, "the network"):
@@ -111,7 +110,7 @@ def train(spec: TrainSpec) -> TrainResult:
         workers=workers,
         in_memory=_fits_in_memory(cached, split, workers),
     )
-    _describe(state, loop)
+    _describe(state, loop, label)
     if not resuming:
         check_memory(demand)
     with locked(folder.path, wait=False):
@@ -145,56 +144,44 @@ def _begin(
     write_recipe(folder.recipe, state.recipe, state.remarks)
 
 
-def describe_architecture(model: ModelSettings, channels: int, outputs: int) -> Architecture:
-    """The architecture of a recipe's model section.
+def fitted_plan(plan: Plan, recipe: Recipe) -> Plan:
+    """The plan as it is trained with, which checkpoints carry: by the recipe and its network.
 
-    Args:
-        model: size, kernels, width and the rest.
-        channels: of the image.
-        outputs: classes with the background, or regions.
+    Raises:
+        SettingsError: the network cannot take the recipe's patch.
     """
-    encoder, decoder = model.kernel_pair
-    variant = describe_variant(
-        model.size,
-        kernel=None,
-        encoder_kernel=encoder,
-        decoder_kernel=decoder,
-        in_channels=channels,
-        out_channels=outputs,
-        base_channels=model.base_channels,
-        norm=model.norm,
-        grn=model.grn,
-        residual=model.residual,
-        residual_resampling=model.residual_resampling,
-        deep_supervision=model.deep_supervision,
-    )
-    return replace(variant, network=model.network)
+    settings = recipe.training
+    network = choose_network(recipe.model).spec(len(plan.channels), plan.output_channels)
+    patch = choose_patch(settings.patch_voxels, plan.patch_voxels, network.patch_rule)
+    batch_size = settings.batch_size or plan.batch_size
+    return plan.model_copy(update={"patch_voxels": patch, "batch_size": batch_size})
 
 
 def prepare_state(
     spec: TrainSpec, plan: Plan, device: torch.device, origin: Origin, resuming: bool
 ) -> TrainingState:
-    """The state a run begins with; of one that goes on, to be filled with its weights."""
-    model, settings = spec.recipe.model, spec.recipe.training
+    """The state a run begins with; of one that goes on, to be filled with its weights.
+
+    Args:
+        spec: what is asked for; its recipe has every value of its network.
+        plan: as `fitted_plan` gives it.
+        device: where the network goes.
+        origin: what the run begins with.
+        resuming: whether it goes on.
+    """
+    settings, chosen = spec.recipe.training, choose_network(spec.recipe.model)
+    made_of = chosen.spec(len(plan.channels), plan.output_channels)
     precision = Precision(settings.precision, device)
-    architecture = describe_architecture(model, len(plan.channels), plan.output_channels)
     torch.manual_seed(settings.seed)
-    network = build_plain(architecture)
-    patch = choose_patch(settings.patch_voxels, plan.patch_voxels, network)
-    batch_size = settings.batch_size or plan.batch_size
-    # Checkpoints carry the plan: with what the recipe says otherwise.
-    plan = plan.model_copy(update={"patch_voxels": patch, "batch_size": batch_size})
-    if model.uses_checkpointing:
-        network.checkpointing = True  # type: ignore[assignment]
-    availability.check(model.operators, device)
-    if isinstance(network, MedNeXt):
-        network.operators = model.operators
+    network = build_plain(made_of)
+    chosen.family.set_checkpointing(network, chosen.checkpointing)
+    chosen.family.set_operators(network, chosen.operators, device)
     if spec.init is not None and not resuming:
-        initialise(network, architecture, spec.init)
+        initialise(network, made_of, spec.init)
         origin = origin.model_copy(update={"init": hash_file(spec.init)})
-    network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = move_network(network, device)
     optimiser = build_optimiser(network, spec.recipe, precision)
-    return TrainingState(architecture, network, optimiser, precision, plan, spec.recipe, origin)
+    return TrainingState(made_of, network, optimiser, precision, plan, spec.recipe, origin)
 
 
 def _origin(cached: CachedDataset, split: Split) -> Origin:
@@ -206,14 +193,14 @@ def _origin(cached: CachedDataset, split: Split) -> Origin:
 
 
 def training_demand(recipe: Recipe, plan: Plan, device: torch.device) -> Demand:
-    """What a step takes; where the recipe leaves patch and batch open, with those of the plan."""
-    settings = recipe.training
+    """What a step takes, with patch and batch of the plan, which is `fitted_plan`'s."""
+    chosen = choose_network(recipe.model)
     return Demand(
-        architecture=describe_architecture(recipe.model, len(plan.channels), plan.output_channels),
-        patch_voxels=settings.patch_voxels or plan.patch_voxels,
-        batch_size=settings.batch_size or plan.batch_size,
-        checkpointing=recipe.model.uses_checkpointing,
-        dtype=Precision(settings.precision, device).dtype,
+        network=chosen.spec(len(plan.channels), plan.output_channels),
+        patch_voxels=plan.patch_voxels,
+        batch_size=plan.batch_size,
+        checkpointing=chosen.checkpointing,
+        dtype=Precision(recipe.training.precision, device).dtype,
         device=device,
     )
 
@@ -234,13 +221,13 @@ def _fits_in_memory(cached: CachedDataset, split: Split, workers: int) -> bool:
     return voxels * bytes_per_voxel * max(1, workers) < _MEMORY_SHARE * free_memory_bytes()
 
 
-def _describe(state: TrainingState, loop: LoopSpec) -> None:
+def _describe(state: TrainingState, loop: LoopSpec, label: str) -> None:
     parameters = sum(weights.numel() for weights in state.network.parameters())
     logger.info(
         "%s: %s, %.2f M parameters, patch %s, batch %d, %d training and %d validation cases, "
         "%s, %s",
         loop.folder.path,
-        state.recipe.model.label,
+        label,
         parameters / 1e6,
         " x ".join(map(str, loop.patch_voxels)),
         loop.batch_size,

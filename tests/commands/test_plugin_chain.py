@@ -14,7 +14,7 @@ from tests.datasets.conftest import write_scan
 SHAPE = (38, 45, 50)
 _TINY = (
     "model.network=pyramid",
-    "model.base_channels=2",
+    "model.pyramid.width=2",
     "training.epochs=1",
     "training.iterations_per_epoch=2",
     "training.validation_iterations=1",
@@ -46,7 +46,7 @@ def test_layout_network_and_engine_of_a_stranger(
     assert main([*train, *patch]) == 2
     assert "every axis must be divisible by 32" in capsys.readouterr().err
     assert main([*train, "--set", "training.patch_voxels=[32, 64, 32]"]) == 0
-    run = runs / "raw" / "pyramid-S-k3-w2" / "fold0"
+    run = runs / "raw" / "pyramid-w2" / "fold0"
     checkpoint = load_checkpoint(run / "checkpoint_last.pt")
     assert checkpoint.plan is not None
     assert checkpoint.plan.patch_voxels == (32, 64, 32)
@@ -80,7 +80,7 @@ def test_a_plan_is_made_to_fit_a_strangers_network(
     capsys.readouterr()
     assert main([*train, "--device", "cpu", "--fold", "all", *changes]) == 0
     assert "patch 48 x 48 x 32 of the plan becomes 64 x 64 x 32" in capsys.readouterr().err
-    run = runs / "raw" / "pyramid-S-k3-w2" / "foldall"
+    run = runs / "raw" / "pyramid-w2" / "foldall"
     plan = load_checkpoint(run / "checkpoint_last.pt").plan
     assert plan is not None
     assert plan.patch_voxels == (64, 64, 32)

@@ -59,11 +59,11 @@ def test_measured_times_and_memory(tmp_path, monkeypatch):
     ("options", "reason"),
     [
         (["--models", "S,X"], "unknown size 'X'"),
-        (["--kernels", "4"], "odd"),
+        (["--kernels", "4"], "3, 5 or 7"),
         (["--kernels", "three"], "whole numbers"),
         (["--kernels", ","], "empty list"),
         (["--patch", "100"], "nearest sizes are 96 x 96 x 96"),
-        (["--patch", "16"], "smallest patch"),
+        (["--patch", "16"], "the smallest is 16 x 16 x 32"),
         (["--patch", "64,64"], "not a patch"),
         (["--measure", "--device", "cuda:99"], "cuda:99"),
     ],

@@ -5,16 +5,15 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.settings.recipe import ModelSettings, Recipe
+from tests.networks.made import build, mednext
 
 
 @pytest.fixture
 def k3(tmp_path):
     path = tmp_path / "k3.pt"
-    description = architecture("S", 3, 1, 2, 2)
-    recipe = Recipe(model=ModelSettings(kernel=3))
+    description = mednext("S", 3, 1, 2, 2)
+    recipe = Recipe(model=ModelSettings(mednext={"kernel": 3}))
     network = build(description)
     save_checkpoint(path, Checkpoint(description, network.state_dict(), recipe=recipe))
     return path
@@ -23,8 +22,8 @@ def k3(tmp_path):
 def test_the_result_lies_beside_the_source_and_is_shown(k3, capsys):
     assert main(["upkern", "--from", str(k3), "--to", "k5"]) == 0
     result = load_checkpoint(k3.with_name("k3_upkern_k5.pt"))
-    assert result.architecture.kernels == (5, 5)
-    assert result.recipe == Recipe(model=ModelSettings(kernel=5))
+    assert result.network.kernels == (5, 5)
+    assert result.recipe.model.table["kernel"] == 5
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "tensor\tfrom\tto"
     assert "bottleneck.0.depthwise.weight\t32 x 1 x 3 x 3 x 3\t32 x 1 x 5 x 5 x 5" in lines
@@ -34,7 +33,7 @@ def test_the_result_lies_beside_the_source_and_is_shown(k3, capsys):
 def test_from_three_to_seven_in_one_go(k3, tmp_path):
     out = tmp_path / "folder" / "large.pt"
     assert main(["upkern", "--from", str(k3), "--to", "7", "--out", str(out)]) == 0
-    assert load_checkpoint(out).architecture.kernels == (7, 7)
+    assert load_checkpoint(out).network.kernels == (7, 7)
 
 
 @pytest.mark.parametrize(

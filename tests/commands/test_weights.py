@@ -18,7 +18,7 @@ def test_there_and_back_is_exact(source, tmp_path, capsys):
     size, kernel = source.stem.split("_k")
     options = ["--out", str(checkpoint), "--size", size, "--kernel", kernel]
     assert main(["weights", "import", str(source), *options]) == 0
-    assert f"encoder_kernel\t{kernel}" in capsys.readouterr().out
+    assert f"\nkernel\t{kernel}\n" in capsys.readouterr().out
     assert load_checkpoint(checkpoint).metadata["imported_from"] == source.name
     assert main(["weights", "export", str(checkpoint), "--out", str(back)]) == 0
     original, written = read_weights(source), read_weights(back)

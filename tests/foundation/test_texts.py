@@ -14,7 +14,7 @@ from mednext_cli.evaluation.scoring.label_mapping import read_mapping
 from mednext_cli.foundation.errors import DatasetError, MednextError, SettingsError
 from mednext_cli.foundation.files import listed_names, read_json, read_text, read_toml, replacing
 from mednext_cli.inference.sources import read_ids
-from mednext_cli.settings.recipe_files import load_recipe
+from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.training.splits import read_split
 from tests.contracts.conftest import ROOT, python_files
 

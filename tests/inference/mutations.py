@@ -19,6 +19,10 @@ def put(*path: Any, value: Any) -> Change:  # the last of `path` is the key
     return change
 
 
+def put_setting(key: str, value: Any) -> Change:
+    return put("network", "settings", key, value=value)
+
+
 def weight(make: Callable[[torch.Tensor], Any]) -> Change:
     def change(content: Content) -> None:
         content["state_dict"]["stem.weight"] = make(content["state_dict"]["stem.weight"])
@@ -38,24 +42,28 @@ _CHANNEL = {"scheme": "z_score"}
 _STEEP = {"scheme": "ct", "lower": 0.0, "upper": 1.0, "mean": 0.0, "std": 0.0}
 
 NETWORK: dict[str, Change] = {
-    "blocks": put("architecture", "blocks", value=[10**7] * 9),
-    "blocks of one stage": put("architecture", "blocks", 0, value=10**7),
-    "no blocks": put("architecture", "blocks", value=[]),
-    "width": put("architecture", "base_channels", value=10**9),
-    "channels": put("architecture", "in_channels", value=0),
-    "channels as text": put("architecture", "in_channels", value="1"),
-    "outputs": put("architecture", "out_channels", value=-3),
-    "many outputs": put("architecture", "out_channels", value=10**6),
-    "kernel": put("architecture", "encoder_kernel", value=999_999),
-    "even kernel": put("architecture", "encoder_kernel", value=4),
-    "other kernel": put("architecture", "encoder_kernel", value=7),
-    "dimensions": put("architecture", "dimensions", value=5),
-    "flat": put("architecture", "dimensions", value=2),
-    "norm": put("architecture", "norm", value="batch"),
-    "expansion": put("architecture", "expansion", value=[10**6] * 9),
-    "network": put("architecture", "network", value="\x1b[31mred"),
-    "unknown network": put("architecture", "network", value="nobody's"),
-    "no architecture": put("architecture", value=None),
+    "blocks": put_setting("blocks", [10**7] * 9),
+    "no blocks": put_setting("blocks", []),
+    "expansion": put_setting("expansion", [10**6] * 9),
+    "width": put_setting("base_channels", 10**9),
+    "kernel": put_setting("kernel", 999_999),
+    "even kernel": put_setting("kernel", 4),
+    "other kernel": put_setting("kernel", 7),
+    "one side's kernel": put_setting("encoder_kernel", 5),
+    "dimensions": put_setting("dimensions", 5),
+    "flat": put_setting("dimensions", 2),
+    "norm": put_setting("norm", "batch"),
+    "surprise": put_setting("surprise", 1),
+    "an argument": put_setting("in_channels", 1),
+    "channels": put("network", "in_channels", value=0),
+    "channels as text": put("network", "in_channels", value="1"),
+    "outputs": put("network", "out_channels", value=-3),
+    "many outputs": put("network", "out_channels", value=10**6),
+    "heads": put("network", "deep_supervision", value="yes"),
+    "network": put("network", "name", value="\x1b[31mred"),
+    "unknown network": put("network", "name", value="nobody's"),
+    "no settings": put("network", "settings", value=None),
+    "no network": put("network", value=None),
     "complex": weight(lambda value: value.to(torch.complex64)),
     "whole numbers": weight(lambda value: value.to(torch.int8)),
     "another shape": weight(lambda value: value[:1]),

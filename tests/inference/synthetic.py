@@ -6,7 +6,6 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import Checkpoint, build_plain, save_checkpoint
-from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.settings.progress import Progress
@@ -16,6 +15,7 @@ from mednext_cli.settings.recipe import (
     Recipe,
     TrainingSettings,
 )
+from tests.networks.made import mednext
 
 PLAN = Plan(
     dataset="test",
@@ -44,7 +44,7 @@ def save_model(
     recipe: Recipe = RECIPE,
 ) -> Path:
     torch.manual_seed(seed)
-    made = architecture("S", 3, channels, plan.output_channels, base_channels=4)
+    made = mednext("S", 3, channels, plan.output_channels, base_channels=4)
     weights = build_plain(made).state_dict()
     progress = Progress(history=(EPOCH,) * finished)
     save_checkpoint(path, Checkpoint(made, weights, plan=plan, recipe=recipe, progress=progress))

@@ -49,7 +49,7 @@ def test_upkern_and_predict_refuse_it(
 def test_a_whole_one_is_enlarged(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "k5.pt"
     assert main(["upkern", "--from", str(model), "--to", "k5", "--out", str(out)]) == 0
-    assert load_checkpoint(out).architecture.kernels == (5, 5)
+    assert load_checkpoint(out).network.kernels == (5, 5)
 
 
 def test_whatever_a_checkpoint_says(model: Path, tmp_path: Path) -> None:

@@ -10,24 +10,24 @@ import pytest
 import torch
 
 from mednext_cli.foundation.errors import CheckpointError, PluginError, StorageError
+from mednext_cli.networks.building import load_weights
 from mednext_cli.networks.checkpoint import (
     Checkpoint,
     build_network,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
 )
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.variants import architecture
+from mednext_cli.networks.choice import completed
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import ModelSettings, Recipe
+from tests.networks.made import build, mednext
 from tests.settings.examples import PLAN
 
 
 @pytest.fixture
 def checkpoint():
     torch.manual_seed(0)
-    description = architecture("S", 3, 1, 2, 2)
+    description = mednext("S", 3, 1, 2, 2)
     network = build(description)
     optimiser = torch.optim.AdamW(network.parameters())
     network(torch.randn(1, 1, 16, 16, 32)).sum().backward()
@@ -36,7 +36,7 @@ def checkpoint():
         description,
         network.state_dict(),
         plan=PLAN,
-        recipe=Recipe(model=ModelSettings(kernel=3)),
+        recipe=Recipe(model=ModelSettings(mednext={"kernel": 3})),
         progress=Progress(iteration=3, best_dice=0.5, moving_dice=0.25),
         origin=Origin(training_cases=("a", "b"), case_keys={"a": "1"}),
         optimiser=optimiser.state_dict(),
@@ -63,8 +63,9 @@ def _equal(one, other):
 
 def test_everything_comes_back(checkpoint, saved):
     loaded = load_checkpoint(saved)
-    assert loaded.architecture == checkpoint.architecture
-    for part in ("state_dict", "plan", "recipe", "progress", "origin", "optimiser"):
+    assert loaded.network == checkpoint.network
+    assert loaded.recipe == completed(checkpoint.recipe)
+    for part in ("state_dict", "plan", "progress", "origin", "optimiser"):
         assert _equal(getattr(loaded, part), getattr(checkpoint, part)), part
     assert loaded.metadata["torch_version"] == torch.__version__
     assert _equal(loaded.metadata["random"], checkpoint.metadata["random"])
@@ -72,7 +73,7 @@ def test_everything_comes_back(checkpoint, saved):
 
 def test_the_network_gives_the_same_numbers(checkpoint, saved):
     image = torch.randn(1, 1, 16, 16, 32)
-    network = build(checkpoint.architecture)
+    network = build(checkpoint.network)
     network.load_state_dict(checkpoint.state_dict)
     assert torch.equal(build_network(load_checkpoint(saved))(image), network(image))
 
@@ -180,9 +181,9 @@ def test_another_version_is_refused(saved):
         load_checkpoint(saved)
 
 
-def test_missing_parts_and_impossible_architectures_are_refused(saved):
-    _rewrite(saved, architecture={"in_channels": 1})
-    with pytest.raises(CheckpointError, match="missing out_channels"):
+def test_missing_parts_and_impossible_networks_are_refused(saved):
+    _rewrite(saved, network={"in_channels": 1})
+    with pytest.raises(CheckpointError, match="name: Field required"):
         load_checkpoint(saved)
     _rewrite(saved, state_dict=None)
     with pytest.raises(CheckpointError, match="lacks state_dict"):
@@ -190,16 +191,17 @@ def test_missing_parts_and_impossible_architectures_are_refused(saved):
 
 
 def test_heads_are_dropped_where_the_network_has_none(checkpoint):
-    network = build(replace(checkpoint.architecture, deep_supervision=False)).eval()
-    load_weights(network, checkpoint.state_dict)
+    bare = replace(checkpoint.network, deep_supervision=False)
+    network = build(bare).eval()
+    load_weights(network, bare, checkpoint.state_dict)
     image = torch.randn(1, 1, 16, 16, 32)
     assert torch.equal(network(image), build_network(checkpoint)(image))
 
 
 def test_missing_heads_stay_fresh_and_are_noted(checkpoint, caplog):
-    bare = build(replace(checkpoint.architecture, deep_supervision=False))
+    bare = build(replace(checkpoint.network, deep_supervision=False))
     with caplog.at_level(logging.INFO, "mednext_cli"):
-        load_weights(build(checkpoint.architecture), bare.state_dict())
+        load_weights(build(checkpoint.network), checkpoint.network, bare.state_dict())
     assert "fresh" in caplog.text
 
 
@@ -220,6 +222,5 @@ def test_weights_that_do_not_fit_are_refused(checkpoint, change, message):
 
 
 def test_a_network_of_a_package_that_is_not_there_is_named(checkpoint):
-    foreign = replace(checkpoint.architecture, network="segmamba")
     with pytest.raises(PluginError, match="segmamba"):
-        build_network(replace(checkpoint, architecture=foreign))
+        replace(checkpoint.network, name="segmamba")

@@ -175,7 +175,7 @@ def test_without_the_seal_the_checksums_of_the_archive_count(
     """Checkpoints of earlier versions have no seal."""
     path = tmp_path / "early.pt"
     torch.save(read_content(model), path)
-    assert load_checkpoint(path).architecture == load_checkpoint(model).architecture
+    assert load_checkpoint(path).network == load_checkpoint(model).network
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0x10
     path.write_bytes(content)

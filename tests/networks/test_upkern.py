@@ -7,23 +7,22 @@ import torch
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.networks.upkern import enlarge, parse_kernel, plan_upkern
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import ModelSettings, Recipe
+from tests.networks.made import build, mednext
 from tests.settings.examples import PLAN
 
 
 def _checkpoint(**settings):
     torch.manual_seed(0)
     kernel = None if "encoder_kernel" in settings else 3
-    description = architecture("S", kernel, 1, 2, 2, **settings)
+    description = mednext("S", kernel, 1, 2, 2, **settings)
     return Checkpoint(
         description,
         build(description).state_dict(),
         plan=PLAN,
-        recipe=Recipe(model=ModelSettings(kernel=3)),
+        recipe=Recipe(model=ModelSettings(mednext={"kernel": 3})),
         progress=Progress(iteration=1000),
         origin=Origin(training_cases=("a",)),
         optimiser={"state": {}},
@@ -31,13 +30,13 @@ def _checkpoint(**settings):
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("kernel", [5, 7, 9])
+@pytest.mark.parametrize("kernel", [5, 7])
 def test_every_kernel_grows_and_the_network_runs(dimensions, kernel):
     enlarged, steps = enlarge(_checkpoint(dimensions=dimensions), kernel)
     kernels = [value for name, value in enlarged.state_dict.items() if "depthwise.weight" in name]
     assert {tuple(value.shape[2:]) for value in kernels} == {(kernel,) * dimensions}
     assert sum(step.action == "resample" for step in steps) == len(kernels) == 26
-    shape = (16, 32, 16)[:dimensions]
+    shape = (1, 32, 16) if dimensions == 2 else (16, 32, 16)
     assert build_network(enlarged)(torch.randn(1, 1, *shape)).isfinite().all()
 
 
@@ -56,15 +55,16 @@ def test_plan_and_recipe_stay_and_progress_goes():
     enlarged, _ = enlarge(source, 5)
     assert enlarged.plan == source.plan
     assert enlarged.origin == source.origin
-    assert enlarged.recipe == Recipe(model=ModelSettings(kernel=5))
+    assert enlarged.recipe.model.table["kernel"] == 5
+    assert enlarged.recipe.training == source.recipe.training
     assert (enlarged.progress.iteration, enlarged.optimiser) == (0, None)
-    assert source.recipe == Recipe(model=ModelSettings(kernel=3))
+    assert source.recipe.model.table["kernel"] == 3
     assert enlarged.metadata["upkern_from"] == [3, 3]
 
 
 def test_only_the_smaller_side_is_resampled():
     enlarged, steps = enlarge(_checkpoint(encoder_kernel=3, decoder_kernel=5), 5)
-    assert enlarged.architecture.kernels == (5, 5)
+    assert enlarged.network.kernels == (5, 5)
     resampled = {step.name.split(".")[0] for step in steps if step.action == "resample"}
     assert resampled == {"encoder"}
 
@@ -81,14 +81,14 @@ def test_a_target_between_the_two_kernels_is_refused():
 
 
 @pytest.mark.parametrize("change", [{"base_channels": 4}, {"out_channels": 5}, {"grn": True}])
-def test_another_architecture_is_refused(change):
+def test_another_network_is_refused(change):
     source = _checkpoint()
-    other = replace(source.architecture.with_kernel(5), **change)
+    other = mednext(**{"kernel": 5, "base_channels": 2} | change)
     with pytest.raises(CheckpointError, match="same size, channels and classes"):
         plan_upkern(source.state_dict, build(other).state_dict())
 
 
-def test_weights_that_are_not_the_architectures_are_refused():
+def test_weights_that_are_not_the_networks_are_refused():
     source = _checkpoint()
     broken = {**source.state_dict, "stem.weight": torch.zeros(2, 9, 1, 1, 1)}
     with pytest.raises(CheckpointError, match=r"stem\.weight"):

@@ -10,11 +10,11 @@ import torch
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import build_plain, load_checkpoint
 from mednext_cli.networks.mednext.official import to_official
-from mednext_cli.networks.mednext.variants import architecture
+from tests.networks.made import mednext
 
 WEIGHTS = to_official(
-    architecture("S", 3, 1, 2, base_channels=4),
-    build_plain(architecture("S", 3, 1, 2, base_channels=4)).state_dict(),
+    mednext("S", 3, 1, 2, base_channels=4),
+    build_plain(mednext("S", 3, 1, 2, base_channels=4)).state_dict(),
 )
 
 
@@ -52,7 +52,7 @@ def test_they_are_imported(tmp_path: Path, form: str) -> None:
     torch.save(FORMS[form], path)
     assert main(["weights", "import", str(path), "--out", str(out)]) == 0
     made = load_checkpoint(out)
-    official = to_official(made.architecture, made.state_dict)
+    official = to_official(made.network, made.state_dict)
     assert official.keys() == WEIGHTS.keys()
     assert all(torch.equal(official[name], value) for name, value in WEIGHTS.items())
 

@@ -51,8 +51,8 @@ def test_an_edited_plan_is_followed_and_only_what_depends_on_it_is_redone(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"patch_voxels": [20, 32, 32]}, "not multiples of 16"),
-        ({"patch_voxels": [16, 16, 16]}, "need 32 along one axis"),
+        ({"patch_voxels": [20, 32, 32]}, "divisible by 16"),
+        ({"patch_voxels": [16, 16, 16]}, "the smallest is 16 x 16 x 32"),
         ({"spacing_mm": [0, 1, 1]}, "spacing_mm.0"),
         ({"spacing": 1}, "spacing"),
         ({"label_set": {"names": {"left": 1}}}, "label_set.names is {'left': 1}, the dataset has"),

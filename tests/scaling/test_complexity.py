@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.report import PUBLISHED
+from tests.networks.made import mednext
 
 
 @pytest.mark.parametrize(("size", "kernel"), PUBLISHED)
 def test_the_published_figures(size, kernel):
     millions, giga = PUBLISHED[size, kernel]
-    complexity = count_complexity(architecture(size, kernel, 1, 3), (128, 128, 128))
+    complexity = count_complexity(mednext(size, kernel, 1, 3), (128, 128, 128))
     assert complexity.parameters / 1e6 == pytest.approx(millions, rel=0.02)
     assert complexity.multiply_adds / 1e9 == pytest.approx(giga, rel=0.021)
     assert complexity.multiply_adds_and_norms / 1e9 == pytest.approx(giga, rel=0.005)
@@ -22,7 +22,7 @@ def test_the_published_figures(size, kernel):
 
 def test_a_count_by_hand():
     """One block a stage, no residuals, 2 channels, (16, 16, 16): every term written out."""
-    description = architecture(
+    description = mednext(
         "S", 3, 1, 2, 2, norm="layer", residual_resampling=False, deep_supervision=False
     )
     counted = count_complexity(description, (16, 16, 16))
@@ -45,9 +45,7 @@ def test_a_count_by_hand():
 
 
 def test_it_scales_with_the_patch_and_allocates_nothing():
-    small, large = (
-        count_complexity(architecture("L", 5, 1, 3), (size, 64, 64)) for size in (64, 128)
-    )
+    small, large = (count_complexity(mednext("L", 5, 1, 3), (size, 64, 64)) for size in (64, 128))
     assert small.parameters == large.parameters
     assert math.isclose(large.multiply_adds / small.multiply_adds, 2, rel_tol=0.02)
     assert not torch.cuda.is_available() or torch.cuda.memory_allocated() == 0
@@ -55,4 +53,4 @@ def test_it_scales_with_the_patch_and_allocates_nothing():
 
 def test_a_patch_that_cannot_be_is_refused():
     with pytest.raises(SettingsError, match="divisible by 16"):
-        count_complexity(architecture("S", 3, 1, 3), (100, 128, 128))
+        count_complexity(mednext("S", 3, 1, 3), (100, 128, 128))

@@ -4,25 +4,24 @@ import pytest
 import torch
 
 from mednext_cli.foundation.machine import GIB
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.scaling.memory import estimate_memory
+from tests.networks.made import build, mednext
 
 _PATCH = (32, 48, 32)
 
 
 @pytest.fixture(scope="module")
 def estimate():
-    return estimate_memory(architecture("S", 3, 1, 2, 8), _PATCH, 2)
+    return estimate_memory(mednext("S", 3, 1, 2, 8), _PATCH, 2)
 
 
 def test_weights_are_counted_exactly(estimate):
-    count = sum(one.numel() for one in build(architecture("S", 3, 1, 2, 8)).parameters())
+    count = sum(one.numel() for one in build(mednext("S", 3, 1, 2, 8)).parameters())
     assert estimate.weights_gib == pytest.approx(4 * count / GIB)
 
 
 def test_training_holds_what_the_backward_pass_needs(estimate):
-    network = build(architecture("S", 3, 1, 2, 8))
+    network = build(mednext("S", 3, 1, 2, 8))
     kept = {}
 
     def keep(tensor):
@@ -42,6 +41,6 @@ def test_checkpointing_and_inference_need_less(estimate):
 
 
 def test_memory_grows_with_the_batch(estimate):
-    double = estimate_memory(architecture("S", 3, 1, 2, 8), _PATCH, 4)
+    double = estimate_memory(mednext("S", 3, 1, 2, 8), _PATCH, 4)
     assert double.training_gib == pytest.approx(2 * estimate.training_gib, rel=0.1)
     assert double.inference_gib == estimate.inference_gib

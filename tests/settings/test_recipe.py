@@ -1,23 +1,36 @@
 """Recipes: every shipped one valid, every wrong value named, all at once."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.networks.choice import choose_network
+from mednext_cli.networks.mednext.family import FAMILY
+from mednext_cli.networks.mednext.settings import MedNeXtSettings
+from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.settings.recipe import (
     MayChange,
-    ModelSettings,
     Recipe,
     changeable_keys,
     recipe_fields,
 )
 from mednext_cli.settings.recipe_files import (
     find_recipes,
-    load_recipe,
     write_recipe,
 )
+
+_KERNEL_5 = "model.mednext.kernel=5"
+_SIDES = ("model.mednext.encoder_kernel=3", "model.mednext.decoder_kernel=5")
+_NARROW_PLAIN_GRN = [
+    f"model.mednext.{one}" for one in ("base_channels=8", "grn=true", "residual=false")
+]
+
+
+def _label(recipe: Recipe) -> str:
+    return choose_network(recipe.model).label
 
 
 def test_every_shipped_recipe_is_valid() -> None:
@@ -34,38 +47,45 @@ def test_the_default_recipe_is_the_published_one() -> None:
     assert (training.learning_rate, training.weight_decay) == (1e-3, 3e-5)
     assert (training.poly_exponent, training.gradient_clip) == (0.9, 12.0)
     assert recipe.augmentation.mirrored == (0, 1, 2)
-    assert recipe.model.kernel_pair == (3, 3)
+    assert recipe.model.table["kernel"] == 3
 
 
 def test_settings_are_applied_in_toml() -> None:
     recipe = load_recipe(
         "cpu",
-        ["training.epochs=7", 'augmentation.mirror_axes=["left_right"]', "model.size=B"],
+        ["training.epochs=7", 'augmentation.mirror_axes=["left_right"]', "model.mednext.size=B"],
     )
     assert recipe.training.epochs == 7
     assert recipe.training.learning_rate == 3e-3  # what the recipe says stays
     assert recipe.augmentation.mirrored == (2,)
-    assert recipe.model.label == "B-k3-w16"
+    assert _label(recipe) == "B-k3-w16"
 
 
 def test_all_errors_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
-    path.write_text('[training]\nepoch = 5\nlearning_rate = -1\n[model]\nsize = "XL"\n')
+    path.write_text('[training]\nepoch = 5\nlearning_rate = -1\n[model.mednext]\nsize = "XL"\n')
     with pytest.raises(SettingsError) as caught:
         load_recipe(str(path))
     text = str(caught.value)
     assert "training.epoch, did you mean training.epochs?" in text
     assert "training.learning_rate = -1" in text
-    assert "model.size = 'XL'" in text
+    assert "model.mednext.size = 'XL'" in text
     assert str(path) in text
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (["model.kernel=5", "model.encoder_kernel=3", "model.decoder_kernel=3"], "either kernel"),
-        (["model.encoder_kernel=3"], "given together"),
-        (["model.kernel=4"], "model.kernel = 4"),
+        (
+            [
+                "model.mednext.kernel=5",
+                "model.mednext.encoder_kernel=3",
+                "model.mednext.decoder_kernel=3",
+            ],
+            "either kernel",
+        ),
+        (["model.mednext.encoder_kernel=3"], "given together"),
+        (["model.mednext.kernel=4"], "model.mednext.kernel = 4"),
         (["training.epochs"], "KEY=VALUE"),
         (["description=x", "description.epochs=3"], "holds a value"),
     ],
@@ -76,53 +96,78 @@ def test_wrong_settings_are_refused(settings: list[str], expected: str) -> None:
 
 
 def test_separate_kernels_replace_the_common_one() -> None:
-    recipe = load_recipe("mednext", ["model.encoder_kernel=3", "model.decoder_kernel=5"])
-    assert recipe.model.kernel_pair == (3, 5)
-    assert recipe.model.label == "S-k3-5"
+    recipe = load_recipe(
+        "mednext", ["model.mednext.encoder_kernel=3", "model.mednext.decoder_kernel=5"]
+    )
+    assert (recipe.model.table["encoder_kernel"], recipe.model.table["decoder_kernel"]) == (3, 5)
+    assert "kernel" not in recipe.model.table
+    assert _label(recipe) == "S-k3-5"
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
         ([], "S-k3"),
-        (["model.size=L", "model.kernel=5"], "L-k5"),
-        (["model.base_channels=16"], "S-k3-w16"),
-        (["model.norm=layer"], "S-k3-layer_norm"),
-        (["model.grn=true"], "S-k3-grn"),
-        (["model.residual=false"], "S-k3-plain"),
-        (["model.residual_resampling=false"], "S-k3-plain_resampling"),
+        (["model.mednext.size=L", "model.mednext.kernel=5"], "L-k5"),
+        (["model.mednext.base_channels=16"], "S-k3-w16"),
+        (["model.mednext.norm=layer"], "S-k3-layer_norm"),
+        (["model.mednext.grn=true"], "S-k3-grn"),
+        (["model.mednext.residual=false"], "S-k3-plain"),
+        (["model.mednext.residual_resampling=false"], "S-k3-plain_resampling"),
         (["model.deep_supervision=false"], "S-k3-one_head"),
-        (["model.network=../a b"], "_a_b-S-k3"),
-        (["model.base_channels=8", "model.grn=true", "model.residual=false"], "S-k3-w8-grn-plain"),
+        (["model.mednext.dimensions=2"], "S-k3-2d"),
+        (
+            [
+                "model.mednext.base_channels=8",
+                "model.mednext.grn=true",
+                "model.mednext.residual=false",
+            ],
+            "S-k3-w8-grn-plain",
+        ),
         (["model.checkpointing=true", "model.operators=stock"], "S-k3"),
     ],
 )
 def test_the_label_says_what_differs_from_the_published_network(
     settings: list[str], expected: str
 ) -> None:
-    assert load_recipe("mednext", settings).model.label == expected
+    assert _label(load_recipe("mednext", settings)) == expected
 
 
 def test_every_setting_of_the_network_changes_the_label() -> None:
     """A new one that does not would let two networks share a run folder."""
-    others = {
-        "network": "other",
-        "size": "B",
-        "kernel": 5,
-        "encoder_kernel": 5,
-        "decoder_kernel": 5,
-        "base_channels": 16,
-        "norm": "layer",
-        "grn": True,
-        "residual": False,
-        "residual_resampling": False,
-        "deep_supervision": False,
+    nine = [3] * 9
+    others: dict[str, dict[str, Any]] = {
+        "size": {"size": "B"},
+        "kernel": {"kernel": 5},
+        "encoder_kernel": {"encoder_kernel": 5, "decoder_kernel": 3},
+        "decoder_kernel": {"encoder_kernel": 3, "decoder_kernel": 5},
+        "base_channels": {"base_channels": 16},
+        "dimensions": {"dimensions": 2},
+        "norm": {"norm": "layer"},
+        "grn": {"grn": True},
+        "grn_in_first_downsampling": {"grn": True, "grn_in_first_downsampling": True},
+        "residual": {"residual": False},
+        "residual_resampling": {"residual_resampling": False},
+        "expansion": {"expansion": nine, "blocks": [2] * 9},
+        "blocks": {"expansion": [2] * 9, "blocks": nine},
     }
-    how_it_runs = {"checkpointing", "kernels"}
-    assert set(others) | how_it_runs == set(ModelSettings.model_fields)
-    for name, value in others.items():
-        pair = {"encoder_kernel": 3, "decoder_kernel": 3} if name.endswith("r_kernel") else {}
-        assert ModelSettings(**{**pair, name: value}).label != ModelSettings().label, name
+    assert set(others) == set(MedNeXtSettings.model_fields)
+    labels = {FAMILY.label(MedNeXtSettings(**values)) for values in others.values()}
+    assert len(labels | {FAMILY.label(MedNeXtSettings())}) == len(others) + 1
+
+
+def test_keys_of_earlier_versions_are_said_where_they_are_now() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_recipe("cpu", ["model.size=B", "model.kernels=stock"])
+    assert "unknown key model.size: it is model.mednext.size now" in str(caught.value)
+    assert "unknown key model.kernels: it is model.operators now" in str(caught.value)
+
+
+def test_a_network_that_is_not_installed_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"no such network\. Did you mean mednext\?"):
+        load_recipe("cpu", ["model.network=mednex"])
+    with pytest.raises(SettingsError, match=r"unknown key model\.unetr"):
+        load_recipe("cpu", ["model.unetr.width=3"])
 
 
 def test_extends_goes_one_level_deep(tmp_path: Path) -> None:
@@ -135,14 +180,14 @@ def test_extends_goes_one_level_deep(tmp_path: Path) -> None:
 
 
 def test_a_written_recipe_reads_back_the_same(tmp_path: Path) -> None:
-    recipe = load_recipe("cpu", ["model.kernel=5"])
+    recipe = load_recipe("cpu", ["model.mednext.kernel=5"])
     write_recipe(tmp_path / "recipe.toml", recipe)
     assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
 
 
 def test_known_keys_are_dotted() -> None:
     keys = recipe_fields()
-    assert {"training.epochs", "model.kernel", "augmentation.mirror_axes"} <= keys.keys()
+    assert {"training.epochs", "model.network", "augmentation.mirror_axes"} <= keys.keys()
     assert "description" in keys
     assert Recipe().model_dump().keys() == {key.partition(".")[0] for key in keys}
 
@@ -152,7 +197,7 @@ def test_a_key_says_itself_whether_it_may_change_in_a_run_that_has_begun() -> No
     assert changeable_keys() == {
         "description",
         "model.checkpointing",
-        "model.kernels",
+        "model.operators",
         "training.batch_size",
         "training.patch_voxels",
         "training.epochs",

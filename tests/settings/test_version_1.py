@@ -9,13 +9,15 @@ import torch
 
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.foundation.errors import CacheError, CheckpointError
-from mednext_cli.networks.checkpoint import build_plain, load_checkpoint
-from mednext_cli.networks.mednext.variants import architecture
+from mednext_cli.networks.building import build_plain
+from mednext_cli.networks.checkpoint import load_checkpoint
+from mednext_cli.networks.choice import completed
 from mednext_cli.preprocessing.plan_file import read_plan
 from mednext_cli.settings.progress import Change, Origin
 from mednext_cli.settings.recipe import Recipe
 from tests.fuzzing import damaged_json, limits, only_ours, seeds
 from tests.inference.synthetic import predict, save_model
+from tests.networks.made import mednext
 from tests.preprocessing.synthetic import cache_of, make_raw, run
 from tests.settings import version_1
 from tests.settings.examples import PLAN
@@ -26,10 +28,19 @@ CHANGE = {"setting": "inference.overlap", "before": 0.5, "after": 0.25, "iterati
 ORIGIN = {"training_cases": ["a", "b"], "validation_cases": ["c"], "case_keys": None, "init": None}
 
 
+RECIPE = Recipe.model_validate(
+    {
+        "model": {"operators": "stock", "mednext": {"base_channels": 4}},
+        "training": {"epochs": 1, "folds": 3},
+        "inference": {"overlap": 0.25},
+    }
+)
+
+
 @pytest.fixture
 def content() -> dict[str, Any]:
     """A checkpoint of version 1 in plain types."""
-    shape = architecture("S", 3, 1, 2, base_channels=4)
+    network = mednext("S", 3, 1, 2, base_channels=4)
     return {
         "format": "mednext checkpoint",
         "version": 1,
@@ -50,9 +61,13 @@ def content() -> dict[str, Any]:
             "deep_supervision": True,
             "network": "mednext",
         },
-        "state_dict": build_plain(shape).state_dict(),
+        "state_dict": build_plain(network).state_dict(),
         "plan": version_1.PLAN,
-        "recipe": {"training": {"epochs": 1, "folds": 3}, "inference": {"overlap": 0.25}},
+        "recipe": {
+            "model": {"size": "S", "kernel": None, "base_channels": 4, "kernels": "stock"},
+            "training": {"epochs": 1, "folds": 3},
+            "inference": {"overlap": 0.25},
+        },
         "progress": {"iteration": 250, "history": [EPOCH], "seconds": 3.5, "finished": True},
         "optimiser": None,
         "metadata": {"mednext_version": "0.1.0", "origin": ORIGIN, "changes": [CHANGE]},
@@ -67,7 +82,8 @@ def test_a_checkpoint_says_the_same(
         loaded = load_checkpoint(path)
     assert f"{path}: {version_1.NOTE}" in caplog.text
     assert loaded.plan == PLAN
-    assert loaded.recipe == Recipe.model_validate(content["recipe"])
+    assert loaded.network == mednext("S", 3, 1, 2, base_channels=4)
+    assert loaded.recipe == completed(RECIPE)
     assert (loaded.progress.iteration, loaded.progress.seconds) == (250, 3.5)
     assert loaded.progress.history == (EPOCH,)
     assert loaded.progress.changes == (Change.model_validate(CHANGE),)
@@ -91,6 +107,11 @@ def test_imported_weights_say_nothing(content: dict[str, Any], tmp_path: Path) -
         ("plan", {**version_1.PLAN, "regions": {"organ": [1, 9]}}, "regions.organ"),
         ("plan", {"labels": 3}, "its plan cannot be"),
         ("recipe", {"training": {"epochs": 0}}, "its recipe cannot be: training.epochs"),
+        ("recipe", {"model": {"size": "X"}}, "its recipe cannot be: model.mednext.size"),
+        ("recipe", {"model": {"network": 3}}, "its recipe cannot be: model.network"),
+        ("recipe", {"model": 3}, "its recipe cannot be: model"),
+        ("architecture", {"in_channels": 1}, "a network that cannot be: out_channels"),
+        ("architecture", None, "lacks architecture"),
         ("progress", {"iteration": -1}, "its progress cannot be: iteration"),
         ("metadata", {"origin": [1]}, "its origin cannot be"),
         (

@@ -54,15 +54,33 @@ def as_plan(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "version": 1, **{old: labels[new] for old, new in _LABELS.items()}}
 
 
+def _flat(model: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's model with what of the network can be chosen beside the rest."""
+    own = model.get("mednext", {})
+    beside = {name: one for name, one in model.items() if name not in ("mednext", "operators")}
+    # Chosen since then, or said otherwise.
+    late = ("dimensions", "grn_in_first_downsampling", "expansion", "blocks")
+    kept = {name: one for name, one in own.items() if name not in late}
+    heads = {"deep_supervision": True, "kernels": model["operators"]}
+    return {**beside, **kept, **heads}
+
+
 def as_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint of version 2 as version 1 wrote it."""
     content = read_content(path)
     progress = dict(content["progress"])
     origin, changes = content.pop("origin"), progress.pop("changes")
     metadata = {**content["metadata"], "changes": changes}
+    network, recipe = content.pop("network"), content["recipe"]
+    settings, network["network"] = network.pop("settings"), network.pop("name")
+    kernels = {f"{side}_kernel": settings["kernel"] for side in ("encoder", "decoder")}
+    stages = {"expansion": [2] * 9, "blocks": [2] * 9}  # of the size S
+    shape = {name: one for name, one in settings.items() if name not in ("size", "kernel")}
     return {
         **content,
         "version": 1,
+        "architecture": {**network, **shape, **kernels, **stages},
+        "recipe": recipe and {**recipe, "model": _flat(recipe["model"])},
         "plan": content["plan"] and as_plan(content["plan"]),
         "progress": {**progress, "finished": True},
         "metadata": metadata if origin is None else {**metadata, "origin": origin},

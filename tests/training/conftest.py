@@ -12,7 +12,7 @@ from tests.preprocessing.synthetic import make_raw
 from tests.training.synthetic import make_cache
 
 TINY = (
-    "model.base_channels=4",
+    "model.mednext.base_channels=4",
     "training.epochs=2",
     "training.iterations_per_epoch=3",
     "training.validation_iterations=1",

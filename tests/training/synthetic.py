@@ -13,7 +13,7 @@ CASES = tuple(f"box_{number}" for number in range(4))
 SHAPE = (20, 34, 22)
 # A network of seconds.
 TINY = (
-    "model.base_channels=4",
+    "model.mednext.base_channels=4",
     "training.epochs=2",
     "training.iterations_per_epoch=3",
     "training.validation_iterations=1",

@@ -16,11 +16,10 @@ from torch import Tensor
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import load_checkpoint
-from mednext_cli.networks.mednext.network import MedNeXt
-from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.settings.recipe import AugmentationSettings
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.sampling import PatchDataset, SamplingSpec
+from tests.networks.made import build, mednext
 from tests.training.synthetic import NAME, arguments, make_cache, run_folder
 
 EPOCHS, STEPS, BATCH, VALIDATION = 2, 4, 2, 2
@@ -99,7 +98,7 @@ def _batches(run: Run, cases: str, first: int, count: int) -> list[tuple[Tensor,
 
 def _loop(run: Run, clip: float, decay: float) -> Made:
     torch.manual_seed(SEED)
-    network = MedNeXt(architecture("S", 3, 1, CLASSES, base_channels=4))
+    network = build(mednext("S", 3, 1, CLASSES, base_channels=4))
     loss = SegmentationLoss(ignore=IGNORED)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=RATE, weight_decay=decay, eps=EPSILON, foreach=False

@@ -11,10 +11,11 @@ from torch import nn
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import MednextError
-from mednext_cli.networks.mednext.variants import architecture
-from mednext_cli.settings.recipe import ModelSettings
+from mednext_cli.networks.choice import choose_network
+from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.training import loader, loop, patch_validation, train
 from mednext_cli.training.memory import Demand, check_memory, explained_memory
+from tests.networks.made import mednext
 from tests.training.synthetic import arguments, run_folder
 
 Captured = pytest.CaptureFixture[str]
@@ -35,7 +36,7 @@ def _stuck_batches(*_: Any) -> Iterator[tuple[Any, Any]]:
 
 def _demand(**changes: Any) -> Demand:
     settings: dict[str, Any] = {
-        "architecture": architecture("S", 3, 1, 3, base_channels=8),
+        "network": mednext("S", 3, 1, 3, base_channels=8),
         "patch_voxels": (64, 64, 64),
         "batch_size": 2,
         "checkpointing": False,
@@ -66,7 +67,7 @@ def test_other_errors_stay_what_they_are() -> None:
         (nn.Module, "to", "the network"),
         (loop, "update", "training"),
         (loop, "score_patches", "training"),
-        (patch_validation, "outputs_of", "training"),
+        (patch_validation, "run_all_heads", "training"),
         (loop, "iterate_batches", "training"),
         (train, "validate_fold", "the validation of whole cases"),
     ],
@@ -148,18 +149,16 @@ def test_only_what_fits_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"size": "S"}, False),
-        ({"size": "B"}, False),
-        ({"size": "M"}, True),
-        ({"size": "L"}, True),
-        ({"size": "L", "checkpointing": False}, False),
-        ({"size": "S", "checkpointing": True}, True),
+        (["model.mednext.size=S"], False),
+        (["model.mednext.size=B"], False),
+        (["model.mednext.size=M"], True),
+        (["model.mednext.size=L"], True),
+        (["model.mednext.size=L", "model.checkpointing=false"], False),
+        (["model.mednext.size=S", "model.checkpointing=true"], True),
     ],
 )
-def test_checkpointing_is_as_published_unless_said(
-    settings: dict[str, Any], expected: bool
-) -> None:
-    assert ModelSettings(**settings).uses_checkpointing is expected
+def test_checkpointing_is_as_published_unless_said(settings: list[str], expected: bool) -> None:
+    assert choose_network(load_recipe("cpu", settings).model).checkpointing is expected
 
 
 @pytest.mark.parametrize(("options", "expected"), [((), True), (("false",), False)])
@@ -177,7 +176,7 @@ def test_model_m_trains_with_checkpointing(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loop, "update", look)
-    settings = ("model.base_channels=2", *(f"model.checkpointing={one}" for one in options))
+    settings = ("model.mednext.base_channels=2", *(f"model.checkpointing={one}" for one in options))
     assert main(arguments(boxes, tmp_path, "--model", "M", settings=settings)) == 130
     assert seen == [expected]
     written = (run_folder(tmp_path, model="M-k3-w2") / "recipe.toml").read_text()

@@ -143,7 +143,7 @@ def test_upkern_starts_a_larger_kernel(
     assert main(["upkern", "--from", str(small), "--to", "k5", "--out", str(large)]) == 0
     capsys.readouterr()
     assert train("--kernel", "5", "--init", str(small)) == 2
-    assert "another architecture: encoder_kernel 3 instead of 5" in capsys.readouterr().err
+    assert "another network: kernel 3 instead of 5" in capsys.readouterr().err
     assert train("--kernel", "5", "--init", str(large)) == 0
     assert _rows(_run(tmp_path / "runs", kernel=5) / "log.csv")
 
@@ -189,7 +189,7 @@ def test_regions_overlapping_or_not_are_trained_with_sigmoid(
     arguments = ["train", raw.name, "--cache", str(cache), "--runs", str(runs), "--recipe", "cpu"]
     assert main([*arguments, *changes, "--device", "cpu"]) == 0
     folder = runs / raw.name / "S-k3-w4" / "fold0"
-    assert load_checkpoint(folder / "checkpoint_last.pt").architecture.out_channels == 2
+    assert load_checkpoint(folder / "checkpoint_last.pt").network.out_channels == 2
     regions = {row["region"] for row in _rows(folder / "validation" / "cases.csv")}
     assert regions == {"whole", "posterior"}
 

@@ -20,7 +20,7 @@ from tests.preprocessing.synthetic import run as preprocess
 
 Capture = pytest.CaptureFixture[str]
 SETTINGS = (
-    "model.base_channels=4",
+    "model.mednext.base_channels=4",
     "training.epochs=1",
     "training.iterations_per_epoch=1",
     "training.validation_iterations=0",

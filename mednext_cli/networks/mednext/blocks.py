@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mednext_cli.networks.mednext import cpu
-from mednext_cli.networks.mednext.architecture import Architecture
 from mednext_cli.networks.mednext.kernels import Operators
 from mednext_cli.networks.mednext.kernels.convolution import is_taken
+from mednext_cli.networks.mednext.settings import MedNeXtSettings
 
 _EPSILON = 1e-5
 _GRN_EPSILON = 1e-6
@@ -108,7 +108,7 @@ class MedNeXtBlock(nn.Module):
     """Depthwise convolution, norm, 1x1x1 expansion, GELU, (GRN,) 1x1x1 compression, residual.
 
     Args:
-        architecture: norm, residuals and dimensions.
+        settings: norm, residuals and dimensions.
         channels: of the input; the depthwise convolution keeps them.
         out_channels: of the output.
         expansion: factor of the inverted bottleneck.
@@ -125,7 +125,7 @@ class MedNeXtBlock(nn.Module):
 
     def __init__(
         self,
-        architecture: Architecture,
+        settings: MedNeXtSettings,
         channels: int,
         out_channels: int,
         expansion: int,
@@ -133,14 +133,14 @@ class MedNeXtBlock(nn.Module):
         grn: bool,
     ) -> None:
         super().__init__()
-        dimensions, inner = architecture.dimensions, expansion * channels
+        dimensions, inner = settings.dimensions, expansion * channels
         pointwise = POINTWISE[dimensions]
         self.depthwise = self._depthwise(dimensions, channels, kernel)
-        self.norm = (SpatialNorm if architecture.norm == "group" else ChannelNorm)(channels)
+        self.norm = (SpatialNorm if settings.norm == "group" else ChannelNorm)(channels)
         self.expand = pointwise(channels, inner)
         self.grn = GlobalResponseNorm(inner, dimensions) if grn else nn.Identity()
         self.compress = pointwise(inner, out_channels)
-        self.shortcut = self._shortcut(architecture, channels, out_channels)
+        self.shortcut = self._shortcut(settings, channels, out_channels)
 
     def _depthwise(self, dimensions: int, channels: int, kernel: int, stride: int = 1) -> nn.Module:
         convolution = DepthwiseConvolution if dimensions == 3 else nn.Conv2d
@@ -149,9 +149,9 @@ class MedNeXtBlock(nn.Module):
         )
 
     def _shortcut(
-        self, architecture: Architecture, channels: int, out_channels: int
+        self, settings: MedNeXtSettings, channels: int, out_channels: int
     ) -> nn.Module | None:
-        return nn.Identity() if architecture.residual else None
+        return nn.Identity() if settings.residual else None
 
     def _transform(self, x: Tensor) -> Tensor:
         """All but the compression and the residual."""
@@ -225,11 +225,11 @@ class DownBlock(MedNeXtBlock):
         return super()._depthwise(dimensions, channels, kernel, stride)
 
     def _shortcut(
-        self, architecture: Architecture, channels: int, out_channels: int
+        self, settings: MedNeXtSettings, channels: int, out_channels: int
     ) -> nn.Module | None:
-        if not architecture.residual_resampling:
+        if not settings.residual_resampling:
             return None
-        return _STRIDED[architecture.dimensions](channels, out_channels, 1, stride=2)
+        return _STRIDED[settings.dimensions](channels, out_channels, 1, stride=2)
 
 
 class UpBlock(MedNeXtBlock):
@@ -245,11 +245,11 @@ class UpBlock(MedNeXtBlock):
         )
 
     def _shortcut(
-        self, architecture: Architecture, channels: int, out_channels: int
+        self, settings: MedNeXtSettings, channels: int, out_channels: int
     ) -> nn.Module | None:
-        if not architecture.residual_resampling:
+        if not settings.residual_resampling:
             return None
-        return _TRANSPOSED[architecture.dimensions](channels, out_channels, 1, stride=2)
+        return _TRANSPOSED[settings.dimensions](channels, out_channels, 1, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, n, ...) to (B, out_channels, 2n, ...)."""

@@ -9,9 +9,11 @@ from torch.utils.checkpoint import checkpoint
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.mednext import cpu
-from mednext_cli.networks.mednext.architecture import DIVISOR, LEVELS, Architecture
 from mednext_cli.networks.mednext.blocks import POINTWISE, DownBlock, MedNeXtBlock, UpBlock
+from mednext_cli.networks.mednext.family import FAMILY
 from mednext_cli.networks.mednext.kernels import CHOICES, Operators, availability
+from mednext_cli.networks.mednext.settings import MedNeXtSettings
+from mednext_cli.networks.mednext.variants import LEVELS
 
 
 class EncoderLevel(nn.Module):
@@ -38,7 +40,10 @@ class MedNeXt(nn.Module):
     `encoder[i]`, `decoder[i]` and `heads[i]` work at 1 / 2^i of the input's resolution.
 
     Args:
-        architecture: what it is made of.
+        settings: what it is made of.
+        in_channels: image channels.
+        out_channels: classes (with the background) or regions.
+        deep_supervision: whether the four lower resolutions have output heads of their own.
 
     Attributes:
         checkpointing: keep only the blocks' inputs in the forward pass and compute the rest again
@@ -50,50 +55,51 @@ class MedNeXt(nn.Module):
     Source: arXiv 2303.09975, Figure 1 and section 2.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(
+        self,
+        settings: MedNeXtSettings,
+        in_channels: int,
+        out_channels: int,
+        deep_supervision: bool = True,
+    ) -> None:
         super().__init__()
-        self.architecture = architecture
+        self._settings, self._in_channels = settings, in_channels
+        self._rule = FAMILY.patch_rule(settings)
         self.checkpointing = False
         self._operators: Operators = "auto"
-        widths = [architecture.base_channels * 2**level for level in range(LEVELS + 1)]
-        pointwise = POINTWISE[architecture.dimensions]
-        self.stem = pointwise(architecture.in_channels, widths[0])
+        widths = [settings.base_channels * 2**level for level in range(LEVELS + 1)]
+        pointwise = POINTWISE[settings.dimensions]
+        self.stem = pointwise(in_channels, widths[0])
         self.encoder = nn.ModuleList(self._encoder_level(level, widths) for level in range(LEVELS))
         self.bottleneck = nn.ModuleList(self._blocks(LEVELS, widths[LEVELS]))
         self.decoder = nn.ModuleList(self._decoder_level(level, widths) for level in range(LEVELS))
-        heads = LEVELS + 1 if architecture.deep_supervision else 1
-        self.heads = nn.ModuleList(
-            pointwise(widths[level], architecture.out_channels) for level in range(heads)
-        )
+        heads = LEVELS + 1 if deep_supervision else 1
+        self.heads = nn.ModuleList(pointwise(widths[level], out_channels) for level in range(heads))
 
     def _blocks(self, stage: int, width: int) -> Iterable[MedNeXtBlock]:
-        one = self.architecture
-        kernel = one.encoder_kernel if stage < LEVELS else one.decoder_kernel
+        settings, variant = self._settings, self._settings.variant
+        kernel = settings.kernels[0 if stage < LEVELS else 1]
         return (
-            MedNeXtBlock(one, width, width, one.expansion[stage], kernel, one.grn)
-            for _ in range(one.blocks[stage])
+            MedNeXtBlock(settings, width, width, variant.expansion[stage], kernel, settings.grn)
+            for _ in range(variant.blocks[stage])
         )
 
     def _encoder_level(self, level: int, widths: Sequence[int]) -> EncoderLevel:
-        one = self.architecture
-        grn = one.grn and (level > 0 or one.grn_in_first_downsampling)
+        settings = self._settings
+        grn = settings.grn and (level > 0 or settings.grn_in_first_downsampling)
         # A resampling block has the expansion of the stage it leads to (published code; MONAI's
         # port takes that of the stage before, which is why its sizes B to L differ).
-        expansion = one.expansion[level + 1]
-        down = DownBlock(one, widths[level], widths[level + 1], expansion, one.encoder_kernel, grn)
-        return EncoderLevel(self._blocks(level, widths[level]), down)
+        expansion = settings.variant.expansion[level + 1]
+        width, below = widths[level], widths[level + 1]
+        down = DownBlock(settings, width, below, expansion, settings.kernels[0], grn)
+        return EncoderLevel(self._blocks(level, width), down)
 
     def _decoder_level(self, level: int, widths: Sequence[int]) -> DecoderLevel:
-        one, stage = self.architecture, 2 * LEVELS - level
-        up = UpBlock(
-            one,
-            widths[level + 1],
-            widths[level],
-            one.expansion[stage],
-            one.decoder_kernel,
-            one.grn,
-        )
-        return DecoderLevel(up, self._blocks(stage, widths[level]))
+        settings, stage = self._settings, 2 * LEVELS - level
+        expansion = settings.variant.expansion[stage]
+        width, below = widths[level], widths[level + 1]
+        up = UpBlock(settings, below, width, expansion, settings.kernels[1], settings.grn)
+        return DecoderLevel(up, self._blocks(stage, width))
 
     @property
     def operators(self) -> Operators:
@@ -108,20 +114,6 @@ class MedNeXt(nn.Module):
         for block in self.modules():
             if isinstance(block, MedNeXtBlock):
                 block.operators = choice
-
-    @property
-    def divisor(self) -> int:
-        """Every axis of the input must be a multiple of this, voxels."""
-        return DIVISOR
-
-    @property
-    def smallest_patch(self) -> tuple[int, ...]:
-        """The smallest input that can be normalised, voxels; the longer axis may be any.
-
-        Group norm with one channel a group needs two voxels in the bottleneck, layer norm one.
-        """
-        longest = 2 * DIVISOR if self.architecture.norm == "group" else DIVISOR
-        return (DIVISOR,) * (self.architecture.dimensions - 1) + (longest,)
 
     def forward(self, x: Tensor, deep_supervision: bool = False) -> Tensor | list[Tensor]:
         """Logits for an image.
@@ -173,11 +165,11 @@ class MedNeXt(nn.Module):
         return cast("Tensor", result)
 
     def _check(self, x: Tensor, deep_supervision: bool) -> None:
-        one = self.architecture
-        if x.ndim != one.dimensions + 2 or x.shape[1] != one.in_channels:
+        channels, dimensions = self._in_channels, self._settings.dimensions
+        if x.ndim != dimensions + 2 or x.shape[1] != channels:
             raise SettingsError(
-                f"an input of shape {tuple(x.shape)} for a network of {one.in_channels} channels "
-                f"and {one.dimensions} dimensions",
+                f"an input of shape {tuple(x.shape)} for a network of {channels} channels "
+                f"and {dimensions} dimensions",
                 "Check channels and patch.",
             )
         if deep_supervision and len(self.heads) == 1:
@@ -185,37 +177,4 @@ class MedNeXt(nn.Module):
                 "deep supervision asked of a network without its heads",
                 "Build it with deep_supervision = true.",
             )
-        check_patch(x.shape[2:], self.smallest_patch)
-
-
-def check_patch(shape: Sequence[int], smallest: Sequence[int]) -> None:
-    """Raise `SettingsError` unless a network can take patches of this shape.
-
-    Args:
-        shape: voxels along each axis.
-        smallest: `MedNeXt.smallest_patch`; any axis may be its longest.
-    """
-    text = " x ".join(str(size) for size in shape)
-    if any(size % DIVISOR or size == 0 for size in shape):
-        lower = " x ".join(str(max(size // DIVISOR, 1) * DIVISOR) for size in shape)
-        upper = " x ".join(str(max(-(-size // DIVISOR), 1) * DIVISOR) for size in shape)
-        near = lower if lower == upper else f"{lower} or {upper}"
-        raise SettingsError(
-            f"a patch of {text} voxels: every axis must be divisible by {DIVISOR}",
-            f"The nearest sizes are {near}.",
-        )
-    if max(shape) < max(smallest):
-        least = " x ".join(str(size) for size in smallest)
-        raise SettingsError(
-            f"a patch of {text} voxels leaves group norm one value per channel in the bottleneck",
-            f"The smallest patch is {least} (in any order of the axes).",
-        )
-
-
-def build(architecture: Architecture) -> MedNeXt:
-    """Build a MedNeXt with PyTorch's default initialisation, as published.
-
-    Args:
-        architecture: what it is made of (see `variants.architecture` for the named sizes).
-    """
-    return MedNeXt(architecture)
+        self._rule.check([int(length) for length in x.shape[2:]])

@@ -1,4 +1,4 @@
-"""Weights of the published MedNeXt code: their names, and the architecture their shapes tell.
+"""Weights of the published MedNeXt code: their names, and the network their shapes tell.
 
 Every tensor has one name there and one here; the only differences beyond names are the heads
 (there a transposed 1x1x1 convolution, here a plain one: the weight transposed) and `dummy_tensor`,
@@ -12,14 +12,11 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
-from mednext_cli.networks.checkpoint import check_fit, expected_weights
-from mednext_cli.networks.mednext.architecture import (
-    LEVELS,
-    OWN_NETWORK,
-    STAGES,
-    Architecture,
-    Norm,
-)
+from mednext_cli.networks.building import check_fit, expected_weights
+from mednext_cli.networks.mednext.family import FAMILY
+from mednext_cli.networks.mednext.settings import MedNeXtSettings, Norm
+from mednext_cli.networks.mednext.variants import LEVELS, STAGES
+from mednext_cli.networks.spec import NetworkSpec, describe_network
 
 UNUSED = "dummy_tensor"
 _PLACES = (
@@ -63,37 +60,39 @@ def official_name(name: str) -> str:
     raise KeyError(name)
 
 
-def name_map(architecture: Architecture) -> dict[str, str]:
+def name_map(network: NetworkSpec) -> dict[str, str]:
     """Our name of every parameter, with the published one."""
-    return {name: official_name(name) for name in expected_weights(architecture)}
+    return {name: official_name(name) for name in expected_weights(network)}
 
 
-def to_official(architecture: Architecture, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_official(network: NetworkSpec, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of ours under the published names, ready for the published network.
 
     Raises:
         CheckpointError: the published code has no such network.
     """
-    if architecture.network != OWN_NETWORK or architecture.grn_in_first_downsampling:
-        what = "GRN in the first downsampling" if architecture.grn else architecture.network
+    settings = network.settings
+    own = settings if isinstance(settings, MedNeXtSettings) else None
+    if own is None or own.grn_in_first_downsampling:
+        what = "GRN in the first downsampling" if own else network.name
         raise CheckpointError(
             f"the published code has no network with {what}", "Keep it as a mednext checkpoint."
         )
-    check_fit(expected_weights(architecture), state_dict)
+    check_fit(expected_weights(network), state_dict)
     official = {official_name(name): _turned(name, value) for name, value in state_dict.items()}
     return {UNUSED: torch.ones(1), **official}
 
 
-def from_official(architecture: Architecture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_official(network: NetworkSpec, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published weights under our names.
 
     Raises:
         CheckpointError: a tensor is missing, left over or of another shape.
     """
-    ours = {theirs: name for name, theirs in name_map(architecture).items()}
+    ours = {theirs: name for name, theirs in name_map(network).items()}
     renamed = {ours.get(name, name): value for name, value in weights.items() if name != UNUSED}
     turned = {name: _turned(name, value) for name, value in renamed.items()}
-    check_fit(expected_weights(architecture), turned)
+    check_fit(expected_weights(network), turned)
     return turned
 
 
@@ -103,10 +102,10 @@ def _turned(name: str, value: Tensor) -> Tensor:
     return (value.transpose(0, 1) if swapped else value).contiguous()
 
 
-def infer_architecture(
+def infer_network(
     weights: Mapping[str, Tensor], norm: Norm = "group", residual: bool | None = None
-) -> Architecture:
-    """The architecture that published weights were made with.
+) -> NetworkSpec:
+    """The network that published weights were made with.
 
     Args:
         weights: under the published names.
@@ -126,10 +125,11 @@ def infer_architecture(
         ) from error
 
 
-def _infer(weights: Mapping[str, Tensor], norm: Norm, residual: bool | None) -> Architecture:
+def _infer(weights: Mapping[str, Tensor], norm: Norm, residual: bool | None) -> NetworkSpec:
     stem = weights["stem.weight"]
     resampling = "down_0.res_conv.weight" in weights
-    return Architecture(
+    return describe_network(
+        FAMILY.name,
         in_channels=stem.shape[1],
         out_channels=weights["out_0.conv_out.weight"].shape[1],
         base_channels=stem.shape[0],

@@ -1,15 +1,17 @@
 """Published weights as checkpoints of ours, and back."""
 
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.names import LONGEST, shown
-from mednext_cli.networks.checkpoint import Checkpoint, check_dense, save_checkpoint
-from mednext_cli.networks.mednext.architecture import Norm
-from mednext_cli.networks.mednext.official import from_official, infer_architecture, to_official
-from mednext_cli.networks.mednext.variants import VARIANTS, size_of
+from mednext_cli.networks.building import check_dense
+from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
+from mednext_cli.networks.mednext.official import from_official, infer_network, to_official
+from mednext_cli.networks.mednext.settings import MedNeXtSettings, Norm
+from mednext_cli.networks.mednext.variants import VARIANTS
 from mednext_cli.networks.weight_files import read_weights, write_weights
 
 
@@ -26,8 +28,8 @@ def import_official(
         path: the file; see `read_weights`.
         size: S, B, M or L, refused unless the weights are of it; None takes what they are.
         kernel: likewise.
-        norm: see `infer_architecture`.
-        residual: see `infer_architecture`.
+        norm: see `infer_network`.
+        residual: see `infer_network`.
 
     Raises:
         CheckpointError: not weights of the published MedNeXt, or of another size or kernel.
@@ -38,18 +40,18 @@ def import_official(
     weights = read_weights(path)
     try:
         check_dense(weights)
-        architecture = infer_architecture(weights, norm, residual)
-        state_dict = from_official(architecture, weights)
+        network = infer_network(weights, norm, residual)
+        state_dict = from_official(network, weights)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error.message}", error.remedy) from error
-    found = size_of(architecture)
-    if size not in (None, found):
-        raise CheckpointError(f"{path} is of size {found}, not {size}", "Leave out --size.")
-    if kernel is not None and architecture.kernels != (kernel, kernel):
-        kernels = " and ".join(str(one) for one in sorted(set(architecture.kernels)))
+    found = cast("MedNeXtSettings", network.settings)
+    if size not in (None, found.size):
+        raise CheckpointError(f"{path} is of size {found.size}, not {size}", "Leave out --size.")
+    if kernel is not None and found.kernels != (kernel, kernel):
+        kernels = " and ".join(str(one) for one in sorted(set(found.kernels)))
         raise CheckpointError(f"{path} has kernel {kernels}, not {kernel}", "Leave out --kernel.")
     return Checkpoint(
-        architecture, state_dict, metadata={"imported_from": shown(path.name, LONGEST)[1:-1]}
+        network, state_dict, metadata={"imported_from": shown(path.name, LONGEST)[1:-1]}
     )
 
 
@@ -86,6 +88,6 @@ def export_official(path: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
         CheckpointError: the published code has no such network.
         StorageError: the disk is full, read-only or forbidden.
     """
-    weights = to_official(checkpoint.architecture, checkpoint.state_dict)
+    weights = to_official(checkpoint.network, checkpoint.state_dict)
     write_weights(path, weights)
     return weights

@@ -10,6 +10,7 @@ from torch import Tensor
 from mednext_cli.networks.checkpoint import build_network
 from mednext_cli.networks.mednext.network import MedNeXt
 from mednext_cli.networks.mednext.weights import import_official
+from mednext_cli.networks.spec import NetworkSpec
 from tests.places import reference_files
 
 FOLDER = "mednext_official"
@@ -22,17 +23,19 @@ _EVERY = 7  # voxel of the output at full resolution is kept in the committed fi
 class Reference:
     """One file: a network with its weights, an input, and the outputs, full resolution first."""
 
+    spec: NetworkSpec
     network: MedNeXt
     image: Tensor
     outputs: list[Tensor]
 
 
 def load_reference(path: Path) -> Reference:
-    network = build_network(import_official(path))
+    checkpoint = import_official(path)
+    network = build_network(checkpoint)
     assert isinstance(network, MedNeXt)
     with np.load(path) as file:
         outputs = [torch.from_numpy(file[key]) for key in file.files if key.startswith("output/")]
-        return Reference(network, torch.from_numpy(file["input"]), outputs)
+        return Reference(checkpoint.network, network, torch.from_numpy(file["input"]), outputs)
 
 
 def assert_matches(output: Tensor, expected: Tensor) -> None:

@@ -13,8 +13,7 @@ from mednext_cli.networks.mednext.blocks import (
     SpatialNorm,
     TransposedDepthwiseConvolution,
 )
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.variants import architecture
+from tests.networks.made import build, mednext
 
 _LAYOUTS = st.sampled_from([torch.contiguous_format, torch.channels_last_3d])
 
@@ -100,7 +99,7 @@ def test_frozen_parameters_get_no_gradient(frozen):
 
 def test_a_whole_networks_gradients_are_pytorchs(monkeypatch):
     torch.manual_seed(0)
-    network = build(architecture("B", 5, 1, 2, 4)).double()
+    network = build(mednext("B", 5, 1, 2, 4)).double()
     native, image = copy.deepcopy(network), torch.randn(2, 1, 16, 32, 16, dtype=torch.float64)
     network(image).square().mean().backward()
     monkeypatch.setattr(cpu, "is_arranged", lambda x: False)
@@ -113,7 +112,7 @@ def test_a_whole_networks_gradients_are_pytorchs(monkeypatch):
 
 def test_a_whole_networks_gradients_are_those_of_finite_differences():
     torch.manual_seed(0)
-    network = build(architecture("S", 3, 1, 2, 2)).double()
+    network = build(mednext("S", 3, 1, 2, 2)).double()
     image = torch.randn(1, 1, 16, 16, 32, dtype=torch.float64)
     network(image).square().mean().backward()
     parameters = [one for one in network.parameters() if one.grad is not None]
@@ -136,7 +135,7 @@ def test_without_gradients_a_network_gives_the_same_in_pieces_of_any_size(
     monkeypatch, size, kernel, voxels
 ):
     torch.manual_seed(0)
-    network = build(architecture(size, kernel, 1, 2, 4)).double()
+    network = build(mednext(size, kernel, 1, 2, 4)).double()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     image = torch.randn(2, 1, 16, 48, 16, dtype=torch.float64)
@@ -166,7 +165,7 @@ def test_features_far_from_zero_keep_their_digits_in_pieces():
 
 
 def test_features_stay_channels_last():
-    network = build(architecture("S", 3, 1, 2, 4))
+    network = build(mednext("S", 3, 1, 2, 4))
     layouts = []
     for block in (network.encoder[0].blocks[1], network.decoder[0].up, network.bottleneck[0]):
         block.register_forward_hook(
@@ -179,7 +178,7 @@ def test_features_stay_channels_last():
 
 
 def test_half_precision_takes_pytorchs_own_operators():
-    network = build(architecture("S", 3, 1, 2, 4))
+    network = build(mednext("S", 3, 1, 2, 4))
     with torch.autocast("cpu", torch.bfloat16):
         output = network(torch.randn(1, 1, 16, 16, 32))
     assert output.dtype is torch.bfloat16
@@ -187,7 +186,7 @@ def test_half_precision_takes_pytorchs_own_operators():
 
 
 def test_what_hooks_keep_is_not_overwritten():
-    network, kept = build(architecture("S", 3, 1, 2, 4)), []
+    network, kept = build(mednext("S", 3, 1, 2, 4)), []
     network.encoder[0].blocks[0].depthwise.register_forward_hook(
         lambda _module, _inputs, output: kept.append((output, output.clone()))
     )

@@ -4,15 +4,17 @@ import pytest
 import torch
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.networks.mednext.architecture import Architecture
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.variants import VARIANTS, architecture
+from mednext_cli.networks.mednext.family import FAMILY
+from mednext_cli.networks.mednext.settings import MedNeXtSettings
+from mednext_cli.networks.mednext.variants import VARIANTS
+from mednext_cli.networks.spec import read_spec
+from tests.networks.made import build, mednext
 
 
 def _small(**settings):
     torch.manual_seed(0)
     kernel = None if "encoder_kernel" in settings else 3
-    return build(architecture("S", kernel, 1, 2, 4, **settings))
+    return build(mednext("S", kernel, 1, 2, 4, **settings))
 
 
 def _gradients(network, image, deep):
@@ -26,7 +28,7 @@ def _gradients(network, image, deep):
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("norm", ["group", "layer"])
 def test_every_size_runs_in_two_and_three_dimensions(size, dimensions, norm):
-    network = build(architecture(size, 3, 2, 3, 2, dimensions=dimensions, norm=norm))
+    network = build(mednext(size, 3, 2, 3, 2, dimensions=dimensions, norm=norm))
     shape = (16, 32, 16)[:dimensions]
     with torch.no_grad():
         outputs = network(torch.randn(2, 2, *shape), deep_supervision=True)
@@ -90,16 +92,15 @@ def test_a_size_that_cannot_be_halved_names_the_nearest(shape, nearest):
 
 def test_one_value_per_channel_names_the_smallest_patch():
     network = _small()
-    with pytest.raises(SettingsError, match="one value per channel") as error:
+    with pytest.raises(SettingsError, match="the smallest is 16 x 16 x 32"):
         network(torch.randn(1, 1, 16, 16, 16))
-    assert "16 x 16 x 32" in error.value.remedy
-    assert network(torch.randn(1, 1, *network.smallest_patch)).isfinite().all()
+    smallest = FAMILY.smallest_patch(MedNeXtSettings())
+    assert network(torch.randn(1, 1, *smallest)).isfinite().all()
 
 
 def test_layer_norm_takes_a_smaller_patch():
-    network = _small(norm="layer")
-    assert network.smallest_patch == (16, 16, 16)
-    assert network(torch.randn(1, 1, 16, 16, 16)).isfinite().all()
+    assert FAMILY.smallest_patch(MedNeXtSettings(norm="layer")) == (16, 16, 16)
+    assert _small(norm="layer")(torch.randn(1, 1, 16, 16, 16)).isfinite().all()
 
 
 def test_layer_norm_in_two_dimensions_is_over_the_channels_of_each_pixel():
@@ -133,24 +134,23 @@ def test_separate_kernels_go_to_encoder_and_decoder():
     [
         (3, {"encoder_kernel": 5}),
         (3, {"encoder_kernel": 3, "decoder_kernel": 3}),
-        (None, {}),
         (None, {"decoder_kernel": 3}),
     ],
 )
 def test_kernels_are_said_in_one_way_only(kernel, separate):
-    with pytest.raises(SettingsError, match="clash"):
-        architecture("S", kernel, 1, 2, **separate)
+    with pytest.raises(SettingsError, match=r"given together|give either"):
+        mednext("S", kernel, 1, 2, **separate)
 
 
 @pytest.mark.parametrize("kernel", [0, 1, 4, -3])
 def test_an_impossible_kernel_is_refused(kernel):
-    with pytest.raises(SettingsError, match="odd"):
-        architecture("S", kernel, 1, 2)
+    with pytest.raises(SettingsError, match="3, 5 or 7"):
+        mednext("S", kernel, 1, 2)
 
 
 def test_an_unknown_size_lists_the_known():
-    with pytest.raises(SettingsError, match="B, L, M, S"):
-        architecture("XL", 3, 1, 2)
+    with pytest.raises(SettingsError, match="'S', 'B', 'M' or 'L'"):
+        mednext("XL", 3, 1, 2)
 
 
 @pytest.mark.parametrize("everywhere", [True, False])
@@ -160,9 +160,9 @@ def test_the_first_downsampling_has_grn_only_on_request(everywhere):
     assert "encoder.1.down.grn.gamma" in names
 
 
-def test_an_architecture_goes_through_json():
-    one = architecture("B", None, 2, 4, 16, encoder_kernel=3, decoder_kernel=7, dimensions=2)
-    assert Architecture.from_json(one.to_json()) == one
+def test_a_specification_goes_through_plain_values():
+    one = mednext("B", None, 2, 4, 16, encoder_kernel=3, decoder_kernel=7, dimensions=2)
+    assert read_spec(one.dump()) == one
 
 
 @pytest.mark.parametrize(
@@ -175,15 +175,28 @@ def test_an_architecture_goes_through_json():
         {"dimensions": 4},
         {"base_channels": 0},
         {"expansion": "2"},
-        {"encoder_kernel": 3.0},
+        {"encoder_kernel": 3},
+        {"grn_in_first_downsampling": True},
     ],
 )
-def test_a_broken_architecture_is_refused(change):
-    values = architecture("S", 3, 1, 2).to_json() | change
+def test_broken_settings_are_refused(change):
+    values = mednext("S", 3, 1, 2).dump()
+    values["settings"] |= change
     with pytest.raises(SettingsError):
-        Architecture.from_json(values)
+        read_spec(values)
 
 
-def test_an_architecture_without_channels_is_refused():
-    with pytest.raises(SettingsError, match="missing in_channels"):
-        Architecture.from_json({"out_channels": 3})
+def test_a_specification_without_channels_is_refused():
+    values = mednext().dump()
+    del values["in_channels"]
+    with pytest.raises(SettingsError, match="in_channels: Field required"):
+        read_spec(values)
+
+
+def test_what_can_be_said_in_two_ways_is_kept_in_one():
+    large = VARIANTS["L"]
+    said = MedNeXtSettings(
+        encoder_kernel=5, decoder_kernel=5, expansion=large.expansion, blocks=list(large.blocks)
+    )
+    assert said == MedNeXtSettings(size="L", kernel=5)
+    assert MedNeXtSettings() == MedNeXtSettings(size="s", kernel=3)

@@ -7,17 +7,17 @@ from safetensors.torch import save_file
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.official import from_official, infer_architecture, to_official
-from mednext_cli.networks.mednext.variants import VARIANTS, architecture
+from mednext_cli.networks.mednext.official import from_official, infer_network, to_official
+from mednext_cli.networks.mednext.variants import VARIANTS
 from mednext_cli.networks.mednext.weights import export_official, import_official
 from mednext_cli.networks.weight_files import read_weights
+from tests.networks.made import build, mednext
 from tests.networks.mednext.references import FOLDER, NETWORKS
 from tests.places import COMMITTED
 
 
 def _checkpoint(size="S", kernel=3, **settings):
-    description = architecture(size, kernel, 2, 3, 2, **settings)
+    description = mednext(size, kernel, 2, 3, 2, **settings)
     return Checkpoint(description, build(description).state_dict())
 
 
@@ -50,34 +50,34 @@ def _assert_round_trip(source, target):
         {"residual": False, "residual_resampling": False},
     ],
 )
-def test_the_architecture_is_read_off_the_shapes(size, settings):
+def test_the_network_is_read_off_the_shapes(size, settings):
     checkpoint = _checkpoint(size, 5, **settings)
-    weights = to_official(checkpoint.architecture, checkpoint.state_dict)
-    assert infer_architecture(weights) == checkpoint.architecture
+    weights = to_official(checkpoint.network, checkpoint.state_dict)
+    assert infer_network(weights) == checkpoint.network
 
 
 def test_separate_kernels_are_read_off_the_shapes():
     checkpoint = _checkpoint(kernel=None, encoder_kernel=3, decoder_kernel=5)
-    weights = to_official(checkpoint.architecture, checkpoint.state_dict)
-    assert infer_architecture(weights).kernels == (3, 5)
+    weights = to_official(checkpoint.network, checkpoint.state_dict)
+    assert infer_network(weights).kernels == (3, 5)
 
 
 def test_what_shapes_do_not_tell_can_be_said():
     checkpoint = _checkpoint(norm="layer", residual=False)
-    weights = to_official(checkpoint.architecture, checkpoint.state_dict)
-    assert infer_architecture(weights, "layer", residual=False) == checkpoint.architecture
+    weights = to_official(checkpoint.network, checkpoint.state_dict)
+    assert infer_network(weights, "layer", residual=False) == checkpoint.network
 
 
 def test_grn_that_the_published_code_forgets_cannot_be_exported():
     checkpoint = _checkpoint(grn=True, grn_in_first_downsampling=True)
     with pytest.raises(CheckpointError, match="GRN in the first downsampling"):
-        to_official(checkpoint.architecture, checkpoint.state_dict)
+        to_official(checkpoint.network, checkpoint.state_dict)
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus", "shape"])
 def test_weights_that_are_not_whole_are_refused(change):
     checkpoint = _checkpoint()
-    weights = to_official(checkpoint.architecture, checkpoint.state_dict)
+    weights = to_official(checkpoint.network, checkpoint.state_dict)
     if change == "missing":
         del weights["dec_block_2.1.conv3.bias"]
     elif change == "surplus":
@@ -85,13 +85,13 @@ def test_weights_that_are_not_whole_are_refused(change):
     else:
         weights["up_1.conv2.weight"] = torch.zeros(3, 4, 1, 1, 1)
     with pytest.raises(CheckpointError):
-        from_official(infer_architecture(weights), weights)
+        from_official(infer_network(weights), weights)
 
 
 @pytest.mark.parametrize("wrap", ["nnunet", "distributed"])
 def test_the_usual_wrappings_are_taken_off(tmp_path, wrap):
     checkpoint = _checkpoint()
-    weights = to_official(checkpoint.architecture, checkpoint.state_dict)
+    weights = to_official(checkpoint.network, checkpoint.state_dict)
     path = tmp_path / "model_final_checkpoint.model"
     if wrap == "nnunet":
         losses = ([np.float64(0.5), np.float32(0.25)], [np.float64(-0.75)])
@@ -100,7 +100,7 @@ def test_the_usual_wrappings_are_taken_off(tmp_path, wrap):
     else:
         torch.save({f"module.{name}": value for name, value in weights.items()}, path)
     imported = import_official(path)
-    assert imported.architecture == checkpoint.architecture
+    assert imported.network == checkpoint.network
     for name, value in checkpoint.state_dict.items():
         assert torch.equal(imported.state_dict[name], value), name
 
@@ -114,7 +114,7 @@ def test_a_wrong_expectation_is_refused(tmp_path):
         import_official(path, kernel=5)
     with pytest.raises(SettingsError, match="unknown size"):
         import_official(path, size="XXL")
-    assert import_official(path, size="S", kernel=3).architecture.base_channels == 2
+    assert import_official(path, size="S", kernel=3).network.settings.base_channels == 2
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])

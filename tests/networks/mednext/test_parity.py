@@ -8,11 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from mednext_cli.networks.mednext import cpu
-from mednext_cli.networks.mednext.network import build
 from mednext_cli.networks.mednext.official import UNUSED, to_official
-from mednext_cli.networks.mednext.variants import architecture
 from mednext_cli.networks.mednext.weights import import_official
 from mednext_cli.networks.upkern import enlarge
+from tests.networks.made import build, mednext
 from tests.networks.mednext.references import (
     FOLDER,
     NETWORKS,
@@ -29,7 +28,7 @@ def test_outputs_are_the_published_ones(path, layout):
     reference = load_reference(path)
     network = reference.network.to(memory_format=layout)
     image = reference.image.to(memory_format=layout)
-    deep = network.architecture.deep_supervision
+    deep = reference.spec.deep_supervision
     with torch.no_grad():
         outputs = network(image, deep_supervision=deep)
         single = network(image)
@@ -76,7 +75,7 @@ def test_gradients_are_the_published_ones(path):
         name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         for name, parameter in network.named_parameters()
     }
-    for name, gradient in to_official(network.architecture, ours).items():
+    for name, gradient in to_official(reference.spec, ours).items():
         theirs = expected.get(name, torch.zeros_like(gradient))
         # Biases in front of a normalisation of their channel have gradient 0 but for rounding;
         # the smallest of the others is 4e-4.
@@ -90,7 +89,7 @@ def test_full_size_parameter_counts_are_exact(name, deep):
     table = json.loads((COMMITTED / FOLDER / "parameter_counts.json").read_text())["table"]
     size, kernel = name.split("_k")
     with torch.device("meta"):
-        network = build(architecture(size, int(kernel), 1, 3, deep_supervision=deep))
+        network = build(mednext(size, int(kernel), 1, 3, deep_supervision=deep))
     count = sum(parameter.numel() for parameter in network.parameters())
     assert count == table[name]["parameters_deep_supervision" if deep else "parameters"]
 
@@ -109,7 +108,7 @@ def test_upkern_is_the_published_one(path, tmp_path):
         np.savez(tmp_path / f"{side}.npz", **weights)
         checkpoints[side] = import_official(tmp_path / f"{side}.npz")
     enlarged, steps = enlarge(checkpoints["from"], int(path.stem[-1]))
-    assert enlarged.architecture == checkpoints["to"].architecture
+    assert enlarged.network == checkpoints["to"].network
     assert enlarged.state_dict.keys() == checkpoints["to"].state_dict.keys()
     for key, expected in checkpoints["to"].state_dict.items():
         assert (enlarged.state_dict[key] - expected).abs().max() <= 1e-6, key

@@ -3,42 +3,65 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
-from mednext_cli.networks.mednext.architecture import Architecture
+from mednext_cli.networks.family import NetworkFamily, NetworkSettings
 from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]
 
 
+_STEP = 32
+
+
 class Pyramid(nn.Module):
     """Reduces its input 32-fold in one step, so every axis must be a multiple of 32."""
 
-    divisor = 32
-    smallest_patch = (32, 32, 32)
-
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
         super().__init__()
-        self.checkpointing = False
-        width = architecture.base_channels
-        self.stem = nn.Conv3d(architecture.in_channels, width, 3, padding=1)
-        self.down = nn.Conv3d(width, width, self.divisor, stride=self.divisor, groups=width)
-        self.up = nn.ConvTranspose3d(width, width, self.divisor, stride=self.divisor, groups=width)
-        self.head = nn.Conv3d(width, architecture.out_channels, 1)
+        self.stem = nn.Conv3d(in_channels, width, 3, padding=1)
+        self.down = nn.Conv3d(width, width, _STEP, stride=_STEP, groups=width)
+        self.up = nn.ConvTranspose3d(width, width, _STEP, stride=_STEP, groups=width)
+        self.head = nn.Conv3d(width, out_channels, 1)
 
     def forward(self, x: Tensor, deep_supervision: bool = False) -> Tensor | list[Tensor]:
-        if any(size % self.divisor for size in x.shape[2:]):
+        if any(size % _STEP for size in x.shape[2:]):
             raise ValueError(f"an input of {tuple(x.shape[2:])} voxels")
         features = functional.relu(self.stem(x))
         logits: Tensor = self.head(features + self.up(self.down(features)))
         return [logits, functional.avg_pool3d(logits, 2)] if deep_supervision else logits
 
 
-def build(architecture: Architecture) -> Pyramid:
-    """The entry point of the network."""
-    return Pyramid(architecture)
+class PyramidSettings(NetworkSettings):
+    """The table `[model.pyramid]`."""
+
+    width: int = Field(default=4, ge=1, le=64)
+
+
+class PyramidFamily(NetworkFamily[PyramidSettings]):
+    """A stranger's networks."""
+
+    name = "pyramid"
+    Settings = PyramidSettings
+    deep_supervision = True
+    runs_without_memory = True
+
+    def build(
+        self, settings: PyramidSettings, in_channels: int, out_channels: int, deep_supervision: bool
+    ) -> Pyramid:
+        return Pyramid(in_channels, out_channels, settings.width)
+
+    def divisor(self, settings: PyramidSettings) -> int:
+        return _STEP
+
+    def label(self, settings: PyramidSettings) -> str:
+        return f"pyramid-w{settings.width}"
+
+
+PYRAMID = PyramidFamily()
 
 
 class PlainEngine:

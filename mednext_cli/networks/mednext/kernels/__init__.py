@@ -3,7 +3,8 @@
 from mednext_cli.networks.mednext.kernels import DepthwiseConv3d, depthwise_conv3d
 """
 
-from mednext_cli.networks.mednext.kernels.availability import CHOICES, Operators
+from mednext_cli.networks.mednext.kernels.availability import CHOICES
 from mednext_cli.networks.mednext.kernels.convolution import DepthwiseConv3d, depthwise_conv3d
+from mednext_cli.settings.recipe import Operators
 
 __all__ = ["CHOICES", "DepthwiseConv3d", "Operators", "depthwise_conv3d"]

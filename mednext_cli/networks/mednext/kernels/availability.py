@@ -4,15 +4,15 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
-from typing import Literal, TypeVar
+from typing import TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.settings.recipe import Operators
 
-Operators = Literal["auto", "fused", "stock"]
-CHOICES: tuple[Operators, ...] = ("auto", "fused", "stock")
+CHOICES: tuple[Operators, ...] = get_args(Operators)
 SIZES = (3, 5, 7)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _OLDEST_CAPABILITY = (8, 0)
@@ -77,14 +77,6 @@ def is_wanted(operators: Operators, device: torch.device, dtype: torch.dtype) ->
 def device_of(x: Tensor) -> AbstractContextManager[object]:
     """Kernels launched within go to this tensor's GPU; Triton takes the current one by itself."""
     return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
-
-
-def as_choice(operators: str) -> Operators:
-    """A user's word as one of the choices; raises `SettingsError` for any other."""
-    for choice in CHOICES:
-        if operators == choice:
-            return choice
-    raise SettingsError(f"unknown operators {operators!r}", f"Give {', '.join(CHOICES)}.")
 
 
 def check(operators: Operators, device: torch.device) -> None:

@@ -7,8 +7,8 @@ import torch
 
 from mednext_cli.networks.mednext.blocks import DownBlock, MedNeXtBlock, UpBlock
 from mednext_cli.networks.mednext.kernels.block import _library, bottleneck
-from mednext_cli.networks.mednext.network import build
-from mednext_cli.networks.mednext.variants import architecture
+from mednext_cli.networks.mednext.settings import MedNeXtSettings
+from tests.networks.made import build, mednext
 
 _BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float64: 1e-12}
 
@@ -84,7 +84,7 @@ def test_whole_networks(size, device):
     """
     torch.manual_seed(0)
     interpreted = device.type == "cpu"
-    network = build(architecture(size, 3, 1, 2, 1 if interpreted else 32)).to(device)
+    network = build(mednext(size, 3, 1, 2, 1 if interpreted else 32)).to(device)
     reference = copy.deepcopy(network).double()
     network.operators, reference.operators = "fused", "stock"
     shape = (16, 16, 32) if interpreted else (64, 64, 64)
@@ -107,7 +107,7 @@ def test_whole_networks(size, device):
 
 
 def test_checkpointing_gives_the_same(device):
-    network = build(architecture("S", 3, 1, 2, 1)).to(device)
+    network = build(mednext("S", 3, 1, 2, 1)).to(device)
     block = network.bottleneck[0]
     block.operators = "fused"
     x = torch.randn(1, 16, 1, 1, 2, device=device, requires_grad=True)
@@ -128,7 +128,7 @@ def test_checkpointing_gives_the_same(device):
 )
 def test_a_block_compiles_whole_with_its_gradients(kind, device):
     torch.manual_seed(0)
-    block = kind(architecture("S", 3, 1, 2, 2), 2, 2, 2, 3, grn=False).to(device)
+    block = kind(MedNeXtSettings(base_channels=2), 2, 2, 2, 3, grn=False).to(device)
     block.operators = "fused"
     x = torch.randn(1, 2, 2, 2, 3, device=device).requires_grad_()
     results = []

@@ -1,0 +1,108 @@
+"""MedNeXt as a family of networks; nothing here imports PyTorch before a network is built."""
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from mednext_cli.networks.family import NetworkFamily
+from mednext_cli.networks.mednext.settings import MedNeXtSettings
+from mednext_cli.networks.mednext.variants import LEVELS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from mednext_cli.networks.mednext.network import MedNeXt
+    from mednext_cli.settings.recipe import Operators
+
+_CHECKPOINTED = ("M", "L")  # as published
+
+
+class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
+    """MedNeXt of any size, kernel and number of dimensions.
+
+    Source: arXiv 2303.09975.
+    """
+
+    name = "mednext"
+    Settings = MedNeXtSettings
+    deep_supervision = True
+    auxiliary_weights: ClassVar = tuple(f"heads.{level}." for level in range(1, LEVELS + 1))
+    recomputes = True
+    runs_without_memory = True
+
+    def build(
+        self, settings: MedNeXtSettings, in_channels: int, out_channels: int, deep_supervision: bool
+    ) -> "MedNeXt":
+        """With PyTorch's default initialisation, as published."""
+        from mednext_cli.networks.mednext.network import MedNeXt
+
+        return MedNeXt(settings, in_channels, out_channels, deep_supervision)
+
+    def divisor(self, settings: MedNeXtSettings) -> int:
+        """16: the image is halved four times."""
+        del settings
+        return int(2**LEVELS)
+
+    def dimensions(self, settings: MedNeXtSettings) -> int:
+        """As chosen."""
+        return settings.dimensions
+
+    def smallest_patch(self, settings: MedNeXtSettings) -> tuple[int, ...]:
+        """Group norm, one channel a group, needs two voxels in the bottleneck; layer norm one."""
+        divisor = self.divisor(settings)
+        longest = 2 * divisor if settings.norm == "group" else divisor
+        return (divisor,) * (settings.dimensions - 1) + (longest,)
+
+    def label(self, settings: MedNeXtSettings) -> str:
+        """``S-k3`` as published, else with what differs: ``S-k3-w16-plain``."""
+        encoder, decoder = settings.kernels
+        kernels = f"k{encoder}" if encoder == decoder else f"k{encoder}-{decoder}"
+        return "-".join((_size(settings), kernels, *_differences(settings)))
+
+    def checkpointing(self, settings: MedNeXtSettings) -> bool:
+        """On for M and L, as published."""
+        return settings.size in _CHECKPOINTED
+
+    def set_checkpointing(self, network: "nn.Module", on: bool) -> None:
+        """See `MedNeXt.checkpointing`."""
+        cast("MedNeXt", network).checkpointing = on
+
+    def set_operators(
+        self, network: "nn.Module", operators: "Operators", device: "torch.device"
+    ) -> None:
+        """See `MedNeXt.operators`."""
+        from mednext_cli.networks.mednext.kernels import availability
+
+        availability.check(operators, device)
+        cast("MedNeXt", network).operators = operators
+
+    def kernels(self, settings: MedNeXtSettings) -> tuple[int, ...]:
+        """Of the depthwise convolutions, in encoder and decoder."""
+        return settings.kernels
+
+    def with_kernel(self, settings: MedNeXtSettings, kernel: int) -> MedNeXtSettings:
+        """Everywhere."""
+        return settings.with_kernel(kernel)
+
+
+def _size(settings: MedNeXtSettings) -> str:
+    if settings.size is not None:
+        return settings.size
+    expansion, blocks = ("_".join(map(str, one)) for one in vars(settings.variant).values())
+    return f"e{expansion}-b{blocks}"
+
+
+def _differences(settings: MedNeXtSettings) -> list[str]:
+    published = MedNeXtSettings()
+    names = {
+        "2d": settings.dimensions == 2,
+        f"w{settings.base_channels}": settings.base_channels != published.base_channels,
+        f"{settings.norm}_norm": settings.norm != published.norm,
+        "grn": settings.grn and not settings.grn_in_first_downsampling,
+        "grn_everywhere": settings.grn_in_first_downsampling,
+        "plain": not settings.residual,
+        "plain_resampling": not settings.residual_resampling,
+    }
+    return [name for name, differs in names.items() if differs]
+
+
+FAMILY = MedNeXtFamily()

@@ -1,0 +1,127 @@
+"""What of a MedNeXt can be chosen: the table `[model.mednext]` of a recipe."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mednext_cli.networks.family import NetworkSettings
+from mednext_cli.networks.mednext.variants import STAGES, VARIANTS, Variant, size_of
+from mednext_cli.settings.recipe import Width, refuse_truth
+
+Norm = Literal["group", "layer"]
+_SIDES = ("encoder_kernel", "decoder_kernel")
+_SHAPE = ("expansion", "blocks")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+Size = Annotated[Literal["S", "B", "M", "L"], BeforeValidator(_upper)]
+Kernel = Annotated[Literal[3, 5, 7], BeforeValidator(refuse_truth)]
+Flag = Annotated[bool, Field(strict=True)]
+# Far beyond any network that was ever trained; a file that says more is damaged, or a trap.
+_Factor = Annotated[int, Field(strict=True, ge=1, le=64)]
+Stages = Annotated[tuple[_Factor, ...], Field(min_length=STAGES, max_length=STAGES)]
+
+
+class MedNeXtSettings(NetworkSettings):
+    """Everything but channels that fixes the shapes and the arithmetic of a MedNeXt.
+
+    What can be said in two ways is kept in one: `kernel` where both sides have the same, `size`
+    where expansion and blocks are a published size's. So equal networks have equal settings.
+    Source: arXiv 2303.09975, section 2 and Table 1; names of the published code in `official`.
+
+    Attributes:
+        size: blocks and expansion of Table 1, right (published).
+        kernel: of encoder and decoder, voxels; 3 where nothing is said (published).
+        encoder_kernel, decoder_kernel: of each side, both in the place of `kernel`; bottleneck and
+            upsampling have the decoder's (published).
+        base_channels: width at full resolution; each level down doubles it (published).
+        dimensions: 3, or 2 for a network of slices (published).
+        norm: group norm of one channel a group (statistics over space), or layer norm over the
+            channels of each voxel (published).
+        grn: global response normalisation after the expansion, ConvNeXt V2 (published, off as
+            there).
+        grn_in_first_downsampling: there too, where the published code forgets it, so that weights
+            travel both ways (published).
+        residual: whether a block adds its input (published).
+        residual_resampling: whether a resampling block adds its input, by a 1x1x1 convolution
+            (published).
+        expansion: factor of the inverted bottleneck for each of the nine stages, encoder from full
+            resolution down, bottleneck, decoder from the bottom up; with `blocks`, in the place of
+            `size` (published).
+        blocks: blocks of each of the nine stages (published).
+    """
+
+    size: Size | None = "S"
+    kernel: Kernel | None = None
+    encoder_kernel: Kernel | None = None
+    decoder_kernel: Kernel | None = None
+    base_channels: Width = 32
+    dimensions: Annotated[Literal[2, 3], BeforeValidator(refuse_truth)] = 3
+    norm: Norm = "group"
+    grn: Flag = False
+    grn_in_first_downsampling: Flag = False
+    residual: Flag = True
+    residual_resampling: Flag = True
+    expansion: Stages | None = None
+    blocks: Stages | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said_in_one_way(cls, values: object) -> object:
+        return _named(_with_one_kernel(values)) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        sides, shape = (self.encoder_kernel, self.decoder_kernel), (self.expansion, self.blocks)
+        if None in sides and sides != (None, None):
+            raise ValueError("encoder_kernel and decoder_kernel must be given together")
+        if (self.kernel is None) is (sides == (None, None)):
+            raise ValueError("give either kernel, or encoder_kernel and decoder_kernel")
+        if None in shape and shape != (None, None):
+            raise ValueError("expansion and blocks must be given together")
+        if (self.size is None) is (shape == (None, None)):
+            raise ValueError("give either size, or expansion and blocks")
+        if self.grn_in_first_downsampling and not self.grn:
+            raise ValueError("grn_in_first_downsampling needs grn = true")
+        return self
+
+    @property
+    def kernels(self) -> tuple[int, int]:
+        """Kernel of the encoder and of the decoder, voxels."""
+        if self.encoder_kernel is not None and self.decoder_kernel is not None:
+            return self.encoder_kernel, self.decoder_kernel
+        kernel = self.kernel or 3
+        return kernel, kernel
+
+    @property
+    def variant(self) -> Variant:
+        """Expansion ratios and blocks of the stages."""
+        if self.expansion is not None and self.blocks is not None:
+            return Variant(self.expansion, self.blocks)
+        return VARIANTS[self.size or "S"]
+
+    def with_kernel(self, kernel: int) -> "MedNeXtSettings":
+        """The same with this kernel everywhere."""
+        sides = dict.fromkeys(_SIDES)
+        return MedNeXtSettings.model_validate({**self.model_dump(), **sides, "kernel": kernel})
+
+
+def _with_one_kernel(values: dict[str, Any]) -> dict[str, Any]:
+    encoder, decoder = (values.get(side) for side in _SIDES)
+    if values.get("kernel") is not None or encoder != decoder:
+        return values
+    return {**values, **dict.fromkeys(_SIDES), "kernel": 3 if encoder is None else encoder}
+
+
+def _named(values: dict[str, Any]) -> dict[str, Any]:
+    expansion, blocks = (values.get(name) for name in _SHAPE)
+    if values.get("size") is not None or (expansion is None and blocks is None):
+        return values
+    if not (isinstance(expansion, list | tuple) and isinstance(blocks, list | tuple)):
+        return {**values, "size": None}
+    size = size_of(expansion, blocks)
+    kept = {name: values[name] for name in values if name not in _SHAPE or size is None}
+    return {**kept, "size": size}

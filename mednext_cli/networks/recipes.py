@@ -1,0 +1,111 @@
+"""Recipes, with the network's own table validated by its family: all that is wrong at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, TypeGuard
+
+from pydantic import ValidationError
+
+from mednext_cli.foundation.errors import nearest
+from mednext_cli.networks.choice import completed
+from mednext_cli.networks.registry import family_names, find_family
+from mednext_cli.settings.recipe import DEFAULT_NETWORK, ModelSettings, Recipe, recipe_fields
+from mednext_cli.settings.recipe_files import (
+    Problem,
+    RecipeSource,
+    problems_in,
+    read_source,
+    refused,
+)
+
+
+def load_recipe(
+    name_or_file: str,
+    settings: Sequence[str] = (),
+    options: Mapping[str, tuple[str, Any]] = MappingProxyType({}),
+) -> Recipe:
+    """Read a recipe and validate it; see `read_source`.
+
+    Returns:
+        The recipe with every value of its network's own table.
+
+    Raises:
+        SettingsError: unknown recipe, invalid TOML, or invalid values: all of them in one message,
+            each with key, value, what is allowed and the nearest known key.
+        PluginError: the network's package does not load.
+    """
+    return check_recipe(read_source(name_or_file, settings, options))
+
+
+def check_recipe(source: RecipeSource) -> Recipe:
+    """Validate the values of a recipe.
+
+    Returns:
+        The recipe with every value of its network's own table.
+
+    Raises:
+        SettingsError: all that is wrong with them.
+        PluginError: the network's package does not load.
+    """
+    problems: list[Problem] = []
+    try:
+        recipe = Recipe.model_validate(source.values)
+    except ValidationError as error:
+        problems += problems_in(error)
+    model = source.values.get("model", {})
+    name = model.get("network", DEFAULT_NETWORK) if isinstance(model, dict) else ""
+    if isinstance(name, str) and isinstance(model, dict):
+        problems += [*_of_tables(name, model), *_of_options(name, source)]
+    if problems:
+        raise refused(source, [_unknown(one) for one in problems], _keys(name), _moved(name))
+    return completed(recipe)
+
+
+def network_keys(name: object) -> list[str]:
+    """The keys of a network's own table; none where there is no such network."""
+    return list(find_family(name).Settings.model_fields) if _is_installed(name) else []
+
+
+def _is_installed(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and name in family_names()
+
+
+def _keys(name: object) -> list[str]:
+    return [*recipe_fields(), *(f"model.{name}.{key}" for key in network_keys(name))]
+
+
+def _moved(name: object) -> dict[str, str]:
+    """Keys of earlier versions, which had a network's own keys in the section of the model."""
+    own = {f"model.{key}": f"model.{name}.{key}" for key in network_keys(name)}
+    return {**own, "model.kernels": "model.operators"}
+
+
+def _unknown(problem: Problem) -> Problem:
+    """Below `model`, what is neither a key nor a network's table is an unknown key."""
+    section, *path = problem.key
+    stray = section == "model" and len(path) == 1 and path[0] not in ModelSettings.model_fields
+    return replace(problem, message="") if stray and not _is_installed(path[0]) else problem
+
+
+def _of_tables(name: str, model: Mapping[str, Any]) -> list[Problem]:
+    tables = {key: table for key, table in model.items() if isinstance(table, dict)}
+    problems = [Problem(("model", key)) for key in tables if not _is_installed(key)]
+    if not _is_installed(name):
+        known = f"there is no such network. {nearest(name, family_names())}"
+        return [*problems, Problem(("model", "network"), known, name)]
+    try:
+        find_family(name).Settings.model_validate(tables.get(name, {}))
+    except ValidationError as error:
+        problems += problems_in(error, ("model", name))
+    return problems
+
+
+def _of_options(name: str, source: RecipeSource) -> list[Problem]:
+    """Options that set a key in another network's table, where it would do nothing."""
+    paths = [tuple(key.split(".")) for key in source.options]
+    return [
+        Problem(path, f"is of another network, the recipe's is {name}", {})
+        for path in paths
+        if path[0] == "model" and path[1] not in (name, *ModelSettings.model_fields)
+    ]
