@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
-from mednext_cli.inference.engine import build_engine
+from mednext_cli.inference.engine import EngineOptions, build_engine
+from mednext_cli.inference.tiles import predict_tiles
 from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.mednext import cpu
@@ -49,8 +50,9 @@ def main() -> None:
         writer.writerows(rows)
 
 
-def _image(tile: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.random.default_rng(0).normal(size=(1, 1, *tile)).astype(np.float32)
+def _image(tile: tuple[int, ...]) -> Tensor:
+    voxels = np.random.default_rng(0).normal(size=(1, 1, *tile)).astype(np.float32)
+    return torch.from_numpy(voxels)
 
 
 def _timed(run: Callable[[], object]) -> float:
@@ -65,7 +67,7 @@ def _stock(kernel: int, tile: tuple[int, ...], channels: int, tiles: int) -> lis
         describe_network("mednext", 1, 3, kernel=kernel, base_channels=channels)
     ).eval()
     network = network.to(memory_format=torch.channels_last_3d)
-    image = torch.from_numpy(_image(tile)).to(memory_format=torch.channels_last_3d)
+    image = _image(tile).to(memory_format=torch.channels_last_3d)
     ours, cpu.is_arranged = cpu.is_arranged, lambda _: False
     try:
         with torch.inference_mode():
@@ -75,6 +77,7 @@ def _stock(kernel: int, tile: tuple[int, ...], channels: int, tiles: int) -> lis
         cpu.is_arranged = ours
 
 
+@torch.inference_mode()
 def _engines(
     kernel: int, tile: tuple[int, ...], channels: int, tiles: int
 ) -> dict[str, list[float]]:
@@ -88,13 +91,14 @@ def _engines(
         label_set=LabelSet({"a": 1, "b": 2}, {"a": (1,), "b": (2,)}),
     )  # fmt: skip
     images = _image(tile)
-    engines = {name: build_engine(name, checkpoint, plan, "cpu") for name in _ENGINES}
-    first, second = (engine(images) for engine in engines.values())
-    np.testing.assert_allclose(first, second, atol=1e-3)
+    options = EngineOptions(torch.device("cpu"))
+    engines = {name: build_engine(name, checkpoint, plan, options) for name in _ENGINES}
+    (first,), (second,) = (predict_tiles(engine, images, 3) for engine in engines.values())
+    torch.testing.assert_close(first, second, atol=1e-3, rtol=0)
     seconds: dict[str, list[float]] = {name: [] for name in _ENGINES}
     for _ in range(tiles):
         for name, engine in engines.items():
-            seconds[name].append(_timed(partial(engine, images)))
+            seconds[name].append(_timed(partial(predict_tiles, engine, images, 3)))
     return seconds
 
 

@@ -60,6 +60,47 @@ def available_devices() -> list[str]:
     return [*found, "mps"] if torch.backends.mps.is_available() else found
 
 
+def pick_dtype(precision: str, device: "torch.device") -> "torch.dtype":
+    """The number format of a forward pass.
+
+    Args:
+        precision: float32, bfloat16 or float16; auto on CUDA is bfloat16, which cannot overflow,
+            where the hardware has it, else float16, and float32 on every other device.
+        device: where the network runs.
+
+    Raises:
+        SettingsError: float16 on a CPU, which has no arithmetic for it.
+    """
+    import torch
+
+    if precision == "float16" and device.type == "cpu":
+        raise SettingsError("precision float16 does not work on the CPU", "Use auto or bfloat16.")
+    if precision != "auto":
+        named = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        return named[precision]
+    if device.type != "cuda":
+        return torch.float32
+    has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bfloat16 else torch.float16
+
+
+def free_device_bytes(device: "torch.device") -> int:
+    """What tensors may still take of a CUDA device's memory; 0 where it does not answer."""
+    import torch
+
+    try:
+        free, _ = torch.cuda.mem_get_info(device)
+    except RuntimeError:
+        return 0
+    return free
+
+
+def too_little_memory(device: "torch.device", what: str) -> SettingsError:
+    """The error to raise where a device has no room for `what`."""
+    remedy = "" if device.type == "cpu" else ", or use --device cpu"
+    return SettingsError(f"{device} has too little memory for {what}", f"Free some{remedy}.")
+
+
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error, or one that led to it, says that a device or the machine lacks memory.
 

@@ -1,29 +1,66 @@
-"""What computes probabilities from images: an entry point of the group `mednext.engines`."""
+"""What computes logits from images: an entry point of the group `mednext.engines`."""
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from mednext_cli.foundation.errors import PluginError
 from mednext_cli.foundation.plugins import load_plugin
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.recipe import Operators, Precision
 
-Array = NDArray[np.float32]
+Activation = Literal["softmax", "sigmoid"]
+"""What makes probabilities of logits: softmax over classes, sigmoid of each region by itself."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How an engine computes.
+
+    Attributes:
+        device: where.
+        operators: auto, fused or stock, of engines that have a choice.
+        precision: of the forward pass; auto is half precision on CUDA, as in training, and float32
+            elsewhere.
+    """
+
+    device: torch.device
+    operators: Operators = "auto"
+    precision: Precision = "auto"
 
 
 class Engine(Protocol):
     """A network ready to be called."""
 
-    def __call__(self, images: Array) -> Array:
-        """Images (B, C, D, H, W) to probabilities (B, K, D, H, W)."""
+    @property
+    def device(self) -> torch.device:
+        """Where it takes images and leaves logits."""
+        ...
+
+    @property
+    def activation(self) -> Activation:
+        """What makes probabilities of its logits."""
+        ...
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (B, C, D, H, W) to logits (B, K, D, H, W), both on the device.
+
+        Called in PyTorch's inference mode. That the device has too little memory is left to be
+        raised as PyTorch raises it: then fewer images are asked for.
+        """
         ...
 
 
-EngineMaker = Callable[[Checkpoint, Plan, str], Engine]
-"""Checkpoint, its plan and a device name ("cpu", "cuda:0", ...) to an engine."""
+EngineMaker = Callable[[Checkpoint, Plan, EngineOptions], Engine]
+"""Checkpoint, its plan and how to compute to an engine; a class will do."""
+
+
+def activation_of(plan: Plan) -> Activation:
+    """Of networks for a plan: regions may overlap, classes may not."""
+    return "sigmoid" if plan.label_set.region_training else "softmax"
 
 
 def choose_engine(name: str) -> str:
@@ -31,54 +68,17 @@ def choose_engine(name: str) -> str:
     return "torch" if name == "auto" else name
 
 
-def build_engine(name: str, checkpoint: Checkpoint, plan: Plan, device: str) -> Engine:
+def build_engine(name: str, checkpoint: Checkpoint, plan: Plan, options: EngineOptions) -> Engine:
     """Build the engine of that name.
 
     Args:
         name: torch, openvino or a plugin's.
         checkpoint: the network.
         plan: of the checkpoint.
-        device: where to compute.
+        options: how to compute.
 
     Raises:
         PluginError: there is no such engine. SettingsError: it cannot be used here.
     """
     maker = cast("EngineMaker", load_plugin("engines", name))
-    return maker(checkpoint, plan, device)
-
-
-def ask(engine: Engine, images: Array, outputs: int) -> Array:
-    """Call an engine, whoever made it, and check what it gives.
-
-    Args:
-        engine: the engine.
-        images: (B, C, D, H, W).
-        outputs: K, the classes or regions of the plan.
-
-    Returns:
-        Probabilities (B, K, D, H, W).
-
-    Raises:
-        PluginError: it gives something else, or ends the program.
-    """
-    try:
-        found = np.asarray(engine(images))
-    except SystemExit as error:
-        raise _strange(engine, f"ends the program with exit code {error.code}") from error
-    expected = (len(images), outputs, *images.shape[2:])
-    if found.shape != expected or not np.issubdtype(found.dtype, np.floating):
-        given = f"{found.dtype} {_sizes(found.shape)}"
-        raise _strange(engine, f"gives {given} where numbers {_sizes(expected)} are due")
-    return found
-
-
-def _strange(engine: Engine, what: str) -> PluginError:
-    maker = type(engine)
-    return PluginError(
-        f"the engine {maker.__module__}.{maker.__qualname__} {what}",
-        "Tell whoever made it, and use --engine torch.",
-    )
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "alone"
+    return maker(checkpoint, plan, options)

@@ -1,7 +1,7 @@
 """The trained networks a prediction is made with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from mednext_cli.foundation.files import hash_file
 from mednext_cli.inference.folds import Folds, check_folds, find_checkpoints
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.recipe import LARGEST_OVERLAP
 
 _SHARED = (
     *("channels", "normalisation", "spacing_mm"),
@@ -37,6 +38,27 @@ class Model:
     mirror_axes: tuple[int, ...]
     mirror: bool
     overlap: float
+
+    @property
+    def mirrored(self) -> tuple[int, ...]:
+        """Axes of (D, H, W) to average mirrorings over."""
+        return self.mirror_axes if self.mirror else ()
+
+    def asked(self, overlap: float | None, mirror: bool | None) -> "Model":
+        """The model as somebody wants it to predict; None leaves it as its recipe has it.
+
+        Raises:
+            SettingsError: tiles cannot overlap so much.
+        """
+        if overlap is not None and not 0 <= overlap <= LARGEST_OVERLAP:  # or no number at all
+            raise SettingsError(
+                f"--overlap {overlap} is not between 0 and {LARGEST_OVERLAP}", "Give --overlap 0.5."
+            )
+        return replace(
+            self,
+            overlap=self.overlap if overlap is None else overlap,
+            mirror=self.mirror if mirror is None else mirror,
+        )
 
 
 def load_models(paths: Sequence[Path], folds: Folds | None = None) -> list[Model]:

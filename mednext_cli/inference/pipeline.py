@@ -4,7 +4,7 @@ import errno
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,43 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.foundation.errors import CheckpointError, StorageError
+from mednext_cli.foundation.errors import StorageError
 from mednext_cli.foundation.outcomes import Outcome, failure
-from mednext_cli.inference.engine import Engine, ask
+from mednext_cli.inference.predictor import Predictor
 from mednext_cli.inference.progress import TileCount
-from mednext_cli.inference.sliding import count_tiles, predict_probabilities
 from mednext_cli.inference.sources import check_volumes
 from mednext_cli.preprocessing.apply import prepare_image
 from mednext_cli.preprocessing.geometry import SourceGeometry
-from mednext_cli.settings.plan import Plan
 
 Array = NDArray[np.float32]
 Prepared = tuple[Array, SourceGeometry]
 _OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Member:
-    """One network of an average, and how it is shown an image.
-
-    Attributes:
-        engine: images to probabilities.
-        patch_voxels: (D, H, W) it was trained on.
-        mirror_axes: axes of (D, H, W) to average over.
-        overlap: of its tiles.
-        batch: tiles it is shown at once.
-    """
-
-    engine: Engine
-    patch_voxels: tuple[int, int, int]
-    mirror_axes: tuple[int, ...]
-    overlap: float
-    batch: int
-
-    def count_tiles(self, shape: Sequence[int]) -> int:
-        """Tiles and mirrorings of an image of this shape (D, H, W)."""
-        return count_tiles(shape, self.patch_voxels, self.mirror_axes, self.overlap)
 
 
 @dataclass(frozen=True)
@@ -86,15 +61,13 @@ class Pipeline:
     """Cases to label maps.
 
     Attributes:
-        members: the networks to average.
-        plan: how cases are prepared, and what the networks' outputs mean.
+        predictor: the networks.
         store: where results go.
         workers: threads that read and prepare, and as many that restore and write; 0 does all in
             turn. Memory holds `workers` cases before, one in and `workers` after the network.
     """
 
-    members: Sequence[Member]
-    plan: Plan
+    predictor: Predictor
     store: Store
     workers: int
 
@@ -165,52 +138,17 @@ class Pipeline:
         self.store.write(self._put_through(case, self._prepare(case), count))
 
     def _prepare(self, case: Case) -> Prepared:
-        check_volumes(case, self.plan)
+        plan = self.predictor.plan
+        check_volumes(case, plan)
         self.store.before_reading(case)
-        return prepare_image(case.channels, self.plan)
+        return prepare_image(case.channels, plan)
 
     def _put_through(self, case: Case, prepared: Prepared, count: TileCount) -> Predicted:
         image, geometry = prepared
         started = time.monotonic()
-        scores = self._scores(case.id, image, count)
+        count.begin(case.id, self.predictor.count_tiles(image.shape[1:]))
+        scores = self.predictor.predict(image, case.id, partial(count.advance, case.id))
         return Predicted(case, scores, geometry, time.monotonic() - started)
-
-    def _scores(self, case_id: str, image: Array, count: TileCount) -> Array:
-        """Probabilities (K, D, H, W) averaged over the networks, on the prepared grid."""
-        count.begin(case_id, sum(one.count_tiles(image.shape[1:]) for one in self.members))
-        total: Array | None = None
-        for number, member in enumerate(self.members):
-            found = self._scores_of(member, number, case_id, image, count)
-            total = found if total is None else np.add(total, found, out=total)
-        assert total is not None  # noqa: S101 - there is always one network
-        total /= len(self.members)
-        if not np.isfinite(total.sum(dtype=np.float64)):
-            raise CheckpointError(
-                f"the network gives NaN for {case_id}", "Its weights are broken: train it again."
-            )
-        return total
-
-    def _scores_of(
-        self, member: Member, number: int, case_id: str, image: Array, count: TileCount
-    ) -> Array:
-        note = f", model {number + 1}" if len(self.members) > 1 else ""
-        said = 0
-
-        def report(done: int, _: int) -> None:
-            nonlocal said
-            count.advance(case_id, done - said, note)
-            said = done
-
-        outputs = self.plan.output_channels
-        return predict_probabilities(
-            lambda images: ask(member.engine, images, outputs),
-            image,
-            member.patch_voxels,
-            member.mirror_axes,
-            member.overlap,
-            member.batch,
-            report,
-        )
 
 
 def _finish(case: Case, writing: "Future[None]") -> Outcome[Case]:

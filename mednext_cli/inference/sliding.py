@@ -9,18 +9,23 @@ from itertools import combinations, islice, product
 from math import prod
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from mednext_cli.foundation.devices import free_device_bytes, is_out_of_memory
 from mednext_cli.inference.tiling import gaussian_importance, window_starts
 
 Array = NDArray[np.float32]
-Call = Callable[[Array], Array]
-"""Images (B, C, D, H, W) to probabilities (B, K, D, H, W)."""
+Call = Callable[[Tensor], Sequence[Tensor]]
+"""Tiles (B, C, D, H, W) to probabilities (K, D, H, W) of each, all on one device."""
 Report = Callable[[int, int], None]
 Job = tuple[tuple[slice, ...], tuple[int, ...]]
 """A tile's place in the image, and the axes of (C, D, H, W) it is flipped along."""
+_SHARE = 0.5  # of a device's free memory that sums may take; the rest is for the tiles
 
 
+@torch.inference_mode()
 def predict_probabilities(
     call: Call,
     image: Array,
@@ -33,7 +38,7 @@ def predict_probabilities(
     """Probabilities of a whole image: tiles, weighted by a Gaussian, averaged over mirrorings.
 
     Images smaller than the patch are padded with zeros around the centre. Memory: one float32
-    buffer of K times the image's voxels.
+    buffer of K times the image's voxels, where the network is if it fits there, and as the result.
 
     Args:
         call: the network with its softmax or sigmoid.
@@ -54,22 +59,59 @@ def predict_probabilities(
         for corner in product(*window_starts(padded.shape[1:], patch, overlap))
     ]
     weights = gaussian_importance(patch) if len(places) > 1 else np.ones(patch, dtype=np.float32)
-    total: Array | None = None
-    norm = np.zeros(padded.shape[1:], dtype=np.float32)
-    flips, done = _flips(mirror_axes, patch), 0
+    voxels, flips, done = torch.from_numpy(padded), _flips(mirror_axes, patch), 0
+    sums: _Sums | None = None
     for group in _grouped(places, flips, batch):
-        tiles = np.stack([np.flip(padded[(slice(None), *place)], flip) for place, flip in group])
+        tiles = torch.stack([voxels[(slice(None), *place)].flip(flip) for place, flip in group])
         for (place, flip), made in zip(group, call(tiles), strict=True):
-            if total is None:
-                total = np.zeros((len(made), *padded.shape[1:]), dtype=np.float32)
-            total[(slice(None), *place)] += np.flip(made, flip) * weights
-            norm[place] += weights
+            if sums is None:
+                sums = _Sums(padded.shape[1:], weights, made)
+            sums.add(place, made.flip(flip))
         done += len(group)
         if report is not None:
             report(done, len(places) * len(flips))
-    assert total is not None  # noqa: S101 - there is always one tile
-    total /= norm
-    return np.ascontiguousarray(total[(slice(None), *inside)])
+    assert sums is not None  # noqa: S101 - there is always one tile
+    return np.ascontiguousarray(sums.mean()[(slice(None), *inside)])
+
+
+class _Sums:
+    """Probabilities of tiles, weighted and added up where the network leaves them.
+
+    Args:
+        shape: (D, H, W) of the image.
+        weights: (D, H, W) of a tile.
+        first: (K, ...) of a tile: tells how many classes there are, and where they are.
+    """
+
+    def __init__(self, shape: Sequence[int], weights: Array, first: Tensor) -> None:
+        self._total, self._norm = _zeros([(len(first), *shape), tuple(shape)], first.device)
+        self._weights = torch.from_numpy(weights).to(self._norm.device)
+
+    def add(self, place: tuple[slice, ...], made: Tensor) -> None:
+        """A tile's probabilities (K, D, H, W)."""
+        self._total[(slice(None), *place)] += made.to(self._total.device) * self._weights
+        self._norm[place] += self._weights
+
+    def mean(self) -> Array:
+        """(K, D, H, W); nothing can be added any more."""
+        self._total /= self._norm
+        found: Array = self._total.cpu().numpy()
+        return found
+
+
+def _zeros(shapes: Sequence[tuple[int, ...]], device: torch.device) -> list[Tensor]:
+    """Float32 on a GPU that has room for them beside its tiles, else in main memory.
+
+    NumPy's, there: it says in its own way that there is no memory, and takes it page by page.
+    """
+    needed = torch.float32.itemsize * sum(prod(shape) for shape in shapes)
+    if device.type == "cuda" and needed <= _SHARE * free_device_bytes(device):
+        try:
+            return [torch.zeros(shape, device=device) for shape in shapes]
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+    return [torch.from_numpy(np.zeros(shape, dtype=np.float32)) for shape in shapes]
 
 
 def count_tiles(

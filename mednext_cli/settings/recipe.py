@@ -40,6 +40,7 @@ CountOrZero = Annotated[int, _NoTruth, Field(ge=0, le=10**6)]
 Width = Annotated[int, _NoTruth, Field(ge=1, le=4096)]
 Choice = Literal[True, False, "auto"]
 Operators = Literal["auto", "fused", "stock"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 NetworkName = Annotated[str, AfterValidator(check_name)]
 Table = dict[str, Any]
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
@@ -130,7 +131,7 @@ class TrainingSettings(_Section):
     poly_exponent: Annotated[NotNegative, Field(le=100.0)] = 0.9
     gradient_clip: Positive = 12.0
     oversample_foreground: Probability = 1 / 3
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Precision = "auto"
     folds: Annotated[Count, Field(ge=2)] = 5
     seed: Annotated[int, _NoTruth, Field(ge=0, lt=2**32)] = 12345
     workers: Annotated[Annotated[CountOrZero, Field(le=1024)] | None, _NO_RESULT] = None

@@ -5,9 +5,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.devices import pick_dtype
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _DECIDING = ("cpu", "cuda")  # devices whose fused optimisers leave a step out by themselves
 _FLAG = "found_inf"
 
@@ -26,11 +25,7 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         self._device = device
-        self.dtype = _DTYPES.get(name) or _choose(device)
-        if self.dtype is torch.float16 and device.type == "cpu":
-            raise SettingsError(
-                "training.precision float16 does not work on the CPU", "Use auto or bfloat16."
-            )
+        self.dtype = pick_dtype(name, device)
         scaled = self.dtype is torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
 
@@ -78,11 +73,3 @@ class Precision:
         """The context of the forward pass."""
         mixed = self.dtype is not torch.float32
         return torch.autocast(self._device.type, self.dtype if mixed else None, enabled=mixed)
-
-
-def _choose(device: torch.device) -> torch.dtype:
-    if device.type != "cuda":
-        return torch.float32
-    return (
-        torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    )

@@ -20,18 +20,12 @@ from mednext_cli.evaluation.evaluate import EvaluateResult, EvaluateSpec, evalua
 from mednext_cli.foundation.errors import DatasetError, ScanError
 from mednext_cli.foundation.files import read_json, storage_error, write_json
 from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
-from mednext_cli.foundation.progress import track
+from mednext_cli.inference.engine import activation_of
 from mednext_cli.inference.label_maps import write_labels
-from mednext_cli.inference.memory import peek
-from mednext_cli.inference.pipeline import Member, Pipeline, Predicted
-from mednext_cli.inference.predict import (
-    choose_batch,
-    choose_workers,
-    estimate_tiles,
-    largest_bytes,
-)
-from mednext_cli.inference.progress import TileCount, expected_tiles
+from mednext_cli.inference.pipeline import Predicted
+from mednext_cli.inference.predictor import Member, Predictor
 from mednext_cli.inference.torch_engine import NetworkEngine
+from mednext_cli.inference.workload import open_pipeline
 from mednext_cli.preprocessing.stamps import content_of, take_stamps
 from mednext_cli.settings.plan import Plan
 from mednext_cli.training.loop import LoopSpec
@@ -136,29 +130,29 @@ def _predict(
     state: TrainingState, loop: LoopSpec, cached: CachedDataset, todo: Sequence[Case]
 ) -> list[Outcome[Case]]:
     """Predict cases; yields what became of those that failed."""
-    inference, device = state.recipe.inference, str(loop.device)
-    state.network.eval()
-    axes = tuple(dict.fromkeys(state.recipe.augmentation.mirrored))
-    member = Member(
-        engine=NetworkEngine(state.network, state.plan, loop.device, state.precision.dtype),
-        patch_voxels=loop.patch_voxels,
-        mirror_axes=axes if inference.mirror else (),
-        overlap=inference.overlap,
-        batch=choose_batch(loop.patch_voxels, device),
-    )
-    grids = {case.id: peek(case) for case in todo}
-    tiles = estimate_tiles(grids, state.plan, [member])
-    workers = choose_workers(None, device, largest_bytes(grids, state.plan, 1), len(todo))
     store = _ValidationStore(loop.folder.validation, state.plan, cached)
-    pipeline = Pipeline([member], state.plan, store, workers)
     failures = []
-    with track("validating", expected_tiles(tiles), "tiles") as bar:
-        count = TileCount(bar, tiles)
+    with open_pipeline(_predictor(state, loop), store, todo, "validating") as (pipeline, count):
         for outcome in pipeline.run(todo, count):
             count.end(outcome.name)
             if outcome.error is not None:
                 failures.append(outcome)
     return failures
+
+
+def _predictor(state: TrainingState, loop: LoopSpec) -> Predictor:
+    """The network as it is, in the precision of training."""
+    state.network.eval()
+    recipe = state.recipe
+    member = Member(
+        engine=NetworkEngine(
+            state.network, activation_of(state.plan), loop.device, state.precision.dtype
+        ),
+        patch_voxels=loop.patch_voxels,
+        mirror_axes=recipe.augmentation.mirrored if recipe.inference.mirror else (),
+        overlap=recipe.inference.overlap,
+    )
+    return Predictor((member,), state.plan)
 
 
 class _ValidationStore:

@@ -6,26 +6,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.plugins import find_plugins, load_plugin
-from mednext_cli.inference.engine import build_engine, choose_engine
+from mednext_cli.inference.engine import Activation, EngineOptions, build_engine, choose_engine
 from mednext_cli.inference.models import load_model
+from mednext_cli.inference.tiles import activate, predict_tiles
 from mednext_cli.inference.torch_engine import TorchEngine
+from mednext_cli.settings.recipe import Precision
 
+CPU = torch.device("cpu")
 PLUGIN_PACKAGES = Path(__file__).parents[1] / "plugin_packages"
+
+
+def make_tiles(count: int) -> Tensor:
+    return torch.randn(count, 1, 16, 32, 16, generator=torch.Generator().manual_seed(0))
 
 
 def test_engines_agree(model: Path) -> None:
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     loaded = load_model(model)
-    images = np.random.default_rng(0).normal(size=(2, 1, 16, 32, 16)).astype(np.float32)
-    torch_made, openvino_made = (
-        build_engine(name, loaded.checkpoint, loaded.plan, "cpu")(images)
-        for name in ("torch", "openvino")
-    )
-    np.testing.assert_allclose(torch_made, openvino_made, atol=1e-4)
+    images, options = make_tiles(2), EngineOptions(CPU)
+    made = {}
+    with torch.inference_mode():
+        for name in ("torch", "openvino"):
+            engine = build_engine(name, loaded.checkpoint, loaded.plan, options)
+            made[name] = torch.stack(predict_tiles(engine, images, 3))
+    torch.testing.assert_close(made["torch"], made["openvino"], atol=1e-4, rtol=0)
 
 
 def test_openvino_names_what_to_install(
@@ -79,17 +88,43 @@ def test_a_batch_too_large_for_the_device_is_halved(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load_model(model)
-    engine = TorchEngine(loaded.checkpoint, loaded.plan, "cpu")
-    images = np.random.default_rng(0).normal(size=(3, 1, 16, 32, 16)).astype(np.float32)
-    whole, real, most = engine(images), engine._predict, 1
+    engine = TorchEngine(loaded.checkpoint, loaded.plan, EngineOptions(CPU))
+    tiles = make_tiles(3)
+    whole, real, most = predict_tiles(engine, tiles, 3), TorchEngine.__call__, 1
 
-    def small(batch: np.ndarray) -> np.ndarray:
+    def small(engine: TorchEngine, batch: Tensor) -> Tensor:
         if len(batch) > most:
             raise torch.OutOfMemoryError
-        return real(batch)
+        return real(engine, batch)
 
-    monkeypatch.setattr(engine, "_predict", small)
-    np.testing.assert_allclose(engine(images), whole, atol=1e-6)
+    monkeypatch.setattr(TorchEngine, "__call__", small)
+    torch.testing.assert_close(predict_tiles(engine, tiles, 3), whole, atol=1e-6, rtol=0)
     most = 0
     with pytest.raises(SettingsError, match="too little memory for a tile"):
-        engine(images)
+        predict_tiles(engine, tiles, 3)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_logits_become_probabilities(activation: Activation) -> None:
+    logits = torch.randn(2, 3, 4, 5, 6, dtype=torch.bfloat16)
+    exponent = np.exp(logits.double().numpy())
+    over_classes = exponent / exponent.sum(1, keepdims=True)
+    expected = over_classes if activation == "softmax" else exponent / (1 + exponent)
+    made = activate(logits, activation)
+    assert made.dtype is torch.float32
+    np.testing.assert_allclose(made.numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_of_the_forward_pass(model: Path, precision: Precision) -> None:
+    loaded = load_model(model)
+    options = EngineOptions(CPU, precision=precision)
+    engine = TorchEngine(loaded.checkpoint, loaded.plan, options)
+    with torch.inference_mode():
+        assert engine(make_tiles(1)).dtype is getattr(torch, precision)
+
+
+def test_half_precision_on_a_cpu_is_refused(model: Path) -> None:
+    loaded = load_model(model)
+    with pytest.raises(SettingsError, match="float16 does not work on the CPU"):
+        TorchEngine(loaded.checkpoint, loaded.plan, EngineOptions(CPU, precision="float16"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from torch import Tensor
 
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.evaluation.scoring.references import recorded_labels
@@ -134,15 +135,15 @@ def test_the_time_left_counts_tiles(
         voxels = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0])), images / f"{name}.nii.gz")
     clock = [0.0]
-    real = NetworkEngine._predict
+    real = NetworkEngine.__call__
 
-    def a_second(engine: NetworkEngine, tiles: np.ndarray) -> np.ndarray:
+    def a_second(engine: NetworkEngine, tiles: Tensor) -> Tensor:
         clock[0] += 1
         return real(engine, tiles)
 
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(NetworkEngine, "_predict", a_second)
+    monkeypatch.setattr(NetworkEngine, "__call__", a_second)
     assert predict(images, tmp_path / "out", model, options=("--workers", "0")) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "predicting" in line]
     count = 3 * 2 * 3

@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
+from mednext_cli.inference import sliding
 from mednext_cli.inference.sliding import predict_probabilities
 from mednext_cli.inference.tiling import gaussian_importance, window_starts
 from tests.places import COMMITTED
@@ -48,9 +51,9 @@ def test_an_identity_network_gives_the_image_back(
     image = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
     seen: list[tuple[int, ...]] = []
 
-    def identity(images: np.ndarray) -> np.ndarray:
-        seen.append(images.shape)
-        return images
+    def identity(images: Tensor) -> list[Tensor]:
+        seen.append(tuple(images.shape))
+        return list(images)
 
     found = predict_probabilities(identity, image, patch, tuple(axes), overlap, batch)
     assert found.shape == image.shape
@@ -61,12 +64,12 @@ def test_an_identity_network_gives_the_image_back(
 
 def test_mirroring_averages_over_all_combinations() -> None:
     image = np.random.default_rng(1).normal(size=(1, 8, 8, 8)).astype(np.float32)
-    ramp = np.arange(8, dtype=np.float32).reshape(1, 1, 8, 1, 1)
+    ramp = torch.arange(8.0).reshape(1, 1, 8, 1, 1)
     calls: list[int] = []
 
-    def add_ramp(images: np.ndarray) -> np.ndarray:
+    def add_ramp(images: Tensor) -> list[Tensor]:
         calls.append(len(images))
-        return images + ramp
+        return list(images + ramp)
 
     told: list[tuple[int, int]] = []
     found = predict_probabilities(
@@ -85,3 +88,34 @@ def test_tiles_cover_every_voxel(length: int, overlap: float) -> None:
     assert starts[-1] == length - 16
     gaps = np.diff(starts)
     assert np.all(gaps <= max(1, round(16 * (1 - overlap))))
+
+
+@pytest.mark.parametrize("free", [0, 2**40])
+def test_sums_that_a_gpu_has_no_room_for_lie_in_main_memory(
+    monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    """Be it known before, or only when memory is asked for."""
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(sliding, "free_device_bytes", lambda _: free)
+    monkeypatch.setattr(torch, "zeros", full)
+    made = sliding._zeros([(2, 3), (3,)], torch.device("cuda"))
+    assert [(tuple(one.shape), one.device.type) for one in made] == [((2, 3), "cpu"), ((3,), "cpu")]
+    assert not any(one.any() for one in made)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_sums_on_a_gpu_are_those_in_main_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).normal(size=(2, 20, 30, 17)).astype(np.float32)
+
+    def predict() -> np.ndarray:
+        return predict_probabilities(
+            lambda tiles: list(tiles.to("cuda").softmax(1)), image, (16, 16, 16), (0, 2)
+        )
+
+    there = predict()
+    monkeypatch.setattr(sliding, "free_device_bytes", lambda _: 0)
+    np.testing.assert_array_equal(predict(), there)

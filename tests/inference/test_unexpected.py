@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from mednext_cli.foundation import plugins
-from mednext_cli.inference import label_maps, pipeline
+from mednext_cli.inference import label_maps, pipeline, predictor
+from mednext_cli.inference.engine import EngineOptions
 from mednext_cli.inference.torch_engine import NetworkEngine
 from tests.inference.synthetic import predict
 from tests.inference.test_record import FAST, maps
@@ -34,7 +36,7 @@ def failing(real: object, case: str = "oblique") -> object:
     ("module", "name", "workers"),
     [
         (pipeline, "prepare_image", "2"),
-        (pipeline, "predict_probabilities", "2"),
+        (predictor, "predict_probabilities", "2"),
         (label_maps, "restore_label_map", "0"),
         (label_maps, "write_label_map", "2"),
     ],
@@ -63,17 +65,19 @@ def test_an_unexpected_error_is_that_cases_failure(
 
 
 class Engine:
-    """Certain background; how it misbehaves in its second call is set from outside."""
+    """Nearly certain background; how it misbehaves in its second call is set from outside."""
 
     misbehaviour: object = None
 
-    def __init__(self, *_: object) -> None:
-        self.calls = 0
+    activation = "softmax"
 
-    def __call__(self, images: np.ndarray) -> object:
+    def __init__(self, _: object, __: object, options: EngineOptions) -> None:
+        self.device, self.calls = options.device, 0
+
+    def __call__(self, images: Tensor) -> object:
         self.calls += 1
-        made = np.zeros((len(images), 3, *images.shape[2:]), dtype=np.float32)
-        made[:, 0] = 1
+        made = torch.zeros(len(images), 3, *images.shape[2:])
+        made[:, 0] = 9
         if self.calls != 2 or self.misbehaviour is None:
             return made
         return self.misbehaviour(made)  # type: ignore[operator]
@@ -95,7 +99,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Engine]]:
     Engine.misbehaviour = None
 
 
-def _crash(_: np.ndarray) -> object:
+def _crash(_: Tensor) -> object:
     raise RuntimeError("broken pipe in the engine")
 
 
@@ -104,11 +108,12 @@ def _crash(_: np.ndarray) -> object:
     [
         (_crash, 1, "RuntimeError: broken pipe in the engine"),
         (lambda _: sys.exit(3), 2, "ends the program with exit code 3"),
-        (lambda made: made[:, :2], 2, "gives float32 1 x 2 x 16 x 32 x 16 where numbers 1 x 3"),
+        (lambda made: made[:, :2], 2, "gives float32 1 x 2 x 16 x 32 x 16 where logits 1 x 3"),
         (lambda made: made[:, :, :3], 2, "gives float32 1 x 3 x 3"),
-        (lambda _: None, 2, "gives object alone"),
+        (lambda _: None, 2, "gives a NoneType where logits"),
+        (lambda made: made.numpy(), 2, "gives a ndarray where logits"),
         (lambda made: made > 0, 2, "gives bool"),
-        (lambda made: made * np.nan, 2, "the network gives NaN for"),
+        (lambda made: made * torch.nan, 2, "the network gives NaN for"),
     ],
 )
 def test_an_engine_that_fails_in_a_case_fails_that_case(
@@ -149,7 +154,7 @@ def test_a_device_without_memory_is_named(
     def full(*_: object) -> None:
         raise RuntimeError(error)
 
-    monkeypatch.setattr(NetworkEngine, "_predict", full)
+    monkeypatch.setattr(NetworkEngine, "__call__", full)
     assert predict(scans, tmp_path / "out", model, options=("--cases", "oblique")) == 2
     said = capsys.readouterr().err
     assert "cpu has too little memory for a tile of 16 x 32 x 16 voxels. Free some." in said

@@ -1,18 +1,14 @@
 """A stranger's network, of another shape than ours, and an engine that runs it."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mednext_cli.inference.engine import Activation, EngineOptions
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.networks.family import NetworkFamily, NetworkSettings
 from mednext_cli.settings.plan import Plan
-
-Array = NDArray[np.float32]
-
 
 _STEP = 32
 
@@ -67,13 +63,13 @@ PYRAMID = PyramidFamily()
 class PlainEngine:
     """One image after the other, in float32 on the CPU."""
 
-    def __init__(self, checkpoint: Checkpoint, plan: Plan, device: str) -> None:
-        assert device == "cpu"
+    activation: Activation = "softmax"
+
+    def __init__(self, checkpoint: Checkpoint, plan: Plan, options: EngineOptions) -> None:
+        assert options.device.type == "cpu"
         assert not plan.label_set.region_training
+        self.device = options.device
         self._network = build_network(checkpoint)
 
-    @torch.inference_mode()
-    def __call__(self, images: Array) -> Array:
-        made = [self._network(torch.from_numpy(image)[None]).softmax(1)[0] for image in images]
-        probabilities: Array = torch.stack(made).numpy()
-        return probabilities
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.cat([self._network(image[None]) for image in images])

@@ -1,0 +1,74 @@
+"""Tiles through an engine, whoever made it, to probabilities; fewer at once where memory ends."""
+
+import torch
+from torch import Tensor
+
+from mednext_cli.foundation.devices import is_out_of_memory, too_little_memory
+from mednext_cli.foundation.errors import PluginError
+from mednext_cli.inference.engine import Activation, Engine
+
+
+def predict_tiles(engine: Engine, tiles: Tensor, outputs: int) -> list[Tensor]:
+    """Probabilities of tiles, in halves where the device has too little memory for all at once.
+
+    Args:
+        engine: the engine.
+        tiles: (B, C, D, H, W), on any device.
+        outputs: K, the classes or regions of the plan.
+
+    Returns:
+        (K, D, H, W) of each tile, float32, on the engine's device.
+
+    Raises:
+        SettingsError: the device has too little memory for a single tile.
+        PluginError: the engine gives something else, or ends the program.
+    """
+    try:
+        logits = _ask(engine, tiles.to(engine.device), outputs)
+        return list(activate(logits, engine.activation))
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(tiles) == 1:
+            size = _sizes(tuple(tiles.shape[2:]))
+            raise too_little_memory(engine.device, f"a tile of {size} voxels") from error
+    half = len(tiles) // 2
+    return [
+        *predict_tiles(engine, tiles[:half], outputs),
+        *predict_tiles(engine, tiles[half:], outputs),
+    ]
+
+
+def activate(logits: Tensor, activation: Activation) -> Tensor:
+    """Logits (B, K, ...) of any precision to probabilities, float32."""
+    logits = logits.float()
+    return logits.softmax(1) if activation == "softmax" else logits.sigmoid()
+
+
+def _ask(engine: Engine, tiles: Tensor, outputs: int) -> Tensor:
+    try:
+        given: object = engine(tiles)
+    except SystemExit as error:
+        raise _strange(engine, f"ends the program with exit code {error.code}") from error
+    expected = (len(tiles), outputs, *tiles.shape[2:])
+    if isinstance(given, Tensor) and given.shape == expected and given.is_floating_point():
+        return given
+    raise _strange(engine, f"gives {_told(given)} where logits {_sizes(expected)} are due")
+
+
+def _told(given: object) -> str:
+    if not isinstance(given, Tensor):
+        return f"a {type(given).__name__}"
+    return f"{str(given.dtype).removeprefix('torch.')} {_sizes(tuple(given.shape))}"
+
+
+def _strange(engine: Engine, what: str) -> PluginError:
+    maker = type(engine)
+    return PluginError(
+        f"the engine {maker.__module__}.{maker.__qualname__} {what}",
+        "Tell whoever made it, and use --engine torch.",
+    )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "alone"

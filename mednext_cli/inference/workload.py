@@ -1,0 +1,66 @@
+"""How much there is to predict, told from headers, and with how many threads beside the network."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from mednext_cli.datasets.dataset import Case
+from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
+from mednext_cli.foundation.progress import track
+from mednext_cli.inference.memory import bytes_on, estimate_shape, peek
+from mednext_cli.inference.pipeline import Pipeline, Store
+from mednext_cli.inference.predictor import Predictor
+from mednext_cli.inference.progress import TileCount, expected_tiles
+from mednext_cli.volumes.volume import Grid
+
+_MOST_WORKERS = 4  # beside an accelerator; reading and writing are not faster with more
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_pipeline(
+    predictor: Predictor,
+    store: Store,
+    cases: Sequence[Case],
+    description: str,
+    workers: int | None = None,
+) -> Iterator[tuple[Pipeline, TileCount]]:
+    """A pipeline for these cases, and the count that its runs and their caller keep.
+
+    Args:
+        predictor: the networks.
+        store: where results go.
+        cases: all that may be predicted.
+        description: of the work, for the progress bar.
+        workers: threads that prepare, and as many that write; None chooses.
+    """
+    grids = {case.id: peek(case) for case in cases}
+    largest = _largest_bytes(predictor, grids)
+    if workers is None:
+        # On a CPU the network needs every core itself.
+        most = 1 if predictor.device.type == "cpu" else _MOST_WORKERS
+        workers = min(most, count_workers(None, largest, len(cases)))
+    tiles = _estimate_tiles(predictor, grids)
+    with track(description, expected_tiles(tiles), "tiles") as bar:
+        yield Pipeline(predictor, store, workers), TileCount(bar, tiles)
+
+
+def _largest_bytes(predictor: Predictor, grids: Mapping[str, Grid | None]) -> int:
+    """Memory that the largest case needs beside the network; warns where there is less."""
+    models = len(predictor.members)
+    needs = (bytes_on(grid, predictor.plan, models) for grid in grids.values() if grid)
+    largest, free = max(needs, default=0), free_memory_bytes()
+    logger.debug("the largest case needs about %.1f GiB", largest / GIB)
+    if largest > free:
+        logger.warning(
+            "the largest case needs about %.1f GiB, %.1f GiB are free", largest / GIB, free / GIB
+        )
+    return largest
+
+
+def _estimate_tiles(predictor: Predictor, grids: Mapping[str, Grid | None]) -> dict[str, int]:
+    """Tiles of each case, by case id; 0 where its header tells nothing."""
+    return {
+        name: predictor.count_tiles(estimate_shape(grid, predictor.plan)) if grid else 0
+        for name, grid in grids.items()
+    }
