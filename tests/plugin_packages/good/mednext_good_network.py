@@ -5,7 +5,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mednext_cli.inference.engine import Activation, EngineOptions
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.inference.engine import EngineOptions, activation_of
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.networks.family import NetworkFamily, NetworkSettings
 from mednext_cli.settings.plan import Plan
@@ -61,14 +62,12 @@ PYRAMID = PyramidFamily()
 
 
 class PlainEngine:
-    """One image after the other, in float32 on the CPU."""
-
-    activation: Activation = "softmax"
+    """One tile after the other, in float32 on the CPU."""
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, options: EngineOptions) -> None:
-        assert options.device.type == "cpu"
-        assert not plan.label_set.region_training
-        self.device = options.device
+        if options.device.type != "cpu":
+            raise SettingsError("the engine plain computes on the CPU", "Add --device cpu.")
+        self.device, self.activation = options.device, activation_of(plan)
         self._network = build_network(checkpoint)
 
     def __call__(self, images: Tensor) -> Tensor:
