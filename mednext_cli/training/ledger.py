@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import MednextError
-from mednext_cli.training.sampling import PatchDataset
+from mednext_cli.training.data import BatchSource
 from mednext_cli.training.state import TrainingState
 
 _IN_A_ROW = 10
@@ -26,13 +26,11 @@ class Ledger:
 
     Args:
         state: `loss_sum` and `skipped` of its progress are kept here.
-        samples: what the batches are drawn from.
-        batch_size: samples a batch.
+        source: of the batches, which knows their cases.
     """
 
-    def __init__(self, state: TrainingState, samples: PatchDataset, batch_size: int) -> None:
-        self._state = state
-        self._samples, self._batch_size = samples, batch_size
+    def __init__(self, state: TrainingState, source: BatchSource) -> None:
+        self._state, self._source = state, source
         self._waiting: list[Tensor] = []
         self._failed: list[int] = []  # steps, the last ones in a row
         self._named: set[tuple[str, ...]] = set()
@@ -90,9 +88,18 @@ class Ledger:
             self.give_up()
         return progress.loss_sum / (steps - skipped) if skipped < steps else math.nan
 
+    def refuse_broken_weights(self) -> None:
+        """Give up where steps fail and the weights, too, are not finite.
+
+        Raises:
+            MednextError: they are.
+        """
+        if self.is_failing and not self._state.has_finite_weights():
+            self.give_up()
+
     def _warn(self, step: int) -> None:
         """Name the cases of a step that failed; the same cases once."""
-        cases = self._cases([step])
+        cases = self._source.case_ids([step])
         if cases in self._named:
             return
         self._named.add(cases)
@@ -115,25 +122,14 @@ class Ledger:
         )
         raise MednextError(
             f"the loss is not finite in {len(steps)} steps in a row, up to iteration "
-            f"{steps[-1] + 1} ({_list(self._cases(steps))}){suspicion}",
+            f"{steps[-1] + 1} ({_list(self._source.case_ids(steps))}){suspicion}",
             f"{remedy} None of these steps changed the weights.",
         )
 
     def _suspicion(self, steps: Iterable[int]) -> str:
-        """Names the cases whose voxels are at fault, as far as these batches show."""
-        guilty = {
-            self._samples.case_of(number)
-            for number in self._numbers(steps)
-            if not self._samples[number][0].isfinite().all()
-        }
-        return f"; not finite in the cache: {_list(sorted(guilty))}" if guilty else ""
-
-    def _cases(self, steps: Iterable[int]) -> tuple[str, ...]:
-        return tuple(sorted({self._samples.case_of(number) for number in self._numbers(steps)}))
-
-    def _numbers(self, steps: Iterable[int]) -> list[int]:
-        size = self._batch_size
-        return [number for step in steps for number in range(step * size, (step + 1) * size)]
+        """Names the cases whose voxels are at fault."""
+        guilty = self._source.case_ids_not_finite(steps)
+        return f"; not finite in the cache: {_list(guilty)}" if guilty else ""
 
 
 def _list(cases: Sequence[str]) -> str:

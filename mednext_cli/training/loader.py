@@ -2,34 +2,30 @@
 
 import re
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from mednext_cli.foundation.children import begin_child, starting_children
 from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import MednextError
+from mednext_cli.training.batches import Batch
 from mednext_cli.training.sampling import PatchDataset
 
-Batch = tuple[Tensor, Tensor]
-"""Images (B, C, D, H, W) float32 and class indices (B, D, H, W) uint8."""
 _PREFETCHED = 4  # batches a worker
 
 
 def iterate_batches(
-    dataset: PatchDataset, batch_size: int, first: int, last: int, workers: int, pin_memory: bool
+    samples: PatchDataset, numbers: Iterable[Sequence[int]], workers: int, pin_memory: bool
 ) -> Generator[Batch, None, None]:
-    """Batches number `first` to `last` (exclusive), in order, whatever the number of workers.
+    """Batches in the order asked for, whatever the number of workers.
 
     Args:
-        dataset: where samples come from.
-        batch_size: samples a batch.
-        first: the first batch.
-        last: the batch to stop before.
+        samples: what batches are made of.
+        numbers: of the samples of each batch.
         workers: processes that draw them; 0 draws them in this one.
         pin_memory: give tensors that a GPU can fetch without waiting.
 
@@ -37,9 +33,9 @@ def iterate_batches(
         MednextError: a case cannot be read, a worker died, or memory does not suffice.
     """
     loader: DataLoader[Batch] = DataLoader(
-        _Reporting(dataset, workers),
-        batch_sampler=_Numbers(first, last, batch_size),
-        collate_fn=_collate,
+        _Reporting(samples, workers),
+        batch_sampler=numbers,  # type: ignore[arg-type] # any iterable does
+        collate_fn=_as_it_is,
         num_workers=workers,
         pin_memory=pin_memory,
         prefetch_factor=_PREFETCHED if workers else None,
@@ -68,9 +64,9 @@ class _Reporting(Dataset[Any]):
     def __init__(self, samples: PatchDataset, workers: int) -> None:
         self._samples, self._workers = samples, workers
 
-    def __getitems__(self, numbers: list[int]) -> list[Batch] | MednextError:
+    def __getitems__(self, numbers: Sequence[int]) -> Batch | MednextError:
         try:
-            return [self._samples[number] for number in numbers]
+            return self._samples.batch(numbers)
         except MednextError as error:
             return error
         except Exception as error:
@@ -81,25 +77,8 @@ class _Reporting(Dataset[Any]):
             )
 
 
-class _Numbers(Sampler[list[int]]):
-    """Sample numbers of the batches `first` to `last` (exclusive)."""
-
-    def __init__(self, first: int, last: int, batch_size: int) -> None:
-        self._first, self._last, self._batch_size = first, last, batch_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in range(self._first, self._last):
-            yield list(range(batch * self._batch_size, (batch + 1) * self._batch_size))
-
-    def __len__(self) -> int:
-        return self._last - self._first
-
-
-def _collate(samples: list[Batch] | MednextError) -> Batch | MednextError:
-    if isinstance(samples, MednextError):
-        return samples
-    images, labels = default_collate(samples)
-    return images, labels
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch types a list; this is a whole batch
+    return batch
 
 
 def _begin_worker(_: int) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 from mednext_cli.foundation.files import replacing
 from mednext_cli.settings.progress import Row
 from mednext_cli.training.columns import DICE, LOG
+from mednext_cli.training.patch_validation import PatchScores, score_names
 from mednext_cli.training.run_folder import RunFolder
+from mednext_cli.training.state import TrainingState
 
 _SECONDS_BETWEEN_PLOTS = 60.0
 
@@ -101,3 +103,38 @@ def plot_history(folder: RunFolder, history: Sequence[Row], deep_supervision: bo
     axes[-1].set_xlabel("epoch")
     with replacing(folder.plot) as beside:
         figure.savefig(beside, dpi=110, format="png")
+
+
+def epoch_row(
+    state: TrainingState, training_loss: float, scores: PatchScores, moving_dice: float
+) -> Row:
+    """What is noted of the epoch whose steps are done and which is not yet in the history.
+
+    Args:
+        state: after the epoch's last step.
+        training_loss: mean over its steps.
+        scores: on patches of the fold's cases.
+        moving_dice: the moving average of the mean Dice, this epoch's in it.
+    """
+    progress = state.progress
+    return {
+        "epoch": state.epoch + 1,
+        "iteration": progress.iteration,
+        "learning_rate": state.optimiser.param_groups[0]["lr"],
+        "training_loss": training_loss,
+        "validation_loss": scores.loss,
+        **{f"dice_{name}": scores.dice.get(name, math.nan) for name in score_names(state.plan)},
+        "dice_mean": scores.mean_dice,
+        "dice_moving": moving_dice,
+        "skipped_steps": progress.skipped,
+        "seconds": progress.seconds,
+    }
+
+
+def bar_note(history: Sequence[Row]) -> str:
+    """What stands beside the progress bar: the epoch at hand, and how the last one went."""
+    parts = [f"epoch {len(history) + 1}"]
+    if history:
+        named = {"loss": history[-1]["training_loss"], "patch Dice": history[-1]["dice_mean"]}
+        parts += [f"{name} {value:.3f}" for name, value in named.items() if not math.isnan(value)]
+    return ", ".join(parts)

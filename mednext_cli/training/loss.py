@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mednext_cli.settings.plan import Plan
 from mednext_cli.training.distributed import ALONE
 
 _SMOOTH = 1e-5
@@ -101,6 +102,20 @@ class SegmentationLoss(nn.Module):
         if self._batch_dice:
             shared, total = self._reducer(torch.stack([shared.sum(0), total.sum(0)]))
         return ((2 * shared + _SMOOTH) / (total + _SMOOTH + 1e-8)).mean()
+
+
+def build_loss(plan: Plan, reducer: Reducer = ALONE.all_reduce) -> SegmentationLoss:
+    """The loss of a plan's labels or regions; `reducer` as in `SegmentationLoss`."""
+    label_set = plan.label_set
+    regions = class_regions(plan) if label_set.region_training else ()
+    ignore = len(plan.class_values) if label_set.ignore is not None else None
+    return SegmentationLoss(regions, ignore, plan.batch_dice, reducer)
+
+
+def class_regions(plan: Plan) -> list[tuple[int, ...]]:
+    """The class indices each trained region consists of."""
+    index = {value: position for position, value in enumerate(plan.class_values)}
+    return [tuple(index[value] for value in region) for region in plan.label_set.regions.values()]
 
 
 def region_masks(labels: Tensor, regions: Sequence[Sequence[int]]) -> Tensor:

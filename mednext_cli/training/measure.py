@@ -2,32 +2,27 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.memory import keep_freed_memory
-from mednext_cli.networks.choice import completed
+from mednext_cli.networks.choice import choose_network, completed
 from mednext_cli.scaling.measure import repeat
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import Recipe, TrainingSettings
-from mednext_cli.training.augmentation import build_augmentation, enlarged_patch
+from mednext_cli.training.augmentation.batch import Augmentation
+from mednext_cli.training.batches import SeededBatch
+from mednext_cli.training.data import count_workers
 from mednext_cli.training.estimate import DEFAULT_BATCH, DEFAULT_PATCH, EstimateRow
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.memory import check_memory, explained_memory
 from mednext_cli.training.patch_validation import score_patches
+from mednext_cli.training.starting import Setup, build_state
 from mednext_cli.training.state import TrainingState
 from mednext_cli.training.step import update
-from mednext_cli.training.train import (
-    TrainSpec,
-    count_loaders,
-    fitted_plan,
-    prepare_state,
-    training_demand,
-)
 
 _PATCHES, _SECONDS = 24, 8.0  # to augment: each draws other transforms, so a few tell little
 
@@ -76,11 +71,11 @@ def measure_run(recipe: Recipe, channels: int, classes: int, device: str) -> lis
     if where.type == "cpu":
         keep_freed_memory(large=False)
     recipe = completed(recipe)
-    plan = fitted_plan(_made_up_plan(channels, classes), recipe)
-    demand = training_demand(recipe, plan, where)
-    check_memory(demand)
-    with explained_memory(demand, "the measurement"):
-        state = prepare_state(TrainSpec(Path(), recipe), plan, where, Origin(), resuming=False)
+    plan = _made_up_plan(channels, classes)
+    setup = Setup(recipe, choose_network(recipe.model), plan, where)
+    check_memory(setup.demand)
+    with explained_memory(setup.demand, "the measurement"):
+        state = build_state(setup, Origin())
         timing = _measure(state, where)
     return [
         EstimateRow("measured on", str(where)),
@@ -120,24 +115,22 @@ def _measure(state: TrainingState, device: torch.device) -> Timing:
     step, _ = repeat(lambda: update(state, loss, images, labels), device)
     state.network.eval()
     validation, _ = repeat(lambda: score_patches(state, [(images, labels)], loss), device)
-    workers = count_loaders(state.recipe.training.workers, device)
+    workers = count_workers(state.recipe.training.workers, device)
     batch = _augmentation_seconds(state, workers) * plan.batch_size / max(1, workers)
     return Timing(step, batch, workers > 0, validation)
 
 
 def _augmentation_seconds(state: TrainingState, workers: int) -> float:
     """Of a patch; workers compute with one thread each."""
-    patch, settings = state.plan.patch_voxels, state.recipe.augmentation
-    augment = build_augmentation(patch, settings)
-    read = enlarged_patch(patch, settings)
-    image = torch.randn(len(state.plan.channels), *read)
-    label = torch.zeros(1, *read, dtype=torch.int16)
+    augment = Augmentation(state.plan.patch_voxels, state.recipe.augmentation)
+    images = torch.randn(1, len(state.plan.channels), *augment.read_voxels)
+    labels = torch.zeros(1, *augment.read_voxels, dtype=torch.uint8)
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if workers else threads)
     try:
         start, count = time.perf_counter(), 0
         while count < _PATCHES and time.perf_counter() - start < _SECONDS:
-            augment(image=image.clone(), segmentation=label.clone())
+            augment(SeededBatch(images.clone(), labels.clone(), torch.tensor([count])))
             count += 1
         return (time.perf_counter() - start) / count
     finally:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mednext_cli.networks.building import run_all_heads
 from mednext_cli.settings.plan import Plan
-from mednext_cli.training.loss import SegmentationLoss, region_masks
+from mednext_cli.training.loss import SegmentationLoss, class_regions, region_masks
 from mednext_cli.training.state import TrainingState
 
 
@@ -61,12 +61,6 @@ def score_names(plan: Plan) -> list[str]:
         return list(plan.label_set.regions)
     by_value = {value: name for name, value in plan.label_set.names.items()}
     return [by_value[value] for value in plan.class_values[1:]]
-
-
-def class_regions(plan: Plan) -> list[tuple[int, ...]]:
-    """The class indices each trained region consists of."""
-    index = {value: position for position, value in enumerate(plan.class_values)}
-    return [tuple(index[value] for value in region) for region in plan.label_set.regions.values()]
 
 
 def _count(logits: Tensor, labels: Tensor, plan: Plan) -> Tensor:

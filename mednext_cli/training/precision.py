@@ -59,10 +59,10 @@ class Precision:
             self._update_scale(loss)
 
     def _update_scale(self, loss: Tensor) -> None:
-        one = torch.ones((), device=loss.device)
-        before = self.scaler.scale(one)
+        unit = torch.ones((), device=loss.device)
+        before = self.scaler.scale(unit)
         self.scaler.update()
-        after = self.scaler.scale(one)
+        after = self.scaler.scale(unit)
         self.scaler.update(torch.where(loss.isfinite(), after, before))
 
     def is_searching_scale(self) -> bool:

@@ -8,17 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
-from mednext_cli.settings.recipe import AugmentationSettings
-from mednext_cli.training.augmentation import (
-    build_augmentation,
-    enlarged_patch,
-    mark_outside,
-    seed_augmentation,
-)
+from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.recipe import AugmentationSettings, Recipe
+from mednext_cli.training.augmentation.batch import Augmentation
+from mednext_cli.training.batches import Batch, SeededBatch
+from mednext_cli.training.splits import Split
+
+_VALIDATION_SEED = 1  # added to the run's seed
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,35 @@ class SamplingSpec:
     masked_channels: tuple[int, ...] = ()
 
 
-class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
+def describe_sampling(
+    recipe: Recipe, plan: Plan, cache: Path, split: Split, training: bool, in_memory: bool
+) -> SamplingSpec:
+    """What a recipe draws from one side of a split; for validation not augmented.
+
+    Args:
+        recipe: of the run.
+        plan: with the patch and batch of the run.
+        cache: the dataset's cache folder.
+        split: the fold's cases.
+        training: whether to train on the patches, or to validate with them.
+        in_memory: keep every case's voxels in memory once read.
+    """
+    settings = recipe.training
+    masked = (index for index, channel in enumerate(plan.normalisation) if channel.use_nonzero_mask)
+    return SamplingSpec(
+        cache=cache,
+        case_ids=split.training if training else split.validation,
+        patch_voxels=plan.patch_voxels,
+        batch_size=plan.batch_size,
+        oversample_foreground=settings.oversample_foreground,
+        augmentation=recipe.augmentation if training else None,
+        seed=settings.seed if training else settings.seed + _VALIDATION_SEED,
+        in_memory=in_memory,
+        masked_channels=tuple(masked),
+    )
+
+
+class PatchDataset:
     """Sample `number` is image (C, D, H, W) float32 and labels (D, H, W) uint8 class indices.
 
     The last ``round(batch_size * share)`` samples of a batch are centred on foreground, as in
@@ -60,27 +86,32 @@ class PatchDataset(Dataset[tuple[Tensor, Tensor]]):
         self._cached: CachedDataset | None = None
         self._memory: dict[str, tuple[NDArray[np.float32], NDArray[np.uint8]]] = {}
         self._foreground: dict[str, Mapping[int, NDArray[np.integer]]] = {}
-        settings = spec.augmentation
         self._augment = (
-            build_augmentation(spec.patch_voxels, settings, spec.masked_channels)
-            if settings
+            Augmentation(spec.patch_voxels, spec.augmentation, spec.masked_channels)
+            if spec.augmentation
             else None
         )
-        read = enlarged_patch(spec.patch_voxels, settings) if settings else spec.patch_voxels
+        read = self._augment.read_voxels if self._augment else spec.patch_voxels
         self._read_voxels = np.asarray(read)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """The samples of these numbers, augmented if the spec says so."""
+        read = self.read(numbers)
+        return (read.images, read.labels) if self._augment is None else self._augment(read)
+
+    def read(self, numbers: Sequence[int]) -> SeededBatch:
+        """The samples of these numbers as they are cached."""
+        samples = [self._sample(number) for number in numbers]
+        images, labels, seeds = zip(*samples, strict=True)
+        return SeededBatch(
+            torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), seeds
+        )
+
+    def _sample(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8], int]:
         random = self._random(number)
         case_id = self._draw_case(random)
         image, label = self._read(case_id, self._centre(case_id, number, random))
-        if self._augment is None:
-            return torch.from_numpy(image), torch.from_numpy(label)
-        seed_augmentation(int(random.integers(2**31)))
-        marked = mark_outside(label, image, self._spec.masked_channels)
-        made = self._augment(
-            image=torch.from_numpy(image), segmentation=torch.from_numpy(marked[None])
-        )
-        return made["image"].contiguous(), made["segmentation"][0].to(torch.uint8)
+        return image, label, int(random.integers(2**31))
 
     def case_of(self, number: int) -> str:
         """The id of the case that sample `number` is taken from."""

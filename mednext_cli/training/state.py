@@ -74,6 +74,12 @@ class TrainingState:
         return self.progress.epochs
 
     @property
+    def steps(self) -> int:
+        """Steps of all the recipe's epochs."""
+        settings = self.recipe.training
+        return settings.epochs * settings.iterations_per_epoch
+
+    @property
     def finished(self) -> bool:
         """Whether the recipe's epochs are done."""
         return self.epoch >= self.recipe.training.epochs

@@ -87,13 +87,10 @@ def _batches(run: Run, cases: str, first: int, count: int) -> list[tuple[Tensor,
             in_memory=True,
         )
     )
-    made = []
-    for batch in range(first, first + count):
-        drawn = [samples[batch * BATCH + number] for number in range(BATCH)]
-        made.append(
-            (torch.stack([one[0] for one in drawn]), torch.stack([one[1] for one in drawn]))
-        )
-    return made
+    return [
+        samples.batch(range(batch * BATCH, (batch + 1) * BATCH))
+        for batch in range(first, first + count)
+    ]
 
 
 def _loop(run: Run, clip: float, decay: float) -> Made:

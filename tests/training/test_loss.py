@@ -14,17 +14,11 @@ from mednext_cli.training.loss import (
     downsample_labels,
     region_masks,
 )
-from mednext_cli.training.schedule import poly_learning_rate
 
 
 def test_deep_supervision_weights_are_the_published_ones() -> None:
     published = [0.516129, 0.258065, 0.129032, 0.064516, 0.032258]
     assert deep_supervision_weights(5) == pytest.approx(published, abs=1e-6)
-
-
-def test_poly_schedule_gives_the_published_rates() -> None:
-    rates = [poly_learning_rate(1e-3, epoch, 1000) for epoch in (0, 500, 999, 1000)]
-    assert rates == pytest.approx([1e-3, 5.3589e-4, 2.0e-6, 0.0], rel=1e-2)
 
 
 def test_labels_shrink_as_nearest_exact_does() -> None:

@@ -13,7 +13,7 @@ from mednext_cli.app import main
 from mednext_cli.foundation.errors import MednextError
 from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.recipes import load_recipe
-from mednext_cli.training import loader, loop, patch_validation, train
+from mednext_cli.training import data, loader, loop, patch_validation, train
 from mednext_cli.training.memory import Demand, check_memory, explained_memory
 from tests.networks.made import mednext
 from tests.training.synthetic import arguments, run_folder
@@ -68,7 +68,7 @@ def test_other_errors_stay_what_they_are() -> None:
         (loop, "update", "training"),
         (loop, "score_patches", "training"),
         (patch_validation, "run_all_heads", "training"),
-        (loop, "iterate_batches", "training"),
+        (data, "iterate_batches", "training"),
         (train, "validate_fold", "the validation of whole cases"),
     ],
     ids=["network.to", "step", "patch validation", "its network", "transfer", "final validation"],
@@ -110,7 +110,7 @@ def test_a_validation_that_does_not_fit_loses_no_step(
 def test_a_batch_that_does_not_fit_says_so(
     boxes: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader.PatchDataset, "__getitem__", _fail(MemoryError()))
+    monkeypatch.setattr(loader.PatchDataset, "batch", _fail(MemoryError()))
     assert main(arguments(boxes, tmp_path)) == 2
     assert "too little memory to prepare batches" in capsys.readouterr().err
 

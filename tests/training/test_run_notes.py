@@ -12,6 +12,7 @@ from mednext_cli.foundation import signals
 from mednext_cli.foundation.progress import set_verbosity
 from mednext_cli.training import loop, pace, train
 from mednext_cli.training.interruption import deferred_interruption
+from mednext_cli.training.loss import SegmentationLoss
 from tests.training.synthetic import arguments, run_folder
 
 Captured = pytest.CaptureFixture[str]
@@ -70,13 +71,13 @@ def test_both_losses_are_of_the_same_outputs(
     monkeypatch.setattr(
         Axes, "set_ylabel", lambda self, text: labels.append(text) or write(self, text)
     )
-    forward = loop.SegmentationLoss.forward
+    forward = SegmentationLoss.forward
 
     def count(self: Any, given: Any, truth: Any) -> Any:
         outputs.append(len(given))
         return forward(self, given, truth)
 
-    monkeypatch.setattr(loop.SegmentationLoss, "forward", count)
+    monkeypatch.setattr(SegmentationLoss, "forward", count)
     monkeypatch.setattr(train, "validate_fold", lambda *_: {})
     one_step = ("training.epochs=1", "training.iterations_per_epoch=1")
     settings = (*one_step, f"model.deep_supervision={deep}")

@@ -9,7 +9,7 @@ import torch
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.networks.recipes import load_recipe
-from mednext_cli.training.augmentation import build_augmentation, enlarged_patch
+from mednext_cli.training.augmentation.transforms import build_augmentation, enlarged_patch
 from mednext_cli.volumes.scans import read_grid, read_label_map
 from tests.training.synthetic import NAME, arguments, run_folder
 

@@ -1,0 +1,1 @@
+"""What is done to patches before a network is trained on them."""

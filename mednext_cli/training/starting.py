@@ -1,0 +1,172 @@
+"""Where a run starts: its state, new or to be filled from its checkpoint, and its folder."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from mednext_cli.cache.reader import CachedDataset
+from mednext_cli.foundation.errors import StorageError
+from mednext_cli.foundation.files import hash_file
+from mednext_cli.foundation.leftovers import remove_leftovers
+from mednext_cli.networks.building import build_plain, move_network
+from mednext_cli.networks.choice import ChosenNetwork
+from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.progress import Origin
+from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.recipe_files import write_recipe
+from mednext_cli.training.initialise import initialise
+from mednext_cli.training.memory import Demand, check_memory
+from mednext_cli.training.patch_size import choose_patch
+from mednext_cli.training.precision import Precision
+from mednext_cli.training.resume import resume
+from mednext_cli.training.run_folder import RunFolder, empty, has_begun, set_best_aside
+from mednext_cli.training.splits import Split
+from mednext_cli.training.state import TrainingState, build_optimiser
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is trained on which kind of images, before anything is built.
+
+    Attributes:
+        recipe: completed.
+        chosen: the network, and how it is run.
+        dataset_plan: of the cases.
+        device: where the network runs.
+    """
+
+    recipe: Recipe
+    chosen: ChosenNetwork
+    dataset_plan: Plan
+    device: torch.device
+
+    @cached_property
+    def network(self) -> NetworkSpec:
+        """What the network is built from."""
+        plan = self.dataset_plan
+        return self.chosen.spec(len(plan.channels), plan.output_channels)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan as it is trained with, which checkpoints carry: by the recipe and the network.
+
+        Raises:
+            SettingsError: the network cannot take the recipe's patch.
+        """
+        plan, settings = self.dataset_plan, self.recipe.training
+        patch = choose_patch(settings.patch_voxels, plan.patch_voxels, self.network.patch_rule)
+        batch_size = settings.batch_size or plan.batch_size
+        return plan.model_copy(update={"patch_voxels": patch, "batch_size": batch_size})
+
+    @cached_property
+    def precision(self) -> Precision:
+        """The number format of the forward pass.
+
+        Raises:
+            SettingsError: the device has no arithmetic for the recipe's.
+        """
+        return Precision(self.recipe.training.precision, self.device)
+
+    @cached_property
+    def demand(self) -> Demand:
+        """What decides the memory of a step."""
+        return Demand(
+            network=self.network,
+            patch_voxels=self.plan.patch_voxels,
+            batch_size=self.plan.batch_size,
+            checkpointing=self.chosen.checkpointing,
+            dtype=self.precision.dtype,
+            device=self.device,
+        )
+
+
+@dataclass(frozen=True)
+class Job(Setup):
+    """A run: all that is known of it before anything is built.
+
+    Attributes:
+        cached: the dataset.
+        split: the fold's cases.
+        folder: of the run.
+        init: checkpoint whose weights to start from.
+        restart: throw an earlier run of the same folder away.
+        extend: go on with a run that was begun with another number of epochs.
+        resuming: whether there is a run to go on with.
+    """
+
+    cached: CachedDataset
+    split: Split
+    folder: RunFolder
+    init: Path | None
+    restart: bool
+    extend: bool
+    resuming: bool
+
+
+def build_state(setup: Setup, origin: Origin, init: Path | None = None) -> TrainingState:
+    """A network as the recipe draws it, or with the weights of `init`, and its optimiser.
+
+    Raises:
+        CheckpointError: the weights to start from do not fit.
+        SettingsError: the operators cannot run on this device.
+    """
+    torch.manual_seed(setup.recipe.training.seed)
+    network = build_plain(setup.network)
+    setup.chosen.family.set_checkpointing(network, setup.chosen.checkpointing)
+    setup.chosen.family.set_operators(network, setup.chosen.operators, setup.device)
+    if init is not None:
+        initialise(network, setup.network, init)
+        origin = origin.model_copy(update={"init": hash_file(init)})
+    network = move_network(network, setup.device)
+    optimiser = build_optimiser(network, setup.recipe, setup.precision)
+    return TrainingState(
+        setup.network, network, optimiser, setup.precision, setup.plan, setup.recipe, origin
+    )
+
+
+def start_state(job: Job) -> TrainingState:
+    """The state a run begins with; of one that goes on, to be filled with its weights.
+
+    Raises:
+        CheckpointError: the weights to start from do not fit.
+        SettingsError: the operators cannot run on this device.
+    """
+    return build_state(job, _origin(job), None if job.resuming else job.init)
+
+
+def _origin(job: Job) -> Origin:
+    training, validation = job.split.training, job.split.validation
+    return Origin(
+        training_cases=training,
+        validation_cases=validation,
+        case_keys=job.cached.keys((*training, *validation)),
+    )
+
+
+def start_folder(state: TrainingState, job: Job) -> None:
+    """Bring state and folder to where training goes on; all that can be refused is, before.
+
+    Raises:
+        CheckpointError: the run's checkpoint is damaged or of another network.
+        SettingsError: another run was begun here, or a step takes more memory than is free.
+        StorageError: the disk refuses, or the run was removed meanwhile.
+    """
+    folder, changed = job.folder, False
+    if has_begun(folder) and not job.restart:
+        changed = resume(state, folder, job.init, job.extend)
+        if not state.finished:
+            check_memory(job.demand)
+    elif job.resuming:
+        raise StorageError(f"{folder.last} was removed meanwhile", "Run the same command again.")
+    for place in (folder.path, folder.validation):
+        remove_leftovers(place, alone=True)
+    if job.restart:
+        empty(folder)
+    elif not has_begun(folder):
+        set_best_aside(folder)
+    if changed:
+        state.save(folder.last)
+    write_recipe(folder.recipe, state.recipe, state.remarks)
