@@ -29,8 +29,7 @@ def make_plan(spacing: tuple[float, ...] = (1.0, 1.0, 1.0), **changes: object) -
         "batch_size": 2,
         "channels": ("MRI",),
         "normalisation": (Z_SCORE,),
-        "labels": {"one": 3, "two": 7},
-        "regions": {"one": (3,), "two": (7,)},
+        "label_set": LabelSet({"one": 3, "two": 7}, {"one": (3,), "two": (7,)}),
     }
     return Plan.model_validate({**values, **changes})
 
