@@ -130,7 +130,7 @@ def _augmentation_seconds(state: TrainingState, workers: int) -> float:
     try:
         start, count = time.perf_counter(), 0
         while count < _PATCHES and time.perf_counter() - start < _SECONDS:
-            augment(SeededBatch(images.clone(), labels.clone(), torch.tensor([count])))
+            augment(SeededBatch(images.clone(), labels.clone(), (count,)))
             count += 1
         return (time.perf_counter() - start) / count
     finally:
