@@ -43,7 +43,7 @@ def initialise(network: nn.Module, spec: NetworkSpec, path: Path) -> None:
 
 
 def _check_same(checkpoint: Checkpoint, spec: NetworkSpec, path: Path) -> None:
-    theirs, ours = (one.flat() for one in (checkpoint.network, spec))
+    theirs, ours = (network.flat() for network in (checkpoint.network, spec))
     differing = [
         f"{key} {theirs.get(key)} instead of {ours.get(key)}"
         for key in theirs | ours

@@ -36,8 +36,6 @@ class LoopSpec:
     split: Split
     folder: RunFolder
     device: torch.device
-    patch_voxels: tuple[int, int, int]
-    batch_size: int
     workers: int
     in_memory: bool
     processes: Processes
@@ -140,7 +138,7 @@ class _Loop:
         sampling = describe_sampling(
             state.recipe, state.plan, spec.cache, spec.split, training, spec.in_memory
         )
-        order = BatchOrder(spec.batch_size, spec.processes.rank, spec.processes.world_size)
+        order = BatchOrder(state.plan.batch_size, spec.processes.rank, spec.processes.world_size)
         return BatchSource(PatchDataset(sampling), order, spec.device)
 
 

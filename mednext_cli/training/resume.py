@@ -128,7 +128,9 @@ def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:
     if state.finished:
         update = {"inference": asked.inference, "description": asked.description}
         state.recipe = begun.model_copy(update=update)
-    before, after = (same_run.flatten(one.model_dump(mode="json")) for one in (begun, state.recipe))
+    before, after = (
+        same_run.flatten(recipe.model_dump(mode="json")) for recipe in (begun, state.recipe)
+    )
     changes = [
         Change(
             setting=key,

@@ -137,7 +137,9 @@ def check_cases(
 
 def _check_split(folder: RunFolder, begun: Origin, now: Origin) -> None:
     sides = ("training_cases", "validation_cases")
-    before, after = ({name: set(getattr(one, name)) for name in sides} for one in (begun, now))
+    before, after = (
+        {name: set(getattr(origin, name)) for name in sides} for origin in (begun, now)
+    )
     if before == after:
         return
     old, new = set().union(*before.values()), set().union(*after.values())
@@ -154,7 +156,7 @@ def check_plan(folder: RunFolder, checkpoint: Checkpoint, plan: Plan) -> None:
     """Raise `SettingsError` if the run was begun with another plan."""
     if checkpoint.plan is None:
         raise CheckpointError(f"{folder.last} holds no plan", _ANEW)
-    before, after = (flatten(one.model_dump(mode="json")) for one in (checkpoint.plan, plan))
+    before, after = (flatten(values.model_dump(mode="json")) for values in (checkpoint.plan, plan))
     differing = [
         f"{key}: {_short(before.get(key))} -> {_short(after.get(key))}"
         for key in {**before, **after}

@@ -64,8 +64,8 @@ class TrainingState:
         """What the recipe does not say of how the weights came to be, a line each."""
         init = self.origin.init
         return [f"started from the checkpoint with SHA-256 {init}"] * bool(init) + [
-            f"{one.setting} was {one.before!r} until iteration {one.iteration}"
-            for one in self.progress.changes
+            f"{change.setting} was {change.before!r} until iteration {change.iteration}"
+            for change in self.progress.changes
         ]
 
     @property

@@ -94,7 +94,7 @@ def _begin(folder: Path, state: TrainingState, keys: Mapping[str, str]) -> None:
         known_keys = {}
         _empty(folder)
     changed = [name for name, key in keys.items() if known_keys.get(name) != key]
-    for path in (*(_path(folder, name) for name in changed), *(folder / one for one in _SCORES)):
+    for path in (*(_path(folder, name) for name in changed), *(folder / name for name in _SCORES)):
         if changed:
             path.unlink(missing_ok=True)
     write_json(note, {**made_by, "cases": dict(keys)})
@@ -148,7 +148,7 @@ def _predictor(state: TrainingState, loop: LoopSpec) -> Predictor:
         engine=NetworkEngine(
             state.network, activation_of(state.plan), loop.device, state.precision.dtype
         ),
-        patch_voxels=loop.patch_voxels,
+        patch_voxels=state.plan.patch_voxels,
         mirror_axes=recipe.augmentation.mirrored if recipe.inference.mirror else (),
         overlap=recipe.inference.overlap,
     )
