@@ -1,6 +1,7 @@
 """docs/recipe_keys.md says of every key what it means and where its default comes from."""
 
-from mednext_cli.settings.recipe_files import known_keys
+from mednext_cli.networks.recipes import network_keys
+from mednext_cli.settings.recipe import recipe_fields
 from tests.contracts.conftest import ROOT
 
 
@@ -9,5 +10,5 @@ def test_every_key_has_a_meaning_and_a_source() -> None:
     page = (ROOT / "docs" / "recipe_keys.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
     assert [row[0] for row in rows if len(row) != 5 or not all(map(str.strip, row))] == []
-    named = [key.rpartition(".")[2] for key in known_keys() if "." in key]
-    assert [row[0].strip("`") for row in rows] == named
+    named = [key.rpartition(".")[2] for key in recipe_fields() if "." in key]
+    assert sorted(row[0].strip("`") for row in rows) == sorted([*named, *network_keys("mednext")])
