@@ -50,6 +50,12 @@ def test_the_default_recipe_is_the_published_one() -> None:
     assert recipe.model.table["kernel"] == 3
 
 
+def test_what_a_recipe_leaves_out_is_as_published() -> None:
+    published = load_recipe("mednext")
+    for section in ("training", "augmentation", "inference"):
+        assert getattr(Recipe(), section) == getattr(published, section)
+
+
 def test_settings_are_applied_in_toml() -> None:
     recipe = load_recipe(
         "cpu",

@@ -115,6 +115,17 @@ def score(reference, prediction, values=(1,), spacing_mm=(2.0, 0.5, 1.0), **give
     return score_region(place, maps, values, spacing_mm, ScoreSettings(**given)).values
 
 
+def test_volumes_and_their_difference():
+    reference, prediction = np.zeros((2, 4, 4, 4), np.uint8)
+    reference[:2, :2, :2] = 1
+    prediction[:2, :2, :2], prediction[3, 3, :2] = 1, 1
+    values = score(reference, prediction, spacing_mm=(2.0, 0.5, 3.0))  # voxels of 3 mm^3
+    assert values["volume_reference_ml"] == pytest.approx(0.024)
+    assert values["volume_prediction_ml"] == pytest.approx(0.030)
+    assert values["volume_difference_ml"] == pytest.approx(0.006)
+    assert values["volume_difference_percent"] == pytest.approx(25.0)
+
+
 @FEW
 @given(MAPS, MAPS, st.permutations((1, 2, 3)))
 def test_scores_do_not_depend_on_label_values(reference, prediction, order):
