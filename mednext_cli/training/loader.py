@@ -49,7 +49,7 @@ def iterate_batches(
             if isinstance(batch, MednextError):
                 raise batch
             yield batch
-    except RuntimeError as error:
+    except (RuntimeError, OSError, EOFError) as error:
         if explained := _explain(error, workers):
             raise explained from error
         raise
@@ -108,9 +108,9 @@ def _without_alarm() -> Iterator[None]:
             signal.signal(signal.SIGCHLD, before)
 
 
-def _explain(error: RuntimeError, workers: int) -> MednextError | None:
+def _explain(error: Exception, workers: int) -> MednextError | None:
     text = str(error)
-    if re.search(r"DataLoader worker \(pid", text):
+    if re.search(r"DataLoader worker \(pid", text) or _is_deserted(error):
         return MednextError(
             "a process that prepares batches died, most likely for its memory or shared memory",
             f"{_fewer(workers)} In a container, give it more shared memory (--shm-size=8g).",
@@ -121,6 +121,12 @@ def _explain(error: RuntimeError, workers: int) -> MednextError | None:
             f"Run ulimit -n 65536 first. {_fewer(workers)}",
         )
     return None
+
+
+def _is_deserted(error: Exception) -> bool:
+    """Whether a batch was announced by a worker that died before it was fetched from it."""
+    gone = isinstance(error, ConnectionError | FileNotFoundError | EOFError)
+    return gone and not str(error).startswith("Caught ")  # by torch, in a worker that lives
 
 
 def _fewer(workers: int) -> str:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from mednext_cli.cache.reader import open_cache
+from mednext_cli.foundation.errors import MednextError
 from mednext_cli.settings.recipe import AugmentationSettings
+from mednext_cli.training import loader
 from mednext_cli.training.batches import Batch, BatchOrder
 from mednext_cli.training.data import BatchSource
 from mednext_cli.training.sampling import PatchDataset, SamplingSpec
@@ -103,3 +105,17 @@ def test_cases_that_are_not_finite_are_told(boxes: Path, tmp_path: Path) -> None
     assert cases[1] in source.case_ids(steps)
     assert source.case_ids_not_finite(steps) == (cases[1],)
     assert _source(replace(made, case_ids=cases[:1])).case_ids_not_finite(steps) == ()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file"), EOFError()])
+def test_a_worker_that_died_with_its_batch_is_explained(
+    spec: SamplingSpec, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket, from which the batch was to be fetched, is gone."""
+
+    def desert(*_: object) -> object:
+        raise error
+
+    monkeypatch.setattr(loader, "_start", lambda _: map(desert, [1]))
+    with pytest.raises(MednextError, match="a process that prepares batches died"):
+        list(_source(spec).batches(0, 1, workers=0))
