@@ -18,9 +18,13 @@ settings.register_profile("search", print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Inherited where tests run in the background of a script; no Ctrl-C would reach a child.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Ignored where tests run in the background of a script or under nohup; children would inherit it.
+for _signal, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, _usual)
 
 
 @pytest.fixture(scope="session")

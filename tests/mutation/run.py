@@ -78,7 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--sample", type=int, default=120, help="how many defects, over all rooms")
+    parser.add_argument("--sample", type=int, default=72, help="how many defects, over all rooms")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=30.0, help="no trial begins later")
     parser.add_argument("--at-least", type=float, default=85.0, help="percent that must be killed")
