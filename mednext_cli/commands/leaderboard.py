@@ -50,7 +50,8 @@ def leaderboard(
 
     Example: mednext leaderboard k3=scores/k3/cases.csv k5=scores/k5/cases.csv --out leaderboard
     """
-    from mednext_cli.evaluation.leaderboard import LeaderboardSpec, rank_methods
+    from mednext_cli.evaluation.leaderboard import LeaderboardSpec
+    from mednext_cli.evaluation.leaderboard import leaderboard as run
 
     metrics = tuple(name for name in (part.strip() for part in metric.split(",")) if name)
     spec = LeaderboardSpec(
@@ -62,7 +63,7 @@ def leaderboard(
         correction=p_adjust,
         undefined=undefined,
     )
-    result = rank_methods(spec)
+    result = run(spec)
     if quiet:
         return
     _print_ranks(result, aggregate)

@@ -29,13 +29,15 @@ def upkern(
 
     Example: mednext upkern --from runs/Hippocampus/S-k3/fold0/checkpoint_best.pt --to k5
     """
-    from mednext_cli.networks.upkern import enlarge_file
+    from mednext_cli.networks.upkern import UpKernSpec, parse_kernel
+    from mednext_cli.networks.upkern import upkern as run
 
-    target, steps = enlarge_file(source, to, out)
-    resampled = [step for step in steps if step.action == "resample"]
+    result = run(UpKernSpec(source, parse_kernel(to), out))
+    resampled = [step for step in result.steps if step.action == "resample"]
     rows = [(one.name, _shape(one.source_shape), _shape(one.target_shape)) for one in resampled]
     report_table(("tensor", "from", "to"), rows, title="resampled")
-    report(f"{target}: {len(resampled)} resampled, {len(steps) - len(resampled)} copied")
+    copied = len(result.steps) - len(resampled)
+    report(f"{result.file}: {len(resampled)} resampled, {copied} copied")
 
 
 def _shape(shape: tuple[int, ...]) -> str:

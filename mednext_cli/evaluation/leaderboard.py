@@ -89,7 +89,7 @@ class LeaderboardResult:
                      for dataset, cases in by_dataset.items() for case in cases)  # fmt: skip
 
 
-def rank_methods(spec: LeaderboardSpec) -> LeaderboardResult:
+def leaderboard(spec: LeaderboardSpec) -> LeaderboardResult:
     """Rank the methods by every metric, in every region and overall, and write the tables.
 
     Raises:

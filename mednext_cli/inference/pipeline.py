@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import StorageError
 from mednext_cli.foundation.outcomes import Outcome, failure
-from mednext_cli.inference.predictor import Predictor
+from mednext_cli.inference.average import NetworkAverage
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.sources import check_volumes
 from mednext_cli.preprocessing.apply import prepare_image
@@ -61,13 +61,13 @@ class Pipeline:
     """Cases to label maps.
 
     Attributes:
-        predictor: the networks.
+        networks: loaded once, for all cases.
         store: where results go.
         workers: threads that read and prepare, and as many that restore and write; 0 does all in
             turn. Memory holds `workers` cases before, one in and `workers` after the network.
     """
 
-    predictor: Predictor
+    networks: NetworkAverage
     store: Store
     workers: int
 
@@ -138,7 +138,7 @@ class Pipeline:
         self.store.write(self._put_through(case, self._prepare(case), count))
 
     def _prepare(self, case: Case) -> Prepared:
-        plan = self.predictor.plan
+        plan = self.networks.plan
         check_volumes(case, plan)
         self.store.before_reading(case)
         return prepare_image(case.channels, plan)
@@ -146,8 +146,8 @@ class Pipeline:
     def _put_through(self, case: Case, prepared: Prepared, count: TileCount) -> Predicted:
         image, geometry = prepared
         started = time.monotonic()
-        count.begin(case.id, self.predictor.count_tiles(image.shape[1:]))
-        scores = self.predictor.predict(image, case.id, partial(count.advance, case.id))
+        count.begin(case.id, self.networks.count_tiles(image.shape[1:]))
+        scores = self.networks.predict(image, case.id, partial(count.advance, case.id))
         return Predicted(case, scores, geometry, time.monotonic() - started)
 
 

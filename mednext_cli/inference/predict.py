@@ -13,11 +13,11 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.outcomes import raise_failures
 from mednext_cli.inference.archives import Scratch
+from mednext_cli.inference.average import build_average
 from mednext_cli.inference.engine import EngineOptions, choose_engine
 from mednext_cli.inference.folds import Folds
 from mednext_cli.inference.label_maps import RecordedStore
 from mednext_cli.inference.models import Model, load_models
-from mednext_cli.inference.predictor import build_predictor
 from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.sharing import Share
 from mednext_cli.inference.sources import find_cases, select_cases
@@ -165,9 +165,9 @@ def _work(
     try:
         share = Share(record, [case for case in cases if record.is_open(case)])
         if share.cases:
-            predictor = build_predictor(models, engine, EngineOptions(device, spec.operators))
-            store = RecordedStore(record, predictor.plan, spec.probabilities)
-            with open_pipeline(predictor, store, share.cases, "predicting", spec.workers) as (
+            networks = build_average(models, engine, EngineOptions(device, spec.operators))
+            store = RecordedStore(record, networks.plan, spec.probabilities)
+            with open_pipeline(networks, store, share.cases, "predicting", spec.workers) as (
                 pipeline,
                 count,
             ):

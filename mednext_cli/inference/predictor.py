@@ -1,146 +1,156 @@
-"""The predictor: networks that are averaged, and what becomes of one image with them."""
+"""Scans one by one from Python: networks that stay loaded, arrays or paths in, labels out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.inference.engine import Engine, EngineOptions, build_engine
-from mednext_cli.inference.models import Model
-from mednext_cli.inference.sliding import count_tiles, predict_probabilities
-from mednext_cli.inference.tiles import predict_tiles
+from mednext_cli.foundation.devices import pick_device
+from mednext_cli.foundation.errors import DatasetError, ScanError
+from mednext_cli.inference.archives import Scratch
+from mednext_cli.inference.average import build_average
+from mednext_cli.inference.engine import EngineOptions, choose_engine
+from mednext_cli.inference.models import load_models
+from mednext_cli.inference.pipeline import Prepared
+from mednext_cli.inference.sources import check_volumes, find_cases
+from mednext_cli.preprocessing.apply import prepare_image, prepare_volumes
+from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
 from mednext_cli.settings.plan import Plan
+from mednext_cli.settings.recipe import Operators
+from mednext_cli.volumes.checks import check_affine
+from mednext_cli.volumes.volume import Affine, Volume
 
-Array = NDArray[np.float32]
-Advance = Callable[[int, str], None]
-"""Told how many tiles more are done, and which network's where there are several."""
-_VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
-_MOST_TILES = 8
+Location = str | PathLike[str]
+_ARRAY = Path("the array")  # what messages call it
 
 
-@dataclass(frozen=True)
-class Member:
-    """One network of an average, and how it is shown an image.
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a predictor makes of a scan, on the scan's own grid.
 
     Attributes:
-        engine: images to logits.
-        patch_voxels: (D, H, W) it was trained on.
-        mirror_axes: axes of (D, H, W) to average over.
-        overlap: of its tiles.
+        labels: (X, Y, Z) label values, uint8 or uint16, in the axis order of the scan.
+        affine: (4, 4), indices of `labels` to millimetres in RAS world space, as nibabel has it.
+        probabilities: (K, X, Y, Z) float16, classes with the background, or regions; None where
+            they were not asked for.
     """
 
-    engine: Engine
-    patch_voxels: tuple[int, int, int]
-    mirror_axes: tuple[int, ...]
-    overlap: float
-
-    @property
-    def batch(self) -> int:
-        """Tiles at once. On a CPU one: eight of 32 x 48 x 32 took 2.6 times as long for each."""
-        if self.engine.device.type == "cpu":
-            return 1
-        return int(np.clip(_VOXELS_AT_ONCE // np.prod(self.patch_voxels), 1, _MOST_TILES))
-
-    def count_tiles(self, shape: Sequence[int]) -> int:
-        """Tiles and mirrorings of an image of this shape (D, H, W)."""
-        return count_tiles(shape, self.patch_voxels, self.mirror_axes, self.overlap)
+    labels: NDArray[Any]
+    affine: Affine
+    probabilities: NDArray[np.float16] | None = None
 
 
-@dataclass(frozen=True)
 class Predictor:
-    """Networks for one task, loaded once, that predict one prepared image after the other.
-
-    Attributes:
-        members: the networks to average, at least one.
-        plan: how images are prepared (`preprocessing.apply.prepare_image`), what the networks'
-            outputs mean, and with that how they are restored (`preprocessing.restore`).
-    """
-
-    members: tuple[Member, ...]
-    plan: Plan
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks compute."""
-        return self.members[0].engine.device
-
-    def count_tiles(self, shape: Sequence[int]) -> int:
-        """Tiles and mirrorings of all networks for a prepared image of this shape (D, H, W)."""
-        return sum(member.count_tiles(shape) for member in self.members)
-
-    def predict(self, image: Array, name: str, advance: Advance | None = None) -> Array:
-        """Probabilities averaged over tiles, mirrorings and networks.
-
-        Args:
-            image: (C, D, H, W), prepared as the plan says.
-            name: of the case, for errors.
-            advance: told of every few tiles.
-
-        Returns:
-            (K, D, H, W) on the prepared grid: classes with the background, or regions.
-
-        Raises:
-            CheckpointError: the networks give NaN. SettingsError: the device has too little memory
-                for a single tile. PluginError: an engine gives what is no answer.
-            MemoryError: there is too little main memory for the image.
-        """
-        total: Array | None = None
-        for number, member in enumerate(self.members, start=1):
-            note = f", model {number}" if len(self.members) > 1 else ""
-            found = self._predict_with(member, image, note, advance)
-            total = found if total is None else np.add(total, found, out=total)
-        assert total is not None  # noqa: S101 - there is always one network
-        total /= len(self.members)
-        if not np.isfinite(total.sum(dtype=np.float64)):
-            raise CheckpointError(
-                f"the network gives NaN for {name}", "Its weights are broken: train it again."
-            )
-        return total
-
-    def _predict_with(
-        self, member: Member, image: Array, note: str, advance: Advance | None
-    ) -> Array:
-        said = 0
-
-        def report(done: int, _: int) -> None:
-            nonlocal said
-            if advance is not None:
-                advance(done - said, note)
-            said = done
-
-        return predict_probabilities(
-            partial(predict_tiles, member.engine, outputs=self.plan.output_channels),
-            image,
-            member.patch_voxels,
-            member.mirror_axes,
-            member.overlap,
-            member.batch,
-            report,
-        )
-
-
-def build_predictor(models: Sequence[Model], engine: str, options: EngineOptions) -> Predictor:
-    """Make networks ready for prediction.
+    """Trained networks, loaded once, that predict scans one by one as `mednext predict` does.
 
     Args:
-        models: loaded together (`models.load_models`).
-        engine: torch, openvino or a plugin's.
-        options: how it computes.
+        model: a checkpoint, run folder or folder of folds, or several; all are averaged.
+        engine: auto, torch, openvino or a plugin's.
+        device: auto, cpu, cuda, cuda:N or mps.
+        operators: auto, fused or stock, of the engine torch.
+        overlap: share of a tile that the next one covers, 0 to 0.95; None takes the recipe's.
+        mirror: whether mirrored images are averaged; None takes the recipe's.
 
     Raises:
-        PluginError: there is no such engine. SettingsError: it cannot be used here.
+        CheckpointError, SettingsError: the models cannot be used, or not together.
+        PluginError: there is no such engine.
     """
-    members = (
-        Member(
-            engine=build_engine(engine, model.checkpoint, model.plan, options),
-            patch_voxels=model.plan.patch_voxels,
-            mirror_axes=model.mirrored,
-            overlap=model.overlap,
+
+    def __init__(
+        self,
+        model: Location | Sequence[Location],
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        operators: Operators = "auto",
+        overlap: float | None = None,
+        mirror: bool | None = None,
+    ) -> None:
+        paths = [model] if isinstance(model, str | PathLike) else model
+        models = [one.asked(overlap, mirror) for one in load_models([Path(one) for one in paths])]
+        options = EngineOptions(pick_device(device), operators)
+        self._networks = build_average(models, choose_engine(engine), options)
+
+    @property
+    def plan(self) -> Plan:
+        """How scans are prepared, the channels they need, and what the labels mean."""
+        return self._networks.plan
+
+    def __call__(
+        self,
+        scan: Location | ArrayLike,
+        affine: ArrayLike | None = None,
+        *,
+        probabilities: bool = False,
+    ) -> Prediction:
+        """Predict a scan.
+
+        Args:
+            scan: a path that `mednext predict` takes, of one case; or voxels (X, Y, Z), or
+                (C, X, Y, Z) in the order of `plan.channels`, with their affine. They stay as
+                they are.
+            affine: (4, 4), array indices to millimetres in RAS world space; of an array.
+            probabilities: also give these.
+
+        Raises:
+            ScanError: the scan cannot be read or used. DatasetError: no scan there, or several.
+            CheckpointError: the networks give NaN. SettingsError: the device has too little memory
+                for a single tile. PluginError: an engine gives what is no answer.
+            MemoryError: there is too little main memory for the scan.
+        """
+        if isinstance(scan, str | PathLike):
+            name, (image, geometry) = self._prepare_file(Path(scan))
+        else:
+            name, (image, geometry) = str(_ARRAY), self._prepare_array(scan, affine)
+        scores = self._networks.predict(image, name)
+        restored = restore_probabilities(scores, geometry, self.plan) if probabilities else None
+        labels = restore_label_map(scores, geometry, self.plan)
+        return Prediction(labels, geometry.file_grid.affine, restored)
+
+    def _prepare_file(self, path: Path) -> tuple[str, Prepared]:
+        with Scratch() as scratch:
+            cases = find_cases(path, self.plan, scratch=scratch)
+            if len(cases) > 1:
+                raise DatasetError(
+                    f"{path} holds {len(cases)} cases, {cases[0].id} to {cases[-1].id}",
+                    "Give one of them, or use predict, which writes files.",
+                )
+            check_volumes(cases[0], self.plan)
+            return cases[0].id, prepare_image(cases[0].channels, self.plan)
+
+    def _prepare_array(self, scan: ArrayLike, affine: ArrayLike | None) -> Prepared:
+        place = _read_affine(affine)
+        channels = _read_channels(scan, len(self.plan.channels))
+        return prepare_volumes([Volume(array, place) for array in channels], self.plan)
+
+
+def _read_affine(given: ArrayLike | None) -> Affine:
+    if given is None:
+        raise ScanError(f"{_ARRAY} has no affine", "Give it, such as nibabel's image.affine.")
+    affine = np.asarray(given, dtype=np.float64)
+    if affine.shape != (4, 4) or not np.array_equal(affine[3], (0, 0, 0, 1)):
+        raise ScanError(
+            f"{_ARRAY} has an affine that is not 4 x 4 with 0 0 0 1 below",
+            "Give one that maps array indices to millimetres.",
         )
-        for model in models
-    )
-    return Predictor(tuple(members), models[0].plan)
+    return check_affine(_ARRAY, affine)
+
+
+@np.errstate(over="ignore")  # infinite: refused when the channels are checked
+def _read_channels(given: ArrayLike, count: int) -> NDArray[np.float32]:
+    """(C, X, Y, Z); raises `ScanError` where the array is no scan with so many channels."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "biuf":
+        raise ScanError(f"{_ARRAY} is of type {array.dtype}", "Give numbers.")
+    whole = array[np.newaxis] if array.ndim == 3 else array
+    if whole.ndim != 4 or len(whole) != count or not whole.size:
+        raise ScanError(
+            f"{_ARRAY} has the shape {' x '.join(map(str, array.shape)) or 'of a number'}, the "
+            f"network was trained on {count} channels",
+            "Give (X, Y, Z) of one channel, or (C, X, Y, Z).",
+        )
+    return whole.astype(np.float32, copy=False)

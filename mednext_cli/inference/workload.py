@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
 from mednext_cli.foundation.progress import track
+from mednext_cli.inference.average import NetworkAverage
 from mednext_cli.inference.memory import bytes_on, estimate_shape, peek
 from mednext_cli.inference.pipeline import Pipeline, Store
-from mednext_cli.inference.predictor import Predictor
 from mednext_cli.inference.progress import TileCount, expected_tiles
 from mednext_cli.volumes.volume import Grid
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def open_pipeline(
-    predictor: Predictor,
+    networks: NetworkAverage,
     store: Store,
     cases: Sequence[Case],
     description: str,
@@ -28,27 +28,27 @@ def open_pipeline(
     """A pipeline for these cases, and the count that its runs and their caller keep.
 
     Args:
-        predictor: the networks.
+        networks: loaded once, for all cases.
         store: where results go.
         cases: all that may be predicted.
         description: of the work, for the progress bar.
         workers: threads that prepare, and as many that write; None chooses.
     """
     grids = {case.id: peek(case) for case in cases}
-    largest = _largest_bytes(predictor, grids)
+    largest = _largest_bytes(networks, grids)
     if workers is None:
         # On a CPU the network needs every core itself.
-        most = 1 if predictor.device.type == "cpu" else _MOST_WORKERS
+        most = 1 if networks.device.type == "cpu" else _MOST_WORKERS
         workers = min(most, count_workers(None, largest, len(cases)))
-    tiles = _estimate_tiles(predictor, grids)
+    tiles = _estimate_tiles(networks, grids)
     with track(description, expected_tiles(tiles), "tiles") as bar:
-        yield Pipeline(predictor, store, workers), TileCount(bar, tiles)
+        yield Pipeline(networks, store, workers), TileCount(bar, tiles)
 
 
-def _largest_bytes(predictor: Predictor, grids: Mapping[str, Grid | None]) -> int:
+def _largest_bytes(networks: NetworkAverage, grids: Mapping[str, Grid | None]) -> int:
     """Memory that the largest case needs beside the network; warns where there is less."""
-    models = len(predictor.members)
-    needs = (bytes_on(grid, predictor.plan, models) for grid in grids.values() if grid)
+    models = len(networks.members)
+    needs = (bytes_on(grid, networks.plan, models) for grid in grids.values() if grid)
     largest, free = max(needs, default=0), free_memory_bytes()
     logger.debug("the largest case needs about %.1f GiB", largest / GIB)
     if largest > free:
@@ -58,9 +58,9 @@ def _largest_bytes(predictor: Predictor, grids: Mapping[str, Grid | None]) -> in
     return largest
 
 
-def _estimate_tiles(predictor: Predictor, grids: Mapping[str, Grid | None]) -> dict[str, int]:
+def _estimate_tiles(networks: NetworkAverage, grids: Mapping[str, Grid | None]) -> dict[str, int]:
     """Tiles of each case, by case id; 0 where its header tells nothing."""
     return {
-        name: predictor.count_tiles(estimate_shape(grid, predictor.plan)) if grid else 0
+        name: networks.count_tiles(estimate_shape(grid, networks.plan)) if grid else 0
         for name, grid in grids.items()
     }

@@ -132,33 +132,52 @@ def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]
     return enlarged, steps
 
 
-def enlarge_file(source: Path, kernel: str, out: Path | None) -> tuple[Path, list[Step]]:
+@dataclass(frozen=True)
+class UpKernSpec:
+    """What `mednext upkern` is asked to do.
+
+    Attributes:
+        source: the trained checkpoint file.
+        kernel: of the result, voxels along each axis: 5 or 7.
+        out: file of the result; None puts it beside the source, ``NAME_upkern_k5.pt``.
+    """
+
+    source: Path
+    kernel: int
+    out: Path | None = None
+
+    @property
+    def file(self) -> Path:
+        """Where the result goes."""
+        named = f"{self.source.stem}_upkern_k{self.kernel}{self.source.suffix}"
+        return self.out or self.source.with_name(named)
+
+
+@dataclass(frozen=True)
+class UpKernResult:
+    """The checkpoint that was written, and what became of each tensor."""
+
+    file: Path
+    steps: tuple[Step, ...]
+
+
+def upkern(spec: UpKernSpec) -> UpKernResult:
     """Enlarge the kernels of a checkpoint file.
-
-    Args:
-        source: the trained checkpoint.
-        kernel: ``k5`` or ``5``.
-        out: the result; None puts it beside the source, ``NAME_upkern_k5.pt``.
-
-    Returns:
-        The file written, and what was done to each tensor.
 
     Raises:
         CheckpointError: see `enlarge`; or source and result are the same file.
-        SettingsError: there is no such kernel.
+        SettingsError: there is no such kernel. StorageError: the disk refuses.
     """
-    size = parse_kernel(kernel)
-    target = out or source.with_name(f"{source.stem}_upkern_k{size}{source.suffix}")
-    if target.resolve() == source.resolve():
-        raise CheckpointError(f"{target} is the checkpoint to read", "Give another --out.")
+    if spec.file.resolve() == spec.source.resolve():
+        raise CheckpointError(f"{spec.file} is the checkpoint to read", "Give another --out.")
     try:
-        enlarged, steps = enlarge(load_checkpoint(source), size)
+        enlarged, steps = enlarge(load_checkpoint(spec.source), spec.kernel)
     except CheckpointError as error:
-        named = str(source) in error.message
-        message = error.message if named else f"{source}: {error.message}"
+        named = str(spec.source) in error.message
+        message = error.message if named else f"{spec.source}: {error.message}"
         raise CheckpointError(message, error.remedy) from error
-    save_checkpoint(target, enlarged)
-    return target, steps
+    save_checkpoint(spec.file, enlarged)
+    return UpKernResult(spec.file, tuple(steps))
 
 
 def _check_larger(source: NetworkSpec, kernel: int) -> None:

@@ -1,6 +1,7 @@
 """A plan applied to a case: crop, resample, normalise, in the published order (nnU-Net v1)."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.preprocessing.geometry import SourceGeometry
-from mednext_cli.preprocessing.source import SourceCase, read_case, read_channels
+from mednext_cli.preprocessing.source import SourceCase, read_case, read_channels, stack_channels
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.volumes.crop import box_of, fill_holes, nonzero_mask, slices_of
 from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score, rescale
 from mednext_cli.volumes.resample import resample_channels, resample_labels, resampled_shape
-from mednext_cli.volumes.volume import Shape, Spacing
+from mednext_cli.volumes.volume import Shape, Spacing, Volume
 
 _MOST_VOXELS = 2**33  # 32 GiB a channel
 logger = logging.getLogger(__name__)
@@ -57,6 +58,23 @@ def prepare_image(
     for note in source.notes:
         logger.warning("%s", note)
     prepared = _prepare(source, plan, channels)
+    return prepared.image, prepared.geometry
+
+
+def prepare_volumes(
+    volumes: Sequence[Volume], plan: Plan
+) -> tuple[NDArray[np.float32], SourceGeometry]:
+    """As `prepare_image`, of voxels in memory.
+
+    Args:
+        volumes: one a channel, float32, all on one grid; they stay as they are.
+        plan: how; it has as many channels.
+
+    Raises:
+        ScanError: as `prepare_image`; names the channel.
+    """
+    channels = tuple(Channel(Path(f"the channel {name}")) for name in plan.channels)
+    prepared = _prepare(stack_channels(channels, iter(volumes)), plan, channels)
     return prepared.image, prepared.geometry
 
 

@@ -58,27 +58,40 @@ def read_channels(channels: tuple[Channel, ...]) -> SourceCase:
         ScanError: a file cannot be read, grids differ, or intensities are NaN, infinite or all
             the same; names the file.
     """
-    path = channels[0].path
     check_last(channels[-1].path, channels[-1].index)
-    volumes = _read_in_order(channels)
-    first = next(volumes)
+    source = stack_channels(channels, _read_in_order(channels))
+    path = channels[0].path
+    return replace(source, notes=format_of(path).notes(path))
+
+
+def stack_channels(channels: tuple[Channel, ...], volumes: Iterator[Volume]) -> SourceCase:
+    """The channels of a case in canonical orientation; one volume is held beside them.
+
+    Args:
+        channels: where they come from, for messages.
+        volumes: of each channel, in the order of its file.
+
+    Raises:
+        ScanError: grids differ, or intensities are NaN, infinite or all the same.
+    """
+    path, checked = channels[0].path, map(_checked, channels, volumes)
+    first = next(checked)
     file_grid, turned = first.grid, to_canonical(first)
     del first
     image = turned.array[np.newaxis]
     if len(channels) > 1:
         image = np.empty((len(channels), *turned.array.shape), dtype=np.float32)
         image[0] = turned.array
-    for index, (channel, volume) in enumerate(zip(channels[1:], volumes, strict=True), start=1):
+    for index, (channel, volume) in enumerate(zip(channels[1:], checked, strict=True), start=1):
         image[index] = to_canonical(_on_grid(channel.path, volume, path, file_grid)).array
-    return SourceCase(image, None, turned.affine, file_grid, format_of(path).notes(path))
+    return SourceCase(image, None, turned.affine, file_grid)
 
 
 def _read_in_order(channels: tuple[Channel, ...]) -> Iterator[Volume]:
     """The channels one by one; those of one file, which is unpacked once, stand together."""
     for path, group in groupby(channels, key=lambda channel: channel.path):
         together = list(group)
-        volumes = read_volumes(path, [channel.index for channel in together])
-        yield from map(_checked, together, volumes)
+        yield from read_volumes(path, [channel.index for channel in together])
 
 
 def _checked(channel: Channel, volume: Volume) -> Volume:

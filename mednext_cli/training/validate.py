@@ -20,10 +20,10 @@ from mednext_cli.evaluation.evaluate import EvaluateResult, EvaluateSpec, evalua
 from mednext_cli.foundation.errors import DatasetError, ScanError
 from mednext_cli.foundation.files import read_json, storage_error, write_json
 from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
+from mednext_cli.inference.average import Member, NetworkAverage
 from mednext_cli.inference.engine import activation_of
 from mednext_cli.inference.label_maps import write_labels
 from mednext_cli.inference.pipeline import Predicted
-from mednext_cli.inference.predictor import Member, Predictor
 from mednext_cli.inference.torch_engine import NetworkEngine
 from mednext_cli.inference.workload import open_pipeline
 from mednext_cli.preprocessing.stamps import content_of, take_stamps
@@ -132,7 +132,7 @@ def _predict(
     """Predict cases; yields what became of those that failed."""
     store = _ValidationStore(loop.folder.validation, state.plan, cached)
     failures = []
-    with open_pipeline(_predictor(state, loop), store, todo, "validating") as (pipeline, count):
+    with open_pipeline(_networks(state, loop), store, todo, "validating") as (pipeline, count):
         for outcome in pipeline.run(todo, count):
             count.end(outcome.name)
             if outcome.error is not None:
@@ -140,7 +140,7 @@ def _predict(
     return failures
 
 
-def _predictor(state: TrainingState, loop: LoopSpec) -> Predictor:
+def _networks(state: TrainingState, loop: LoopSpec) -> NetworkAverage:
     """The network as it is, in the precision of training."""
     state.network.eval()
     recipe = state.recipe
@@ -152,7 +152,7 @@ def _predictor(state: TrainingState, loop: LoopSpec) -> Predictor:
         mirror_axes=recipe.augmentation.mirrored if recipe.inference.mirror else (),
         overlap=recipe.inference.overlap,
     )
-    return Predictor((member,), state.plan)
+    return NetworkAverage((member,), state.plan)
 
 
 class _ValidationStore:

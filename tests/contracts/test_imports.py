@@ -10,7 +10,7 @@ import pytest
 from tests.contracts.conftest import PACKAGE, ROOT
 
 # Not pydantic, which Typer itself loads; ruff's TID253 keeps ours out of what --help imports.
-_HEAVY = (
+HEAVY = (
     "torch", "numpy", "pandas", "scipy", "nibabel", "h5py", "matplotlib", "hdf5plugin", "edt",
     "tensorboard", "batchgeneratorsv2", "jinja2", "pebble", "psutil",
 )  # fmt: skip
@@ -21,7 +21,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from mednext_cli.app import main; "
         f"code = main({arguments}); "
-        f"print(code, *(name for name in {_HEAVY} if name in sys.modules), file=sys.stderr)"
+        f"print(code, *(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines() == ["0"]
@@ -93,7 +93,7 @@ def _modules() -> str:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_every_module_imports_alone() -> None:
-    preloaded = ",".join((*_HEAVY, *_OTHERS))
+    preloaded = ",".join((*HEAVY, *_OTHERS))
     command = [sys.executable, "-W", "ignore", "-c", _IMPORT_ALONE, preloaded, _modules()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
@@ -119,7 +119,7 @@ for name in sys.argv[2].split(","):
 
 @pytest.mark.slow
 def test_every_module_imports_on_windows() -> None:
-    preloaded = ",".join((*_HEAVY, *_OTHERS))
+    preloaded = ",".join((*HEAVY, *_OTHERS))
     command = [sys.executable, "-W", "ignore", "-c", _IMPORT_AS_ON_WINDOWS, preloaded, _modules()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr

@@ -5,10 +5,12 @@ Also the settings that make a command take seconds; the pages' own lines stay as
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mednext_cli.app import main
+from mednext_cli.networks.recipes import load_recipe
+from mednext_cli.settings.recipe import Recipe
 
 _SHAPE = "24,64,64"
 _TINY = (
@@ -36,6 +38,11 @@ def shortened(arguments: list[str]) -> list[str]:
     if arguments[0] in ("phantom", "preprocess", "predict", "evaluate") or "verify" in arguments:
         more += ["--workers", "0"]
     return [*arguments, *more]
+
+
+def shortened_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """`mednext_cli.load_recipe`, with what makes training short."""
+    return load_recipe(name, (*settings, *_TINY))
 
 
 def run(*arguments: str) -> None:

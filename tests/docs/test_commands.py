@@ -1,4 +1,4 @@
-"""The command lines of README.md and docs/ are run, page by page, on made-up scans."""
+"""The command lines and Python of README.md and docs/ are run, page by page, on made-up scans."""
 
 import shlex
 import subprocess
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import mednext_cli
 from mednext_cli.app import main
 from tests.contracts.conftest import ROOT
 from tests.docs.markdown import Block, read_blocks
-from tests.docs.scenes import SCENES, shortened
+from tests.docs.scenes import SCENES, shortened, shortened_recipe
 
 _GENERATED = {"command_line.md", "csv_columns.md", "recipe_keys.md"}
 _PAGES = sorted(
@@ -25,6 +26,10 @@ _NOT_RUN = 3  # pip and make in README.md, Slurm in scaling.md
 
 def _shell_blocks(page: str) -> list[Block]:
     return [block for block in read_blocks(ROOT / page) if block.language == "sh"]
+
+
+def _is_run(page: str) -> bool:
+    return any(block.language in ("sh", "python") for block in read_blocks(ROOT / page))
 
 
 def _examples() -> list[str]:
@@ -63,18 +68,22 @@ def test_commands_that_are_not_run_name_options_that_exist(line: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in _PAGES if _shell_blocks(page)])
+@pytest.mark.parametrize("page", [page for page in _PAGES if _is_run(page)])
 def test_the_lines_of_a_page_run(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mednext_cli, "load_recipe", shortened_recipe, raising=False)
     if page in SCENES:
         SCENES[page]()
+    names: dict[str, object] = {}
     for block in read_blocks(ROOT / page):
         _write_file(block)
         if block.language == "sh" and not block.not_run:
             for lines in _parts(block):
                 _run(lines)
+        if block.language == "python" and not block.not_run:
+            exec(compile(block.text, page, "exec"), names)  # as the cells of a notebook
 
 
 def _write_file(block: Block) -> None:

@@ -9,9 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from mednext_cli.evaluation import leaderboard
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
-from mednext_cli.evaluation.leaderboard import LeaderboardSpec, rank_methods
+from mednext_cli.evaluation.leaderboard import LeaderboardSpec, leaderboard
 from mednext_cli.foundation.errors import DatasetError
 from tests.fuzzing import HOSTILE, damaged_bytes, damaged_json, limits, only_ours, seeds
 
@@ -55,7 +54,7 @@ def damaged_table(seed):
 
 
 def test_damaged_tables_end_in_ranks_or_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(leaderboard, "_SAMPLES", 20)
+    monkeypatch.setattr("mednext_cli.evaluation.leaderboard._SAMPLES", 20)
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     good.write_text(text_of([HEADER, *ROWS]))
     for seed in seeds(30):
@@ -65,7 +64,7 @@ def test_damaged_tables_end_in_ranks_or_in_one_line(tmp_path, monkeypatch):
             {"good": good, "bad": bad}, tmp_path / "out", ("dice", "hd95"), missing
         )
         with limits(), only_ours(seed):
-            ranks = [row.rank for row in rank_methods(spec).rows]
+            ranks = [row.rank for row in leaderboard(spec).rows]
             assert set(ranks) <= {1, 2}, seed
 
 
@@ -94,7 +93,7 @@ def test_what_is_no_table_of_scores_is_one_line(tmp_path, content, said):
     path.write_bytes(content)
     spec = LeaderboardSpec({"a": path, "b": path}, tmp_path / "out", ("dice",))
     with pytest.raises(DatasetError, match=said) as caught:
-        rank_methods(spec)
+        leaderboard(spec)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -103,14 +102,14 @@ def test_empty_lines_and_cells_of_spreadsheets_are_left_out(tmp_path):
     path = tmp_path / "cases.csv"
     path.write_text("case,region,dice,hd95_mm,,\na,r,0.5,1,,\n,,,,,\nb,r,0.25\n\n")
     spec = LeaderboardSpec({"a": path, "b": path}, tmp_path / "out", ("dice",))
-    assert rank_methods(spec).cases == ("a", "b")
+    assert leaderboard(spec).cases == ("a", "b")
 
 
 def test_a_distance_below_zero_is_refused(tmp_path):
     path = tmp_path / "cases.csv"
     path.write_text("case,region,hd95_mm\na,r,-1.0\n")
     with pytest.raises(DatasetError, match=r"line 2, column hd95_mm: -1\.0 is below 0"):
-        rank_methods(LeaderboardSpec({"a": path, "b": path}, tmp_path / "out", ("hd95",)))
+        leaderboard(LeaderboardSpec({"a": path, "b": path}, tmp_path / "out", ("hd95",)))
 
 
 REGIONS = {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mednext_cli.evaluation.leaderboard import LeaderboardSpec, rank_methods
+from mednext_cli.evaluation.leaderboard import LeaderboardSpec, leaderboard
 from mednext_cli.evaluation.pages.rank_plot import plot_ranks
 from mednext_cli.foundation.errors import DatasetError, SettingsError
 
@@ -47,7 +47,7 @@ def three(tmp_path):
 
 
 def test_ranks_that_can_be_told_by_hand(three, tmp_path):
-    result = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice", "hd95")))
+    result = leaderboard(LeaderboardSpec(three, tmp_path / "out", ("dice", "hd95")))
     best = row_of(result, "best")
     assert best.mean == pytest.approx(np.mean(list(GOOD.values())) - 0.05)
     assert (best.rank, best.rank_then_aggregate, best.significance_rank) == (1, 1, 1)
@@ -63,7 +63,7 @@ def test_ranks_that_can_be_told_by_hand(three, tmp_path):
 
 
 def test_tests_are_those_of_scipy_with_holm_over_all_pairs(three, tmp_path):
-    result = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice",)))
+    result = leaderboard(LeaderboardSpec(three, tmp_path / "out", ("dice",)))
     pairs = {(one.method, one.other): one for one in result.pairs if one.region == "big"}
     assert len(pairs) == 6
     p = stats.wilcoxon([0.1] * 6, alternative="greater", correction=True, method="approx").pvalue
@@ -82,7 +82,7 @@ def test_what_is_called_significant_is_so_after_the_correction(
 ):
     three["fourth"] = write(tmp_path, "fourth", scores_of(-0.2))  # ten tests in all
     spec = LeaderboardSpec(three, tmp_path / "out", ("dice",), correction=correction)
-    pairs = {(one.method, one.other): one for one in rank_methods(spec).pairs}
+    pairs = {(one.method, one.other): one for one in leaderboard(spec).pairs}
     found = pairs["best", "second"]
     assert found.p < 0.05 < found.p_holm
     assert found.significant == significant
@@ -92,7 +92,7 @@ def test_rank_intervals_show_what_resampling_may_turn_round(tmp_path):
     first = {case: (value, 1.0) for case, value in {("a", "x"): 0.9, ("b", "x"): 0.1}.items()}
     second = {case: (value, 1.0) for case, value in {("a", "x"): 0.2, ("b", "x"): 0.6}.items()}
     tables = {"one": write(tmp_path, "one", first), "two": write(tmp_path, "two", second)}
-    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+    result = leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
     row = row_of(result, "one")
     assert row.rank == 1
     assert (row.rank_low, row.rank_high) == (1.0, 2.0)
@@ -102,11 +102,11 @@ def test_missing_case_is_dropped_for_all_or_scored_as_the_worst(three, tmp_path,
     short = scores_of(0.0)
     del short["a", "big"], short["a", "small"]
     three["short"] = write(tmp_path, "short", short)
-    dropped = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice",)))
+    dropped = leaderboard(LeaderboardSpec(three, tmp_path / "out", ("dice",)))
     assert dropped.cases == ("b", "c", "d", "e", "f")
     assert {row.cases for row in dropped.rows} == {5}
     assert row_of(dropped, "short").rank == row_of(dropped, "best").rank == 1
-    worst = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice", "hd95"), "worst"))
+    worst = leaderboard(LeaderboardSpec(three, tmp_path / "out", ("dice", "hd95"), "worst"))
     assert len(worst.cases) == 6
     assert row_of(worst, "short", "big").mean == pytest.approx((sum(GOOD.values()) - 0.9) / 6)
     assert row_of(worst, "short").as_worst == 1
@@ -118,7 +118,7 @@ def test_failing_does_not_improve_a_mean_distance(tmp_path):
     near = {("a", "x"): (0.9, 1.0), ("b", "x"): (0.0, "inf")}
     far = {("a", "x"): (0.8, 2.0), ("b", "x"): (0.5, 9.0)}
     tables = {"near": write(tmp_path, "near", near), "far": write(tmp_path, "far", far)}
-    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("hd95",)))
+    result = leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("hd95",)))
     assert row_of(result, "near", metric="hd95_mm").mean == pytest.approx((1 + 10) / 2)
     assert row_of(result, "near", metric="hd95_mm").undefined == 1
 
@@ -127,7 +127,7 @@ def test_a_failure_never_ties_with_a_success(tmp_path):
     good = {(case, "x"): (0.9, 1.0) for case in "abcdef"}
     tables = {"good": write(tmp_path, "good", good)}
     tables["lost"] = write(tmp_path, "lost", dict.fromkeys(good, (0.0, "inf")))
-    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("hd95",)))
+    result = leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("hd95",)))
     for row in result.rows:
         ranks = (row.rank, row.rank_then_aggregate, row.significance_rank)
         assert ranks == ((1, 1, 1) if row.method == "good" else (2, 2, 2))
@@ -143,7 +143,7 @@ def test_long_names_stay_apart_in_plots():
 def test_one_case_has_no_interval(tmp_path):
     tables = {name: write(tmp_path, name, {("a", "x"): (dice, 1.0)})
               for name, dice in (("one", 0.9), ("two", 0.8))}  # fmt: skip
-    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+    result = leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
     row = row_of(result, "one")
     assert row.rank == 1
     assert np.isnan([row.rank_low, row.rank_high, row.rank_tau, row.rank_then_aggregate_tau]).all()
@@ -158,7 +158,7 @@ def test_shares_in_per_cent_are_refused(tmp_path, wrong):
     with pytest.raises(
         DatasetError, match=re.escape(f"line 3, column dice: {wrong} is not from 0")
     ):
-        rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+        leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
 
 
 RULES = "case,region,dice,hd95_mm,surface_dice,tolerance_mm,protocol,hd95_definition,empty,policy"
@@ -185,13 +185,13 @@ def test_scores_of_other_rules_are_refused(tmp_path, metric, second, said):
     column, one, two = re.split(": |, ", said)
     text = f"{column} of x is {one} for one and {two} for two"
     with pytest.raises(DatasetError, match=re.escape(text)):
-        rank_methods(LeaderboardSpec(tables, tmp_path / "out", (metric,)))
+        leaderboard(LeaderboardSpec(tables, tmp_path / "out", (metric,)))
     assert not (tmp_path / "out").exists()
 
 
 def test_rules_that_decide_nothing_here_may_differ(tmp_path):
     tables = tables_by_rules(tmp_path, ",0.9,1.0,,a,,nnunet", ",0.9,2.0,mednext,b,,kits23")
-    assert rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",))).rows
+    assert leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("dice",))).rows
 
 
 def test_failed_rows_of_evaluate_count_as_missing(tmp_path):
@@ -200,12 +200,12 @@ def test_failed_rows_of_evaluate_count_as_missing(tmp_path):
     ok = write(tmp_path, "ok", good, header, ",ok,1")
     bad = write(tmp_path, "bad", {("b", "x"): (0.8, 1.0)}, header, ",ok,1")
     bad.write_text(bad.read_text() + "a,x,nan,nan,failed,1\n")
-    result = rank_methods(LeaderboardSpec({"ok": ok, "bad": bad}, tmp_path / "out", ("dice",)))
+    result = leaderboard(LeaderboardSpec({"ok": ok, "bad": bad}, tmp_path / "out", ("dice",)))
     assert result.cases == ("b",)
 
 
 def test_files_hold_the_rows(three, tmp_path):
-    result = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice",)))
+    result = leaderboard(LeaderboardSpec(three, tmp_path / "out", ("dice",)))
     lines = (tmp_path / "out" / "leaderboard.csv").read_text().splitlines()
     assert len(lines) == 1 + len(result.rows) == 1 + 3 * 3
     assert lines[1].startswith("dice,big,best,6,")
@@ -214,7 +214,7 @@ def test_files_hold_the_rows(three, tmp_path):
 
 def test_report_is_escaped_and_shows_every_ranking(three, tmp_path):
     three["<b>odd & one"] = three.pop("third")
-    result = rank_methods(LeaderboardSpec(three, tmp_path / "out", ("dice", "hd95")))
+    result = leaderboard(LeaderboardSpec(three, tmp_path / "out", ("dice", "hd95")))
     text = (result.folder / "leaderboard.html").read_text(encoding="utf-8")
     assert "<b>odd" not in text
     assert text.count('<svg class="ranks"') == 2 * 3
@@ -248,7 +248,7 @@ def test_tables_that_cannot_be_used_are_named(tmp_path, header, extra, reason):
     scores = {("a", "x"): (0.5, "many")} if "number" in reason else {("a", "x"): (0.5, 1.0)}
     path = write(tmp_path, "bad", scores, header, extra)
     with pytest.raises(DatasetError, match=reason) as caught:
-        rank_methods(LeaderboardSpec({"bad": path, "b": path}, tmp_path / "out", ("dice",)))
+        leaderboard(LeaderboardSpec({"bad": path, "b": path}, tmp_path / "out", ("dice",)))
     assert str(path) in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -257,27 +257,27 @@ def test_a_row_twice_is_refused(tmp_path):
     path = write(tmp_path, "bad", {("a", "x"): (0.5, 1.0)})
     path.write_text(path.read_text() + "a,x,0.6,1.0\n")
     with pytest.raises(DatasetError, match="line 3 has case a, region x again"):
-        rank_methods(LeaderboardSpec({"bad": path, "b": path}, tmp_path / "out", ("dice",)))
+        leaderboard(LeaderboardSpec({"bad": path, "b": path}, tmp_path / "out", ("dice",)))
 
 
 def test_undefined_scores_rank_last_or_their_case_ranks_nobody(tmp_path):
     one = {("a", "x"): (0.9, 1), ("b", "x"): ("nan", 1), ("c", "x"): ("nan", 1)}
     two = {("a", "x"): (0.8, 1), ("b", "x"): (0.1, 1), ("c", "x"): (0.1, 1)}
     tables = {"one": write(tmp_path, "one", one), "two": write(tmp_path, "two", two)}
-    last = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+    last = leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
     assert row_of(last, "one").mean_of_ranks == pytest.approx(5 / 3)
     assert row_of(last, "two").rank_then_aggregate == 1
     spec = LeaderboardSpec(tables, tmp_path / "out", ("dice",), undefined="drop")
-    assert row_of(rank_methods(spec), "one").rank_then_aggregate == 1
+    assert row_of(leaderboard(spec), "one").rank_then_aggregate == 1
 
 
 def test_median_ignores_the_outlier_that_moves_the_mean(tmp_path):
     one = {(str(case), "x"): (value, 1) for case, value in enumerate([0.9, 0.9, 0.0])}
     two = {(str(case), "x"): (0.8, 1) for case in range(3)}
     tables = {"one": write(tmp_path, "one", one), "two": write(tmp_path, "two", two)}
-    by_mean = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+    by_mean = leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
     spec = LeaderboardSpec(tables, tmp_path / "out", ("dice",), aggregate="median")
-    by_median = rank_methods(spec)
+    by_median = leaderboard(spec)
     assert (row_of(by_mean, "one").rank, row_of(by_median, "one").rank) == (2, 1)
     assert row_of(by_median, "one").mean == 0.9
 
@@ -285,7 +285,7 @@ def test_median_ignores_the_outlier_that_moves_the_mean(tmp_path):
 def test_consensus_joins_regions_and_datasets(three, tmp_path):
     good, poor = three["best"], three["second"]
     tables = {"a@kits": good, "b@kits": poor, "a@btcv": good, "b@btcv": poor}
-    result = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+    result = leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
     assert {row.dataset for row in result.rows} == {"kits", "btcv"}
     assert result.cases[0] == "kits/a"
     first, second = result.consensus[:2]
@@ -293,7 +293,7 @@ def test_consensus_joins_regions_and_datasets(three, tmp_path):
     assert (second.method, second.mean_rank) == ("b", 2)
     del tables["b@btcv"]
     with pytest.raises(SettingsError, match=r"b has no cases\.csv of dataset btcv"):
-        rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+        leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
 
 
 def test_significance_without_correction(tmp_path):
@@ -301,10 +301,10 @@ def test_significance_without_correction(tmp_path):
     one = {(str(case), "x"): (0.5 + 0.01 * case, 1) for case in range(5)}
     two = {(str(case), "x"): (0.4, 1) for case in range(5)}
     tables = {"one": write(tmp_path, "one", one), "two": write(tmp_path, "two", two)}
-    holm = rank_methods(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
+    holm = leaderboard(LeaderboardSpec(tables, tmp_path / "out", ("dice",)))
     spec = LeaderboardSpec(tables, tmp_path / "out", ("dice",), correction="none")
     assert (row_of(holm, "two").significance_rank, row_of(holm, "one").wins) == (1, 0)
-    assert (row_of(rank_methods(spec), "two").significance_rank) == 2
+    assert (row_of(leaderboard(spec), "two").significance_rank) == 2
 
 
 def test_methods_that_share_nothing_are_refused(tmp_path):
@@ -312,17 +312,17 @@ def test_methods_that_share_nothing_are_refused(tmp_path):
     other_case = write(tmp_path, "two", {("b", "x"): (0.5, 1.0)})
     other_region = write(tmp_path, "three", {("a", "y"): (0.5, 1.0)})
     with pytest.raises(DatasetError, match="share no case"):
-        rank_methods(LeaderboardSpec({"1": one, "2": other_case}, tmp_path / "out", ("dice",)))
+        leaderboard(LeaderboardSpec({"1": one, "2": other_case}, tmp_path / "out", ("dice",)))
     with pytest.raises(DatasetError, match="share no region: 1 has x; 3 has y"):
-        rank_methods(LeaderboardSpec({"1": one, "3": other_region}, tmp_path / "out", ("dice",)))
+        leaderboard(LeaderboardSpec({"1": one, "3": other_region}, tmp_path / "out", ("dice",)))
 
 
 def test_settings_without_meaning_are_refused(three, tmp_path):
     with pytest.raises(SettingsError, match="no methods"):
-        rank_methods(LeaderboardSpec({}, tmp_path))
+        leaderboard(LeaderboardSpec({}, tmp_path))
     with pytest.raises(SettingsError, match="only best to rank"):
-        rank_methods(LeaderboardSpec({"best": three["best"]}, tmp_path))
+        leaderboard(LeaderboardSpec({"best": three["best"]}, tmp_path))
     with pytest.raises(SettingsError, match="Known: mean, median"):
-        rank_methods(LeaderboardSpec(three, tmp_path, aggregate="mode"))
+        leaderboard(LeaderboardSpec(three, tmp_path, aggregate="mode"))
     with pytest.raises(SettingsError, match="Known: drop, worst"):
-        rank_methods(LeaderboardSpec(three, tmp_path, missing="skip"))
+        leaderboard(LeaderboardSpec(three, tmp_path, missing="skip"))

@@ -18,10 +18,10 @@ from tests.inference.synthetic import PLAN, predict, save_model
 def test_an_interrupted_prediction_keeps_what_is_done(
     scans: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mednext_cli.inference import predictor
+    from mednext_cli.inference import average
 
     out = tmp_path / "out"
-    real, calls = predictor.predict_probabilities, []
+    real, calls = average.predict_probabilities, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -30,7 +30,7 @@ def test_an_interrupted_prediction_keeps_what_is_done(
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(predictor, "predict_probabilities", interrupted)
+        patch.setattr(average, "predict_probabilities", interrupted)
         assert predict(scans, out, model) == 130
     done = sorted(path.name for path in out.glob("*.nii.gz"))
     assert done
@@ -83,9 +83,9 @@ def test_too_little_memory_for_a_case_stops_no_other(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mednext_cli.inference import predictor
+    from mednext_cli.inference import average
 
-    real, calls = predictor.predict_probabilities, []
+    real, calls = average.predict_probabilities, []
 
     def greedy(*arguments: object) -> object:
         calls.append(1)
@@ -93,7 +93,7 @@ def test_too_little_memory_for_a_case_stops_no_other(
             raise MemoryError
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(predictor, "predict_probabilities", greedy)
+    monkeypatch.setattr(average, "predict_probabilities", greedy)
     assert predict(scans, tmp_path / "out", model) == 2
     assert "oblique: not enough memory" in capsys.readouterr().err
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2

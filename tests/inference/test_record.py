@@ -121,12 +121,12 @@ def test_forcing_one_case_with_other_settings_touches_no_other(
 def test_old_label_maps_stay_until_the_new_ones_are_whole(
     scans: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from mednext_cli.inference import predictor
+    from mednext_cli.inference import average
 
     out, other = tmp_path / "out", save_model(tmp_path / "other.pt", 1)
     assert predict(scans, out, model, options=(*FAST, "--probabilities")) == 0
     before = maps(out)
-    real, calls = predictor.predict_probabilities, []
+    real, calls = average.predict_probabilities, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -136,7 +136,7 @@ def test_old_label_maps_stay_until_the_new_ones_are_whole(
 
     options = (*FAST, "--force", "--workers", "0")
     with monkeypatch.context() as patch:
-        patch.setattr(predictor, "predict_probabilities", interrupted)
+        patch.setattr(average, "predict_probabilities", interrupted)
         assert predict(scans, out, other, options=options) == 130
     assert list(maps(out)) == list(before)
     changed = [name for name, content in maps(out).items() if content != before[name]]

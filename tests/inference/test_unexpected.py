@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation import plugins
-from mednext_cli.inference import label_maps, pipeline, predictor
+from mednext_cli.inference import average, label_maps, pipeline
 from mednext_cli.inference.engine import EngineOptions
 from mednext_cli.inference.torch_engine import NetworkEngine
 from tests.inference.synthetic import predict
@@ -36,7 +36,7 @@ def failing(real: object, case: str = "oblique") -> object:
     ("module", "name", "workers"),
     [
         (pipeline, "prepare_image", "2"),
-        (predictor, "predict_probabilities", "2"),
+        (average, "predict_probabilities", "2"),
         (label_maps, "restore_label_map", "0"),
         (label_maps, "write_label_map", "2"),
     ],

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mednext_cli.app import main
-from mednext_cli.inference import predictor
+from mednext_cli.inference import average
 from mednext_cli.inference.torch_engine import NetworkEngine
 from tests.preprocessing.synthetic import NAME, describe, image_of, label_of, make_raw, write
 from tests.preprocessing.synthetic import run as preprocess
@@ -111,7 +111,7 @@ def test_validation_gives_the_label_maps_of_predict(
 
 def test_the_same_weights_are_validated_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     made = run.label_maps
-    monkeypatch.setattr(predictor, "predict_probabilities", None)
+    monkeypatch.setattr(average, "predict_probabilities", None)
     assert run.train() == 0
     assert run.label_maps == made
 
@@ -169,7 +169,7 @@ def test_a_damaged_note_validates_anew(run: Run, content: str) -> None:
 def test_an_unexpected_error_fails_one_case(
     bare: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = predictor.predict_probabilities, []
+    real, calls = average.predict_probabilities, []
 
     def faulty(*arguments: object) -> object:
         calls.append(1)
@@ -178,7 +178,7 @@ def test_an_unexpected_error_fails_one_case(
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(predictor, "predict_probabilities", faulty)
+        patch.setattr(average, "predict_probabilities", faulty)
         assert bare.train() == 1
     error = capsys.readouterr().err
     assert "ZeroDivisionError: of all things. This is a fault of ours" in error
@@ -204,7 +204,7 @@ def test_a_device_without_memory_is_one_line(
 def test_an_interrupted_validation_is_carried_on(
     bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = predictor.predict_probabilities, []
+    real, calls = average.predict_probabilities, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -213,7 +213,7 @@ def test_an_interrupted_validation_is_carried_on(
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(predictor, "predict_probabilities", interrupted)
+        patch.setattr(average, "predict_probabilities", interrupted)
         assert bare.train() == 130
     assert len(bare.label_maps) == 1
     assert bare.train() == 0

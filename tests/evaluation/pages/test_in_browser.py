@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
-from mednext_cli.evaluation.leaderboard import LeaderboardSpec, rank_methods
+from mednext_cli.evaluation.leaderboard import LeaderboardSpec, leaderboard
 from tests.evaluation.conftest import boxes
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -44,7 +44,7 @@ def reports(tmp_path_factory, write_labels) -> dict[str, Path]:
         made = folder / f"method_{method}"
         spec = EvaluateSpec(made, folder / "labels", workers=0, images=folder / "scans")
         tables[f"method <b>{method}"] = evaluate(spec).folder / "cases.csv"
-    ranked = rank_methods(LeaderboardSpec(tables, folder / "ranks"))
+    ranked = leaderboard(LeaderboardSpec(tables, folder / "ranks"))
     return {
         "report": folder / "method_0" / "report.html",
         "leaderboard": ranked.folder / "leaderboard.html",

@@ -1,0 +1,74 @@
+"""The average of networks by itself: loaded once, it predicts one prepared image after another."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mednext_cli.foundation.errors import CheckpointError
+from mednext_cli.inference.average import Member, NetworkAverage, build_average
+from mednext_cli.inference.engine import Activation, EngineOptions
+from mednext_cli.inference.models import load_models
+from tests.inference.synthetic import PLAN, save_model
+
+CPU = torch.device("cpu")
+PATCH = (16, 32, 16)
+
+
+class Shift:
+    """Logits that are the image, and for the other classes a constant."""
+
+    def __init__(self, constant: float, activation: Activation = "softmax") -> None:
+        self.device, self.activation, self._constant = CPU, activation, constant
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.expand(-1, 3, -1, -1, -1) * torch.tensor([1.0, 0, 0]).view(3, 1, 1, 1) + (
+            torch.tensor([0, self._constant, self._constant]).view(3, 1, 1, 1)
+        )
+
+
+def make_image(shape: tuple[int, ...] = (20, 40, 17)) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+
+
+def test_probabilities_not_logits_are_averaged_over_networks() -> None:
+    members = tuple(Member(Shift(one), PATCH, (0, 2), 0.5) for one in (-3.0, 2.0))
+    image, told = make_image(), []
+    made = NetworkAverage(members, PLAN).predict(image, "a", lambda *one: told.append(one))
+    logits = [np.stack([image[0], *[np.full_like(image[0], one)] * 2]) for one in (-3.0, 2.0)]
+    expected = sum(np.exp(one) / np.exp(one).sum(0) for one in logits) / 2
+    np.testing.assert_allclose(made, expected, atol=2e-6)
+    assert {note for _, note in told} == {", model 1", ", model 2"}
+    count = NetworkAverage(members, PLAN).count_tiles(image.shape[1:])
+    assert sum(tiles for tiles, _ in told) == count == 2 * 4 * 2**3
+
+
+def test_an_engine_says_whether_its_outputs_exclude_each_other() -> None:
+    image = make_image(PATCH)
+    made = NetworkAverage((Member(Shift(1.0, "sigmoid"), PATCH, (), 0.5),), PLAN).predict(
+        image, "a"
+    )
+    np.testing.assert_allclose(made[0], 1 / (1 + np.exp(-image[0])), atol=1e-6)
+    np.testing.assert_allclose(made[1:], 1 / (1 + np.exp(-1)), atol=1e-6)
+
+
+def test_nan_is_named() -> None:
+    networks = NetworkAverage((Member(Shift(float("nan")), PATCH, (), 0.5),), PLAN)
+    with pytest.raises(CheckpointError, match="the network gives NaN for some_case"):
+        networks.predict(make_image(), "some_case")
+
+
+def test_loaded_once_called_often(model: Path, tmp_path: Path) -> None:
+    models = load_models([model, save_model(tmp_path / "other.pt", 1)])
+    asked = [one.asked(overlap=0.25, mirror=True) for one in models]
+    networks = build_average(asked, "torch", EngineOptions(CPU))
+    assert [member.mirror_axes for member in networks.members] == [(2,), (2,)]
+    assert [member.overlap for member in networks.members] == [0.25, 0.25]
+    first, other = make_image(), make_image((9, 32, 30))
+    made = networks.predict(first, "first")
+    assert made.shape == (3, 20, 40, 17)
+    assert networks.predict(other, "other").shape == (3, 9, 32, 30)
+    np.testing.assert_array_equal(networks.predict(first, "again"), made)
+    np.testing.assert_allclose(made.sum(0), 1, atol=1e-5)
