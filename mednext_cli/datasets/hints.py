@@ -26,10 +26,11 @@ def _sound_layouts() -> list[Plugin]:
 
 
 def _fitting(layouts: list[Plugin], raw: Path) -> tuple[str, ...]:
-    return tuple(plugin.name for plugin in layouts if _recognises(plugin, raw))
+    return tuple(plugin.name for plugin in layouts if recognises(plugin, raw))
 
 
-def _recognises(plugin: Plugin, raw: Path) -> bool:
+def recognises(plugin: Plugin, raw: Path) -> bool:
+    """Whether the folder looks like this layout; no, where the layout fails to say so."""
     try:
         return bool(plugin.load().recognises(raw))
     except Exception as error:  # a stranger's, or a folder that cannot be read

@@ -1,6 +1,7 @@
 """Commands, dataset layouts, networks and engines are entry points, ours and strangers' alike."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -95,5 +96,14 @@ def load_plugin(kind: str, name: str) -> Any:  # noqa: ANN401 - each kind has it
     if name not in plugins:
         usable = {key: plugin for key, plugin in plugins.items() if not plugin.refused}
         what = {"datasets": "dataset layout"}.get(kind, kind.removesuffix("s"))
-        raise PluginError(f"unknown {what} {name!r}", nearest(name, usable))
+        raise PluginError(f"unknown {what} {name!r}", nearest_plugin(name, usable))
     return plugins[name].load()
+
+
+def nearest_plugin(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """Text that lists the known names; where none is near, what another package may bring."""
+    text = nearest(name, known)
+    if text.startswith("Known"):
+        text += ". Install the package that brings it"
+        text += f", or name it in {_SELECTION}" if _SELECTION in os.environ else ""
+    return text

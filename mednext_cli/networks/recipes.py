@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 
-from mednext_cli.foundation.errors import nearest
+from mednext_cli.foundation.plugins import nearest_plugin
 from mednext_cli.networks.choice import completed
 from mednext_cli.networks.registry import family_names, find_family
 from mednext_cli.settings.recipe import DEFAULT_NETWORK, ModelSettings, Recipe, recipe_fields
@@ -90,9 +90,9 @@ def _unknown(problem: Problem) -> Problem:
 
 def _of_tables(name: str, model: Mapping[str, Any]) -> list[Problem]:
     tables = {key: table for key, table in model.items() if isinstance(table, dict)}
-    problems = [Problem(("model", key)) for key in tables if not _is_installed(key)]
+    problems = [Problem(("model", key)) for key in tables if key != name and not _is_installed(key)]
     if not _is_installed(name):
-        known = f"there is no such network. {nearest(name, family_names())}"
+        known = f"there is no such network. {nearest_plugin(name, family_names())}"
         return [*problems, Problem(("model", "network"), known, name)]
     try:
         find_family(name).Settings.model_validate(tables.get(name, {}))

@@ -8,6 +8,7 @@ from typing import Any
 
 from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.datasets.described_labels import read_described_labels
+from mednext_cli.datasets.hints import recognises
 from mednext_cli.datasets.label_table import scored_labels
 from mednext_cli.datasets.registry import fitting_layouts, load_layout, read_dataset
 from mednext_cli.evaluation.scoring.label_maps import (
@@ -18,6 +19,7 @@ from mednext_cli.evaluation.scoring.label_maps import (
 )
 from mednext_cli.foundation.errors import DatasetError, MednextError
 from mednext_cli.foundation.files import read_json
+from mednext_cli.foundation.plugins import find_plugins
 from mednext_cli.settings.labels import LabelSet
 
 _DESCRIPTION, _RECORD = "dataset.json", "predict.json"
@@ -77,7 +79,7 @@ def find_references(
     if dataset is None:
         return _guess(labels, given)
     layout = load_layout(dataset)
-    paths = find_label_maps(labels)
+    paths = _without_images(find_label_maps(labels), labels, dataset)
     naming = given or (Naming(layout.label_set, dataset) if layout.label_set else None)
     if not paths:
         whole = _read_whole(labels, dataset)
@@ -113,6 +115,20 @@ def _fields(naming: Naming | None) -> tuple[LabelSet | None, str]:
 
 def _labels_of(whole: Dataset) -> dict[str, Path]:
     return {case.id: case.label for case in whole.labelled if case.label}
+
+
+def _without_images(paths: dict[str, Path], labels: Path, dataset: str) -> dict[str, Path]:
+    """The label maps alone, where the layout has images beside them in the same folder."""
+    beside = {path for path in paths.values() if path.parent == labels}
+    if not beside or not recognises(find_plugins("datasets")[dataset], labels):
+        return paths
+    try:
+        whole = read_dataset(labels, dataset)
+    except DatasetError as error:
+        logger.debug("%s", error)
+        return paths
+    images = {channel.path for case in whole.cases for channel in case.channels}
+    return _labels_of(whole) if images & beside else paths
 
 
 def _roots(labels: Path) -> Sequence[Path]:
