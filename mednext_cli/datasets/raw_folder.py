@@ -212,11 +212,6 @@ def _preference(name: str) -> int:
     return SCAN_ENDINGS.index(ending_of(name).lower())
 
 
-def either_ending(folder: Path, stem: str) -> Path:
-    """The scan of that name in a folder, see `Scans.path`."""
-    return Scans(folder).path(stem)
-
-
 def sorted_unique(cases: Iterable[Case], raw: Path) -> tuple[Case, ...]:
     """The cases sorted by id.
 

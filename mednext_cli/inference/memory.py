@@ -18,18 +18,6 @@ def peek(case: Case) -> Grid | None:
     return peek_grid(case.channels[0].path, case.channels[0].index)
 
 
-def estimate_bytes(case: Case, plan: Plan, models: int) -> int:
-    """Estimated peak memory of one case beside the network; 0 where its header tells nothing.
-
-    Args:
-        case: the case.
-        plan: target spacing and classes.
-        models: how many are averaged.
-    """
-    grid = peek(case)
-    return 0 if grid is None else bytes_on(grid, plan, models)
-
-
 def bytes_on(grid: Grid, plan: Plan, models: int) -> int:
     """Estimated peak memory of a case on this grid, beside the network.
 

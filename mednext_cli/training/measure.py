@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from mednext_cli.foundation.devices import pick_device
+from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.choice import choose_network, completed
 from mednext_cli.scaling.measure import repeat
-from mednext_cli.settings.labels import LabelSet
+from mednext_cli.settings.labels import MOST_LABELS, LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import Recipe, TrainingSettings
@@ -64,9 +65,11 @@ def measure_run(recipe: Recipe, channels: int, classes: int, device: str) -> lis
         device: auto, cpu, cuda, cuda:N or mps.
 
     Raises:
-        SettingsError: the network cannot take the patch, the device is not there, or a step takes
-            more memory than is free.
+        SettingsError: no dataset has so many classes, the network cannot take the patch, the device
+            is not there, or a step takes more memory than is free.
     """
+    if classes > MOST_LABELS:  # an estimate may be of more regions; steps here are of classes
+        raise SettingsError(f"{classes} classes are not possible", f"Give 2 to {MOST_LABELS}.")
     where = pick_device(device)
     if where.type == "cpu":
         keep_freed_memory(large=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.evaluation.scoring.references import recorded_labels
-from mednext_cli.inference.memory import estimate_bytes
+from mednext_cli.inference.memory import bytes_on, peek
 from tests.inference.synthetic import PLAN, predict, save_model
 
 
@@ -168,9 +168,10 @@ def test_scans_with_wide_margins_shorten_the_estimate(
 def test_memory_is_estimated_from_the_header(scans: Path) -> None:
     path = scans / "anisotropic.nii.gz"  # 20 x 26 x 15 voxels of 1 x 1 x 8 mm
     prepared = 20 * 26 * 15 * 8 / 2**3
-    one = estimate_bytes(Case("a", (Channel(path),)), PLAN, models=1)
-    several = estimate_bytes(Case("a", (Channel(path),)), PLAN, models=5)
+    grid = peek(Case("a", (Channel(path),)))
+    assert grid is not None
+    one, several = (bytes_on(grid, PLAN, models) for models in (1, 5))
     assert one >= 4 * prepared * (1 + 3)
     assert several - one <= 4 * prepared * 3  # one more buffer of three classes, however many
     assert several > one
-    assert estimate_bytes(Case("a", (Channel(path.with_name("none.nii")),)), PLAN, 1) == 0
+    assert peek(Case("a", (Channel(path.with_name("none.nii")),))) is None

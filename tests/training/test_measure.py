@@ -36,3 +36,9 @@ def test_a_step_that_does_not_fit_is_refused(
     monkeypatch.setattr("mednext_cli.training.memory.free_memory_bytes", lambda: 2**30)
     assert main(["recipes", "check", "mednext", "--measure", "--device", "cpu"]) == 2
     assert "1.0 GiB are free" in capsys.readouterr().err
+
+
+def test_more_classes_than_label_maps_hold_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [part for setting in TINY for part in ("--set", setting)]
+    assert main(["recipes", "check", "cpu", "--measure", "--classes", "257", *settings]) == 2
+    assert "257 classes are not possible. Give 2 to 256." in capsys.readouterr().err
