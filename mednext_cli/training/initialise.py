@@ -43,14 +43,24 @@ def initialise(network: nn.Module, spec: NetworkSpec, path: Path) -> None:
 
 
 def _check_same(checkpoint: Checkpoint, spec: NetworkSpec, path: Path) -> None:
-    theirs, ours = (network.flat() for network in (checkpoint.network, spec))
-    differing = [
-        f"{key} {theirs.get(key)} instead of {ours.get(key)}"
-        for key in theirs | ours
-        if key not in _MAY_DIFFER and theirs.get(key) != ours.get(key)
-    ]
-    if differing:
-        raise CheckpointError(
-            f"{path} has another network: {'; '.join(differing)}",
-            "Train with the same --model and --kernel, or enlarge it first with mednext upkern.",
+    differing = _differing(checkpoint.network, spec)
+    if not differing:
+        return
+    remedy = "Train with the recipe it was trained with: recipe.toml in its run folder."
+    if checkpoint.network.name == spec.name and spec.kernels:
+        remedy = (
+            "Train with the same --model and --kernel, or enlarge it first with mednext upkern."
         )
+    raise CheckpointError(f"{path} has another network: {'; '.join(differing)}", remedy)
+
+
+def _differing(theirs: NetworkSpec, ours: NetworkSpec) -> list[str]:
+    """What of the networks differs; of two families, their names alone."""
+    if theirs.name != ours.name:
+        return [f"network {theirs.name} instead of {ours.name}"]
+    old, new = theirs.flat(), ours.flat()
+    return [
+        f"{key} {old.get(key)} instead of {new.get(key)}"
+        for key in old | new
+        if key not in _MAY_DIFFER and old.get(key) != new.get(key)
+    ]

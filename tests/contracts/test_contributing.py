@@ -1,5 +1,6 @@
 """CONTRIBUTING's package, taken literally: written down, registered, and found by the commands."""
 
+import re
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ import pytest
 import torch
 
 from mednext_cli.app import main
-from mednext_cli.foundation.errors import PluginError
+from mednext_cli.foundation.errors import CheckpointError, PluginError
 from mednext_cli.foundation.plugins import find_plugins
 from mednext_cli.networks.building import build_plain
+from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
 from mednext_cli.networks.registry import find_family
 from mednext_cli.networks.spec import describe_network
+from mednext_cli.training.initialise import initialise
 
 
 def _blocks(root: Path, heading: str) -> list[str]:
@@ -119,12 +122,28 @@ def test_without_its_package_a_network_is_named_with_a_remedy(
 ) -> None:
     recipe = tmp_path / "toy.toml"
     recipe.write_text(_blocks(root, "Add a network")[-1])
+    monkeypatch.delenv("MEDNEXT_PLUGINS", raising=False)
     assert main(["recipes", "check", str(recipe)]) == 2
     said = capsys.readouterr().err
-    assert "there is no such network. Known: mednext. Install the package that brings it" in said
+    assert "there is no such network. Known: mednext" in said
+    assert "Install the package that brings it. Correct the recipe" in said
     assert "unknown key" not in said
     with pytest.raises(PluginError, match=r"Install the package that brings it$"):
         find_family("toy")
     monkeypatch.setenv("MEDNEXT_PLUGINS", "")
     with pytest.raises(PluginError, match=r"brings it, or name it in MEDNEXT_PLUGINS$"):
         find_family("toy")
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_checkpoint_of_another_network_is_said_with_what_to_train(tmp_path: Path) -> None:
+    begun = describe_network("toy", 1, 3, width=4)
+    path = tmp_path / "begun.pt"
+    save_checkpoint(path, Checkpoint(begun, build_plain(begun).state_dict()))
+    others = {
+        "width 4 instead of 8. Train with the recipe": describe_network("toy", 1, 3, width=8),
+        "network: network toy instead of mednext. Train": describe_network("mednext", 1, 3),
+    }
+    for said, other in others.items():
+        with pytest.raises(CheckpointError, match=re.escape(said)):
+            initialise(build_plain(other), other, path)
