@@ -10,13 +10,15 @@ from mednext_cli.foundation.files import hash_file
 from mednext_cli.inference.folds import Folds, check_folds, find_checkpoints
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.recipe import LARGEST_OVERLAP
+from mednext_cli.settings.recipe import LARGEST_OVERLAP, AugmentationSettings, Recipe
 
 _SHARED = (
     *("channels", "normalisation", "spacing_mm"),
     *("label_set.names", "label_set.regions"),
     *("label_set.region_training", "label_set.region_values"),
 )
+# Of a checkpoint without one: what mirrorings it was trained on is not known.
+_NO_RECIPE = Recipe(augmentation=AugmentationSettings(mirror_axes=()))
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ def load_model(path: Path) -> Model:
 
 
 def _describe(file: Path, checkpoint: Checkpoint) -> Model:
-    plan, recipe = checkpoint.plan, checkpoint.recipe
-    if plan is None or recipe is None:
+    plan, recipe = checkpoint.plan, checkpoint.recipe or _NO_RECIPE
+    if plan is None:
         raise CheckpointError(
             f"{file} does not say how its images are prepared (imported weights do not)",
             "Fine-tune it with mednext train --init, or predict with a run of mednext train.",

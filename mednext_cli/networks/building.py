@@ -111,8 +111,8 @@ def check_dense(state_dict: Mapping[str, Any]) -> None:
 
 
 def expected_weights(spec: NetworkSpec) -> dict[str, Tensor]:
-    """Names and shapes of a network's weights, without memory for them (device "meta")."""
-    with torch.device("meta"):
+    """Names and shapes of a network's weights, without memory for them where its family can."""
+    with torch.device("meta" if spec.family.runs_without_memory else "cpu"):
         return build_plain(spec).state_dict()
 
 

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from mednext_cli.foundation.errors import SettingsError, nearest
+from mednext_cli.networks.mednext.settings import Kernel
 from mednext_cli.networks.mednext.variants import VARIANTS
 from mednext_cli.networks.spec import NetworkSpec, describe_network
 
 PUBLISHED_PATCH = (128, 128, 128)
+_KERNELS = get_args(get_args(Kernel)[0])
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class ScaleSpec:
         for size in self.models:
             if size not in VARIANTS:
                 raise SettingsError(f"unknown size {size!r}", nearest(size, list(VARIANTS)))
+        for kernel in self.kernels:
+            if kernel not in _KERNELS:
+                *others, last = map(str, _KERNELS)
+                raise SettingsError(
+                    f"kernel {kernel} is not possible", f"Give {', '.join(others)} or {last}."
+                )
         for network in self.networks.values():
             network.patch_rule.check(self.patch_voxels)
 
