@@ -32,7 +32,10 @@ ROOMS = ("training", "inference", "preprocessing", "cache", "evaluation", "netwo
 _COPIED = ("mednext_cli", "tests", "recipes", "pyproject.toml", "docs", "benchmarks")
 _SECONDS = 60.0  # of tests that one defect is shown to, as long as they take without it
 _PATIENCE = 5  # times as long, and they do not end
-_PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+# Triton's kernels are no Python that coverage follows; their interpreter takes minutes.
+_PYTEST = (
+    "-m", "pytest", "-q", "-p", "no:cacheprovider", "--ignore=tests/networks/mednext/kernels",
+)  # fmt: skip
 Lines = dict[tuple[str, int], set[str]]
 
 
