@@ -92,6 +92,7 @@ def mean_of(cached: CachedDataset) -> float:
     return float(cached.case("one").read_image().mean())
 
 
+@pytest.mark.slow
 def test_handles_stay_in_their_process(folder: Path) -> None:
     cached = open_cache(folder)
     expected = mean_of(cached)

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from tests.commands.conftest import Run
 
 
@@ -47,6 +49,7 @@ def test_names_that_are_taken_stay_ours(run_with_plugins: Run) -> None:
     assert "msd\tmednext\tMedical Segmentation Decathlon" in layouts
 
 
+@pytest.mark.slow
 def test_plugins_lists_all_with_their_state(run_with_plugins: Run) -> None:
     shown = run_with_plugins("plugins", "--check", packages=("good", "broken", "clash", "rude"))
     assert shown.returncode == 0
@@ -71,6 +74,7 @@ def test_plugins_alone_loads_none(run_with_plugins: Run) -> None:
     assert "taken by mednext" in shown.stdout
 
 
+@pytest.mark.slow
 def test_rude_plugins_break_nothing_else(run_with_plugins: Run, tmp_path: Path) -> None:
     packages = ("rude", "good")
     shown = run_with_plugins("--help", packages=packages)
@@ -95,6 +99,7 @@ def test_calling_a_command_that_leaves_is_one_line(run_with_plugins: Run) -> Non
     assert "SystemExit" in done.stderr
 
 
+@pytest.mark.slow
 def test_selection_limits_strangers(run_with_plugins: Run) -> None:
     packages = ("good", "broken")
     none = run_with_plugins("datasets", "ls", packages=packages, selection="").stdout

@@ -55,6 +55,7 @@ def made_up_cases(folder: Path) -> Path:
     return make_raw(folder, 4, size=(34, 50, 36), affine=np.eye(4), labels=names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", with_real_data("made up"))
 def test_hippocampus_into_a_cache(source: str, tmp_path: Path, capsys: Capture) -> None:
     """Cases at their own spacing: z-scored copies with the labels of the files."""
@@ -147,6 +148,7 @@ def test_run_again_only_what_changed_is_done(tmp_path: Path) -> None:
     assert preprocess(spec).kept == 3
 
 
+@pytest.mark.slow
 def test_unchanged_files_are_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

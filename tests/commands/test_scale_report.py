@@ -34,6 +34,7 @@ def test_all_networks_beside_the_published(tmp_path, capsys):
     assert len(set(header)) == len(header)
 
 
+@pytest.mark.slow
 def test_another_patch_and_kernel_have_nothing_published_beside_them(tmp_path):
     options = ["--models", "S", "--kernels", "3,7", "--patch", "32,48,32", "--batch", "1"]
     assert main(["scale-report", *options, "--out", str(tmp_path), "--quiet"]) == 0
@@ -44,6 +45,7 @@ def test_another_patch_and_kernel_have_nothing_published_beside_them(tmp_path):
     assert {row["forward_seconds"] for row in rows} == {""}
 
 
+@pytest.mark.slow
 def test_measured_times_and_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "_SECONDS", 0.1)
     options = ["--models", "S", "--kernels", "3", "--patch", "16,16,32", "--measure"]

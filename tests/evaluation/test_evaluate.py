@@ -64,6 +64,7 @@ def test_mapping_and_label_set_as_training_gives_them(folders):
     assert result.mean("surface_dice", "both") < 1.0
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_files(folders, tmp_path):
     predictions, labels = folders
     for workers in (0, 2):

@@ -129,6 +129,7 @@ RECORD = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content"),
     [("l/dataset.json", REGIONS), ("l/dataset.json", NUMBERED), ("p/predict.json", RECORD)],

@@ -111,6 +111,7 @@ def _hand_over(item: int) -> object:
     return _DeadlyToHandOver() if item in (3, 9) else item
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_handing_over_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mednext_cli.foundation.beginning._SECONDS_TO_HAND_OVER", 1.0)
     outcomes = list(run_over(_hand_over, list(range(12)), str, RunSettings(2), "testing"))

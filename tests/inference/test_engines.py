@@ -25,6 +25,7 @@ def make_tiles(count: int) -> Tensor:
     return torch.randn(count, 1, 16, 32, 16, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_engines_agree(model: Path) -> None:
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     loaded = load_model(model)

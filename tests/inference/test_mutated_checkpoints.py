@@ -52,6 +52,7 @@ def test_a_whole_one_is_enlarged(model: Path, tmp_path: Path) -> None:
     assert load_checkpoint(out).network.kernels == (5, 5)
 
 
+@pytest.mark.slow
 def test_whatever_a_checkpoint_says(model: Path, tmp_path: Path) -> None:
     content, path = read_content(model), tmp_path / "mutant.pt"
     content["progress"] = {"iteration": 3, "history": [EPOCH]}
@@ -62,6 +63,7 @@ def test_whatever_a_checkpoint_says(model: Path, tmp_path: Path) -> None:
             loaders[seed % 3](path)
 
 
+@pytest.mark.slow
 def test_whatever_a_pickle_does(model: Path, tmp_path: Path) -> None:
     from zipfile import ZipFile
 

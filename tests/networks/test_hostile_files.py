@@ -117,6 +117,7 @@ def test_numbers_of_numpy_become_plain_whatever_state_their_type_is_given(tmp_pa
     assert load_tensors(path) == {"best": 0.5, "epoch": 3, "done": True}
 
 
+@pytest.mark.slow
 def test_what_would_grow_is_refused(model: Path, tmp_path: Path, capsys: Capture) -> None:
     content, path = read_content(model), tmp_path / "bomb.pt"
     torch.save({**content, "state_dict": {"a": torch.zeros(10**7)}}, path)

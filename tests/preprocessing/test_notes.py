@@ -59,6 +59,7 @@ def test_odd_things_of_different_kinds_do_not_hide_each_other(
     assert said[4].startswith("warning: case_5: case_5.nii.gz: neither sform nor qform is set")
 
 
+@pytest.mark.slow
 def test_workers_say_it_as_the_main_process_does(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

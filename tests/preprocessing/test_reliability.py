@@ -39,6 +39,7 @@ def voxels(raw: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_named_and_the_others_are_done(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +94,7 @@ def test_no_case_of_an_older_plan_is_ever_offered(
     assert run(raw, "--spacing", "2.0") == 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_no_space_left_on_the_device(tmp_path: Path, workers: int) -> None:
     """A limit on the size of files stands in for a full disk: case files do not fit."""

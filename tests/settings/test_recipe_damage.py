@@ -54,6 +54,7 @@ def _check(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert error.count("\n") == (code == 2), error
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=_SHARED_FIXTURES, max_examples=120, deadline=None)
 @given(changes=_CHANGES)
 def test_a_recipe_with_any_values_is_read_or_refused(

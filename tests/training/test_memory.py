@@ -46,6 +46,7 @@ def _demand(**changes: Any) -> Demand:
     return Demand(**(settings | changes))
 
 
+@pytest.mark.slow
 def test_the_line_says_what_a_step_takes_and_what_would_fit() -> None:
     too_little = pytest.raises(MednextError, match="cpu has too little memory for a test; a step")
     with too_little as found, explained_memory(_demand(), "a test"):
@@ -61,6 +62,7 @@ def test_other_errors_stay_what_they_are() -> None:
         raise RuntimeError("mat1 and mat2 shapes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "name", "doing"),
     [
@@ -161,6 +163,7 @@ def test_checkpointing_is_as_published_unless_said(settings: list[str], expected
     assert choose_network(load_recipe("cpu", settings).model).checkpointing is expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "expected"), [((), True), (("false",), False)])
 def test_model_m_trains_with_checkpointing(
     boxes: Path,

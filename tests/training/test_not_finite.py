@@ -114,6 +114,7 @@ def test_one_case_of_nan_is_named_and_left_out(
     assert all(one.isfinite().all() for one in weights.values())
 
 
+@pytest.mark.slow
 def test_ten_in_a_row_end_the_run_with_what_to_do_and_it_can_go_on(
     cache: Path, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -57,6 +57,7 @@ def test_without_validation_no_dice_is_mentioned(
     assert not (run_folder(tmp_path, "all") / "checkpoint_best.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("deep", "label"), [("true", "loss of all outputs"), ("false", "loss of the output")]
 )

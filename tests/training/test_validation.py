@@ -91,6 +91,7 @@ def bare(run: Run) -> Run:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
 def test_validation_gives_the_label_maps_of_predict(
     trained: Run, tmp_path: Path, channels: int
@@ -116,6 +117,7 @@ def test_the_same_weights_are_validated_once(run: Run, monkeypatch: pytest.Monke
     assert run.label_maps == made
 
 
+@pytest.mark.slow
 def test_other_weights_of_as_many_iterations_are_validated_anew(run: Run) -> None:
     made, scores = run.label_maps, run.dice
     kept = (run.folder / "checkpoint_last.pt").read_bytes()
@@ -127,6 +129,7 @@ def test_other_weights_of_as_many_iterations_are_validated_anew(run: Run) -> Non
     assert run.dice != scores
 
 
+@pytest.mark.slow
 def test_cases_that_changed_in_the_cache_are_validated_anew(tmp_path: Path) -> None:
     run = begin(tmp_path)
     scores = run.dice
@@ -142,6 +145,7 @@ def test_cases_that_changed_in_the_cache_are_validated_anew(tmp_path: Path) -> N
     assert run.dice != scores
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_not_the_caches_is_refused(tmp_path: Path, capsys: Capture) -> None:
     """Nobody would know what was scored."""
     run = begin(tmp_path)
@@ -166,6 +170,7 @@ def test_a_damaged_note_validates_anew(run: Run, content: str) -> None:
     assert run.label_maps == made
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_fails_one_case(
     bare: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +206,7 @@ def test_a_device_without_memory_is_one_line(
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_an_interrupted_validation_is_carried_on(
     bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

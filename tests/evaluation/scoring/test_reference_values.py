@@ -56,6 +56,7 @@ def published(case):
     return found["values"], LabelSet(names, regions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", CASES, indirect=True)
 def test_scores_are_those_of_the_packages(pair):
     expected, labels = published(pair.case)

@@ -124,6 +124,7 @@ def test_a_series_is_the_nifti_that_itk_makes_of_it(tmp_path: Path) -> None:
     assert read_grid(folder).spacing_mm == pytest.approx((0.8, 0.8, 2.5))
 
 
+@pytest.mark.slow
 def test_the_real_series_is_the_nifti_that_itk_makes_of_it(
     data_folder: Path, tmp_path: Path
 ) -> None:

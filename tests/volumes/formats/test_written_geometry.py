@@ -79,6 +79,7 @@ def test_all_orientations(tmp_path: Path, kind: str) -> None:
         check_lies_on(label, scan)
 
 
+@pytest.mark.slow
 def test_predict_in_all_orientations(tmp_path: Path) -> None:
     """One channel, so the kinds with several volumes are left out."""
     kinds = [kind for kind in KINDS if kind != "4D"]

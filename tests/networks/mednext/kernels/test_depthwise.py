@@ -16,7 +16,7 @@ _SLOW = pytest.mark.slow
 # kernel, stride, transposed, type, (N, C, D, H, W): the interpreter takes milliseconds a row.
 _CASES = [
     (3, 1, False, torch.float32, (1, 1, 1, 1, 1)),
-    (3, 1, False, torch.float32, (2, 5, 3, 2, 33)),
+    pytest.param(3, 1, False, torch.float32, (2, 5, 3, 2, 33), marks=_SLOW),
     pytest.param(3, 1, False, torch.bfloat16, (3, 4, 17, 1, 3), marks=_SLOW),
     (3, 2, False, torch.float32, (2, 3, 3, 2, 17)),
     (3, 2, True, torch.float32, (1, 33, 2, 1, 17)),
@@ -25,7 +25,7 @@ _CASES = [
     pytest.param(3, 2, False, torch.bfloat16, (1, 512, 2, 1, 3), marks=_SLOW),
     pytest.param(5, 2, True, torch.bfloat16, (1, 6, 2, 2, 3), marks=_SLOW),
     pytest.param(7, 1, False, torch.bfloat16, (1, 2, 1, 2, 3), marks=_SLOW),
-    (7, 2, False, torch.float32, (1, 3, 1, 2, 3)),
+    pytest.param(7, 2, False, torch.float32, (1, 3, 1, 2, 3), marks=_SLOW),
     pytest.param(7, 2, True, torch.float32, (1, 3, 1, 2, 2), marks=_SLOW),
 ]
 
@@ -90,6 +90,7 @@ def test_layouts(layout, device):
     _compare(x, weight, bias, 1, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stride", "transposed"), [(1, False), (2, False), (2, True)])
 def test_moments_are_exact_far_from_zero(stride, transposed, device):
     x, weight, bias = _tensors(3, torch.float32, (2, 3, 2, 3, 5), device)
@@ -118,6 +119,7 @@ def test_operator_is_well_behaved(device):
         torch.library.opcheck(depthwise, (x, weight, bias, 1, False, moments))
 
 
+@pytest.mark.slow
 def test_results_are_the_same_in_every_run(device):
     x, weight, bias = _tensors(3, torch.float32, (1, 2, 3, 2, 5), device)
     run = [

@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
@@ -15,6 +16,7 @@ def _module_and_image(device):
     return module, torch.randn(1, 2, 3, 4, 5, device=device)
 
 
+@pytest.mark.slow
 def test_exports_as_one_operator(device):
     module, image = _module_and_image(device)
     program = torch.export.export(module, (image,))
@@ -24,6 +26,7 @@ def test_exports_as_one_operator(device):
     torch.testing.assert_close(program.module()(image), module(image))
 
 
+@pytest.mark.slow
 def test_distributed_gradients_are_those_of_one_process(device, tmp_path):
     alone, image = _module_and_image(device)
     store = distributed.FileStore(str(tmp_path / "store"), 1)
