@@ -23,11 +23,13 @@ class Mutant:
 
     Attributes:
         line: where it is.
+        at_import: whether the line runs when the file is imported, rather than in a function.
         change: what it does, in a few words.
         source: the whole file with it.
     """
 
     line: int
+    at_import: bool
     change: str
     source: str
 
@@ -47,7 +49,13 @@ def make_mutant(source: str, number: int) -> Mutant:
     before = ast.unparse(node)
     apply()
     after = ast.unparse(ast.fix_missing_locations(tree))
-    return Mutant(node.lineno, f"{text}: {_short(before)}", after)  # type: ignore[attr-defined]
+    line: int = node.lineno  # type: ignore[attr-defined] - of expressions and statements alone
+    return Mutant(line, _runs_at_import(tree, line), f"{text}: {_short(before)}", after)
+
+
+def _runs_at_import(tree: ast.AST, line: int) -> bool:
+    functions = (one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef))
+    return not any(one.body[0].lineno <= line <= (one.end_lineno or 0) for one in functions)
 
 
 def _all_changes(tree: ast.AST) -> Iterator[tuple[ast.AST, Change]]:

@@ -63,9 +63,10 @@ class Known:
     lines: Counter[str]
     seconds: Counter[str]
 
-    def choose(self, room: str, name: str, line: int) -> tuple[str, ...]:
-        """The tests to show a defect in this line to."""
-        found = self.tests.get((name, line)) or {
+    def choose(self, room: str, name: str, mutant: Mutant) -> tuple[str, ...]:
+        """The tests to show a defect of this file to."""
+        of_line = () if mutant.at_import else self.tests.get((name, mutant.line), ())
+        found = of_line or {
             test for (file, _), tests in self.tests.items() if file == name for test in tests
         }
         chosen, seconds = [], 0.0
@@ -186,7 +187,7 @@ def _choose(known: Known, sample: int, seed: int) -> list[Trial]:
         ]
         for path, number in chooser.sample(places, min(sample // len(ROOMS), len(places))):
             name, mutant = path.relative_to(ROOT), make_mutant(path.read_text(), number)
-            chosen = known.choose(room, str(name), mutant.line)
+            chosen = known.choose(room, str(name), mutant)
             trials.append(Trial(room, name, mutant, chosen))
     chooser.shuffle(trials)  # a run that is cut short has seen every room
     return trials

@@ -99,6 +99,21 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     ]
 
 
+def test_the_best_state_of_a_run_that_lost_its_newest_is_kept(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train() == 0
+    folder = _run(tmp_path / "runs")
+    assert train("--extend", settings=("training.epochs=3",)) == 0  # goes on: nothing is set aside
+    assert not (folder / "checkpoint_best_earlier.pt").exists()
+    best = (folder / "checkpoint_best.pt").read_bytes()
+    (folder / "checkpoint_last.pt").unlink()
+    capsys.readouterr()
+    assert train() == 0
+    assert (folder / "checkpoint_best_earlier.pt").read_bytes() == best
+    assert "the best state so far is kept as checkpoint_best_earlier.pt" in capsys.readouterr().err
+
+
 def test_another_recipe_in_the_same_folder_is_refused(
     train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:

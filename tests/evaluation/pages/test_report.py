@@ -209,6 +209,18 @@ def test_planes_are_turned_as_radiologists_look(tmp_path):
     assert np.unravel_index(grey.argmax(), grey.shape) == (5, 2)
 
 
+def test_greys_run_from_the_darkest_to_the_brightest_of_the_scan():
+    reference = np.zeros((8, 10, 40), np.uint8)
+    reference[4, 5, 20] = 1
+    image = np.broadcast_to(np.linspace(1000, 1100, 40, dtype=np.float32), reference.shape)
+    scan = LabelledScan(reference, np.zeros_like(reference), image, (1.0, 1.0, 1.0))
+    axial = draw_planes(scan)[0]
+    data = base64.b64decode(axial.slices[0].image.split(",")[1])
+    grey = np.asarray(Image.open(io.BytesIO(data)))
+    assert grey.min() < 20
+    assert grey.max() > 235
+
+
 def test_worst_cases_are_drawn_over_the_scan_or_the_labels(folders, write_labels, tmp_path):
     predictions, labels = folders
     noise = np.random.default_rng(0).random((12, 14, 10)).astype(np.float32)
