@@ -131,7 +131,7 @@ def _know(copies: list[Path]) -> Known:
     for copy in copies:
         rooms.put(copy)
     with ThreadPoolExecutor(len(copies)) as pool:
-        files = list(pool.map(lambda room: _cover(room, rooms), ("commands", *ROOMS)))
+        files = list(pool.map(lambda room: _cover(room, rooms), ("commands", "settings", *ROOMS)))
     tests: Lines = defaultdict(set)
     seconds: Counter[str] = Counter()
     for file in files:

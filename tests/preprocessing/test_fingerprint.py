@@ -20,7 +20,7 @@ from mednext_cli.preprocessing.plan import plan_dataset, plan_patch
 from mednext_cli.settings.fingerprint import Fingerprint
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.spacing import parse_spacing
-from tests.preprocessing.synthetic import cache_of, image_of, label_of, make_raw, read, run
+from tests.preprocessing.synthetic import cache_of, image_of, label_of, make_raw, read, run, write
 
 
 def surveyed(raw: Path) -> tuple[Dataset, list[CaseFingerprint], Fingerprint]:
@@ -62,6 +62,16 @@ def test_many_values_are_thinned_without_moving_the_percentiles() -> None:
     for name, percent in (("percentile_00_5", 0.5), ("median", 50), ("percentile_99_5", 99.5)):
         assert found[name] == pytest.approx(np.percentile(exact, percent), abs=0.5)
     assert found["minimum"] == pytest.approx(exact.min())
+
+
+def test_margins_of_zeros_are_cropped_on_both_sides(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path, cases=1)
+    image = np.zeros((22, 24, 12), np.int16)
+    image[4:20, 3:13, 2:11] = np.random.default_rng(0).integers(1, 99, (16, 10, 9))
+    write(image_of(raw, "case_0"), image)
+    _, cases, _ = surveyed(raw)
+    assert cases[0].shape == (12, 24, 22)  # head-foot first
+    assert cases[0].cropped_shape == (9, 10, 16)
 
 
 def test_a_fingerprint_survives_json(tmp_path: Path) -> None:
