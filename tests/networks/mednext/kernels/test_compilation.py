@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "compile_kernels.py"
+_SCRIPT = Path(__file__).parents[4] / "benchmarks" / "compile_kernels.py"
 
 
 def _compile(tmp_path, *options):
@@ -21,7 +21,7 @@ def _compile(tmp_path, *options):
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", ["80", "90"])
 def test_bfloat16_kernels_of_size_3_compile_without_spills(capability, tmp_path):
-    found = _compile(tmp_path, "--operators", "3", "--only", "bf16", "--capability", capability)
+    found = _compile(tmp_path, "--kernels", "3", "--only", "bf16", "--capability", capability)
     assert found.returncode == 0, found.stdout + found.stderr
     assert found.stdout.count("registers") == 20
 
