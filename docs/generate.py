@@ -92,11 +92,13 @@ def _annotation(parameter: inspect.Parameter) -> tuple[Any, Any]:
 
 
 def _metavar(kind: Any) -> str:  # noqa: ANN401 - any annotation
-    if get_origin(kind) is Literal:
-        return "|".join(map(str, get_args(kind)))
     names = {int: "NUMBER", float: "NUMBER", Path: "PATH", str: "TEXT"}
-    inner = [one for one in (kind, *get_args(kind)) if one in names]
-    return names[inner[0]] if inner else "TEXT"
+    for inner in (kind, *get_args(kind)):
+        if get_origin(inner) is Literal:
+            return "|".join(map(str, get_args(inner)))
+        if inner in names:
+            return names[inner]
+    return "TEXT"
 
 
 def _default(parameter: inspect.Parameter, info: Any) -> str:  # noqa: ANN401

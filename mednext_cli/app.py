@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(str(error))
         return error.exit_code
     except typer.TyperException as error:
-        if text := " ".join(error.format_message().split()):  # empty: the help was shown instead
+        if text := _text_of(error):  # empty: the help was shown instead
             _say(f"{text.rstrip('.')}. See mednext {_command_of(arguments)}--help")
         return _USERS_FAULT
     except (typer.Abort, KeyboardInterrupt):
@@ -161,6 +161,11 @@ def _options_of_mednext(
     ] = False,
 ) -> None:
     """MedNeXt: 3D medical image segmentation, from raw scans to a leaderboard."""
+
+
+def _text_of(error: typer.TyperException) -> str:
+    """What Typer says, without the name that pydantic gives the kind of fault."""
+    return " ".join(error.format_message().split()).replace(": Value error, ", ": ", 1)
 
 
 def _command_of(arguments: Sequence[str]) -> str:

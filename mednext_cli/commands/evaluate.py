@@ -1,12 +1,19 @@
 """`mednext evaluate`: predictions against references, per case and region."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from mednext_cli.commands.options import Quiet, Verbose, Workers
 from mednext_cli.commands.tables import report, report_table
+from mednext_cli.evaluation.choices import (
+    EmptyPolicyName,
+    Hd95Definition,
+    LesionMatching,
+    MissingCase,
+    Protocol,
+)
 
 if TYPE_CHECKING:
     from mednext_cli.evaluation.evaluate import EvaluateResult
@@ -55,29 +62,28 @@ def evaluate(
         ),
     ] = None,
     empty_policy: Annotated[
-        str | None,
+        EmptyPolicyName | None,
         typer.Option(
-            help="Scores of empty masks: nnunet, kits19, kits21, kits23, brats21, brats23, "
-            "brats24, amos22, btcv, msd or totalsegmentator.",
+            metavar="NAME",
+            help=f"Whose scores of empty masks: {', '.join(get_args(EmptyPolicyName))}.",
             show_default="that of --dataset, else nnunet",
         ),
     ] = None,
     protocol: Annotated[
-        str | None,
+        Protocol | None,
         typer.Option(
             help="mednext: labels apart, surface Dice at one voxel without spacing, as its paper; "
             "with --empty-policy kits23 its rows 'nan is 1'."
         ),
     ] = None,
     hd95: Annotated[
-        str,
-        typer.Option(help="Definition: surface_distance, or medpy (both directions pooled)."),
+        Hd95Definition,
+        typer.Option(help="Definition; medpy pools both directions."),
     ] = "surface_distance",
     lesions: Annotated[
-        str | None,
+        LesionMatching | None,
         typer.Option(
-            metavar="iou|any",
-            help="Score connected components, which match at an IoU of 0.1 or at any overlap.",
+            help="Score connected components, which match at an IoU of 0.1 or at any overlap."
         ),
     ] = None,
     mapping: Annotated[
@@ -106,7 +112,7 @@ def evaluate(
         ),
     ] = None,
     missing: Annotated[
-        str,
+        MissingCase,
         typer.Option(help="A case without a prediction: worst scores it so, drop leaves it out."),
     ] = "worst",
     out: Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from mednext_cli.commands.options import OutputFolder, Quiet, Verbose
 from mednext_cli.commands.tables import report, report_table
+from mednext_cli.evaluation.choices import Aggregate, Correction, MissingCase, UndefinedScore
 
 if TYPE_CHECKING:
     from mednext_cli.evaluation.leaderboard import LeaderboardResult
@@ -27,15 +28,15 @@ def leaderboard(
         typer.Option(help="Columns of cases.csv to rank by, with commas between; _mm may go."),
     ] = "dice,surface_dice",
     missing: Annotated[
-        str,
+        MissingCase,
         typer.Option(help="A case a method lacks: drop leaves it out for all, worst scores it so."),
     ] = "drop",
-    aggregate: Annotated[str, typer.Option(help="Over cases: mean or median.")] = "mean",
+    aggregate: Annotated[Aggregate, typer.Option(help="Over cases.")] = "mean",
     p_adjust: Annotated[
-        str, typer.Option(help="Correction of the tests that rank by significance: holm or none.")
+        Correction, typer.Option(help="Correction of the tests that rank by significance.")
     ] = "holm",
     undefined: Annotated[
-        str,
+        UndefinedScore,
         typer.Option(help="An undefined score: last in its case, or drop the case's ranks."),
     ] = "last",
     out: OutputFolder = Path("leaderboard"),
@@ -73,7 +74,7 @@ def leaderboard(
     )
 
 
-def _print_ranks(result: "LeaderboardResult", aggregate: str) -> None:
+def _print_ranks(result: "LeaderboardResult", aggregate: Aggregate) -> None:
     """One row a metric, region and method; a column of datasets where there are several."""
     several = any(row.dataset for row in result.rows)
 

@@ -1,7 +1,7 @@
 """`mednext weights`: published MedNeXt weights in and out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,7 +28,9 @@ def import_weights(
         int | None,
         typer.Option(help="Refuse any other.", show_default="what the shapes tell"),
     ] = None,
-    norm: Annotated[str, typer.Option(help="group or layer: the shapes do not tell.")] = "group",
+    norm: Annotated[
+        Literal["group", "layer"], typer.Option(help="The shapes do not tell.")
+    ] = "group",
     residual: Annotated[
         bool | None,
         typer.Option(

@@ -1,12 +1,18 @@
 """Score a folder of predictions against the references, and write what was found."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mednext_cli.evaluation.metrics.empty_masks import find_policy, policy_of_dataset
-from mednext_cli.evaluation.metrics.lesions import LESION_MATCHING
+from mednext_cli.evaluation.choices import (
+    EmptyPolicyName,
+    Hd95Definition,
+    LesionMatching,
+    MissingCase,
+    Protocol,
+)
+from mednext_cli.evaluation.metrics.empty_masks import policy_of_dataset
 from mednext_cli.evaluation.pages.overlays import CaseOverlay, draw_overlays, find_images
 from mednext_cli.evaluation.pages.report import ReportTitle, worst_cases, write_report
 from mednext_cli.evaluation.scoring.label_mapping import read_mapping, restrict
@@ -26,23 +32,17 @@ from mednext_cli.evaluation.scoring.score_cases import (
     score_cases,
     scored_regions,
 )
-from mednext_cli.evaluation.scoring.scores import (
-    HD95_DEFINITIONS,
-    MEDNEXT,
-    RegionScore,
-    ScoreSettings,
-)
+from mednext_cli.evaluation.scoring.scores import MEDNEXT, RegionScore, ScoreSettings
 from mednext_cli.evaluation.scoring.tolerances import check_regions, check_tolerances
 from mednext_cli.evaluation.tables.cases_csv import write_cases
 from mednext_cli.evaluation.tables.nnunet_summary import write_nnunet_summary
 from mednext_cli.evaluation.tables.summary import OVERALL, SummaryRow, summarise, write_summary
-from mednext_cli.foundation.errors import DatasetError, SettingsError, nearest
+from mednext_cli.foundation.errors import DatasetError, SettingsError, check_choice
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.notes import say_notes
 from mednext_cli.foundation.outcomes import raise_failures
 from mednext_cli.settings.labels import LabelSet
 
-MISSING_CHOICES = ("worst", "drop")
 _DRAWN = 6  # of the worst cases
 _OTHERS = "The others are scored."
 logger = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ class EvaluateSpec:
         workers: processes; 0 works in this one, None decides by cores, memory and work.
         report: whether report.html is written.
         protocol: "mednext" scores as the paper's tables; None in mm.
-        hd95: which definition, one of `scores.HD95_DEFINITIONS`.
-        lesions: how lesions match, one of `lesions.LESION_MATCHING`; None scores none.
+        hd95: which definition, see `scores.ScoreSettings`.
+        lesions: how lesions match, see `lesions.count_lesions`; None scores none.
         mapping: LAYOUT:LAYOUT or a TOML file, see `label_mapping.read_mapping`.
         resample: bring predictions on another grid onto the reference's.
         summary_json: whether nnU-Net's summary.json is written too.
@@ -82,13 +82,13 @@ class EvaluateSpec:
     label_source: str = ""
     tolerance_mm: float | None = None
     region_tolerances_mm: Mapping[str, float] = field(default_factory=dict)
-    empty_policy: str | None = None
-    missing: str = "worst"
+    empty_policy: EmptyPolicyName | None = None
+    missing: MissingCase = "worst"
     workers: int | None = None
     report: bool = True
-    protocol: str | None = None
-    hd95: str = HD95_DEFINITIONS[0]
-    lesions: str | None = None
+    protocol: Protocol | None = None
+    hd95: Hd95Definition = "surface_distance"
+    lesions: LesionMatching | None = None
     mapping: str | None = None
     resample: bool = False
     summary_json: bool = False
@@ -200,16 +200,11 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
 
 
 def _check_settings(spec: EvaluateSpec) -> None:
-    find_policy(spec.empty_policy or policy_of_dataset(spec.dataset))
-    choices: Sequence[tuple[str, str | None, Iterable[str]]] = (
-        ("--missing", spec.missing, MISSING_CHOICES),
-        ("--protocol", spec.protocol, (MEDNEXT,)),
-        ("--hd95", spec.hd95, HD95_DEFINITIONS),
-        ("--lesions", spec.lesions, LESION_MATCHING),
-    )
-    for option, given, known in choices:
-        if given is not None and given not in known:
-            raise SettingsError(f"{option} {given}", nearest(given, dict.fromkeys(known)))
+    check_choice("--empty-policy", spec.empty_policy, EmptyPolicyName)
+    check_choice("--missing", spec.missing, MissingCase)
+    check_choice("--protocol", spec.protocol, Protocol)
+    check_choice("--hd95", spec.hd95, Hd95Definition)
+    check_choice("--lesions", spec.lesions, LesionMatching)
     tolerances = list(spec.region_tolerances_mm.values())
     if spec.tolerance_mm is not None:
         tolerances.append(spec.tolerance_mm)
@@ -237,8 +232,8 @@ def _settings(
         empty_policy=spec.empty_policy
         or policy_of_dataset(None if spec.protocol else spec.dataset),
         hd95=spec.hd95,
-        protocol=spec.protocol or "",
-        lesions=spec.lesions or "",
+        protocol=spec.protocol,
+        lesions=spec.lesions,
         mapping=mapping,
         resample=spec.resample,
     )
@@ -252,7 +247,7 @@ def _find_references(spec: EvaluateSpec) -> References:
     return References(spec.labels, spec.label_set, spec.label_source)
 
 
-def _note_unmatched(matched: Pairs, missing: str) -> None:
+def _note_unmatched(matched: Pairs, missing: MissingCase) -> None:
     if matched.missing:
         fate = (
             "scored as the worst (--missing drop leaves them out)"

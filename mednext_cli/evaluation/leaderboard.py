@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mednext_cli.evaluation.choices import Aggregate, Correction, MissingCase, UndefinedScore
 from mednext_cli.evaluation.pages.leaderboard_report import write_leaderboard_report
 from mednext_cli.evaluation.ranking.columns import CONSENSUS, LEADERBOARD, PAIRWISE
 from mednext_cli.evaluation.ranking.methods import Comparison, read_methods
@@ -16,21 +17,13 @@ from mednext_cli.evaluation.ranking.rows import (
     pair_rows,
     rank_rows,
 )
-from mednext_cli.evaluation.ranking.task_ranking import (
-    AGGREGATES,
-    CORRECTIONS,
-    UNDEFINED_CHOICES,
-    Rules,
-    Task,
-    rank_task,
-)
+from mednext_cli.evaluation.ranking.task_ranking import Rules, Task, rank_task
 from mednext_cli.evaluation.tables.bootstrap import draw_samples
 from mednext_cli.evaluation.tables.columns import find_metric
 from mednext_cli.foundation.columns import LARGER
-from mednext_cli.foundation.errors import SettingsError, nearest
+from mednext_cli.foundation.errors import SettingsError, check_choice
 from mednext_cli.foundation.files import make_folder
 
-MISSING_CHOICES = ("drop", "worst")
 _SAMPLES, _SEED = 1000, 0
 
 
@@ -52,10 +45,10 @@ class LeaderboardSpec:
     tables: Mapping[str, Path]
     out: Path
     metrics: tuple[str, ...] = ("dice", "surface_dice")
-    missing: str = "drop"
-    aggregate: str = "mean"
-    correction: str = "holm"
-    undefined: str = "last"
+    missing: MissingCase = "drop"
+    aggregate: Aggregate = "mean"
+    correction: Correction = "holm"
+    undefined: UndefinedScore = "last"
 
     @property
     def rules(self) -> Rules:
@@ -139,15 +132,10 @@ def _write(result: LeaderboardResult, spec: LeaderboardSpec) -> None:
 def _check_settings(spec: LeaderboardSpec) -> None:
     if not spec.metrics:
         raise SettingsError("no metric to rank by", "Name columns: --metric dice,hd95.")
-    choices = (
-        ("--missing", spec.missing, MISSING_CHOICES),
-        ("--aggregate", spec.aggregate, tuple(AGGREGATES)),
-        ("--p-adjust", spec.correction, CORRECTIONS),
-        ("--undefined", spec.undefined, UNDEFINED_CHOICES),
-    )
-    for option, given, known in choices:
-        if given not in known:
-            raise SettingsError(f"{option} {given}", nearest(given, dict.fromkeys(known)))
+    check_choice("--missing", spec.missing, MissingCase)
+    check_choice("--aggregate", spec.aggregate, Aggregate)
+    check_choice("--p-adjust", spec.correction, Correction)
+    check_choice("--undefined", spec.undefined, UndefinedScore)
 
 
 def _by_dataset(tables: Mapping[str, Path]) -> dict[str, dict[str, Path]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 
 class MednextError(Exception):
@@ -103,6 +103,22 @@ def _listed(names: list[str]) -> str:
 def _whose(ours: list[str], failed: int) -> str:
     which = "" if len(ours) == failed else f"{_listed(ours)} "
     return f"{which}by a fault of ours"
+
+
+def check_choice(option: str, given: str | None, choices: object) -> None:
+    """Refuse a word that is none of a `Literal`'s; the command line has refused it already.
+
+    Args:
+        option: how the command line calls it.
+        given: what was chosen; None where nothing was.
+        choices: the `Literal`.
+
+    Raises:
+        SettingsError: the word is none of them.
+    """
+    known = list(get_args(choices))
+    if given is not None and given not in known:
+        raise SettingsError(f"{option} {given}", nearest(given, known))
 
 
 def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:

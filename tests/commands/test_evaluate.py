@@ -59,8 +59,8 @@ def test_failed_case_exits_2_and_the_others_are_scored(folders, tmp_path, capsys
     ("options", "text"),
     [
         (["--dataset", "kits91"], "unknown dataset layout 'kits91'"),
-        (["--empty-policy", "brats_21"], "Did you mean brats21"),
-        (["--missing", "skip"], "Known: drop, worst"),
+        (["--empty-policy", "brats_21"], "'brats_21' is not one of 'nnunet', 'kits19'"),
+        (["--missing", "skip"], "'skip' is not one of 'worst', 'drop'"),
         (["--tolerance", "-1"], "tolerance of -1.0 mm"),
         (["--tolerance", "two"], "--tolerance two"),
         (["--tolerance", "1", "--tolerance", "2"], "twice for all regions"),

@@ -32,7 +32,7 @@ def test_there_and_back_is_exact(source, tmp_path, capsys):
     [
         (["--size", "B"], "is of size S"),
         (["--kernel", "5"], "has kernel 3"),
-        (["--norm", "batch"], "unknown norm"),
+        (["--norm", "batch"], "'batch' is not one of 'group', 'layer'"),
     ],
 )
 def test_wrong_expectations_write_nothing(tmp_path, capsys, options, reason):

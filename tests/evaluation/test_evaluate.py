@@ -167,8 +167,17 @@ def test_maps_without_any_label_say_so(tmp_path, write_labels):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"tolerance_mm": -1.0}, {"tolerance_mm": float("nan")}, {"missing": "skip"}]
+    ("settings", "reason"),
+    [
+        ({"tolerance_mm": -1.0}, "tolerance of -1.0 mm"),
+        ({"tolerance_mm": float("nan")}, "tolerance of nan mm"),
+        ({"missing": "skip"}, "--missing skip. Known: drop, worst"),
+        ({"empty_policy": "brats_21"}, "--empty-policy brats_21. Did you mean brats21"),
+        ({"protocol": "paper"}, "--protocol paper. Known: mednext"),
+        ({"hd95": "medpi"}, "--hd95 medpi. Did you mean medpy"),
+        ({"lesions": "dice"}, "--lesions dice. Known: any, iou"),
+    ],
 )
-def test_settings_without_meaning_are_refused(folders, settings):
-    with pytest.raises(SettingsError):
+def test_settings_without_meaning_are_refused(folders, settings, reason):
+    with pytest.raises(SettingsError, match=reason):
         evaluate(EvaluateSpec(*folders, **settings))

@@ -252,11 +252,11 @@ def test_keys_of_trained_regions():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--hd95", "medpi"], "--hd95 medpi. Did you mean medpy?"),
-        (["--lesions", "dice"], "--lesions dice"),
-        (["--protocol", "paper"], "Known: mednext"),
+        (["--hd95", "medpi"], "'--hd95': 'medpi' is not one of 'surface_distance', 'medpy'"),
+        (["--lesions", "dice"], "'--lesions': 'dice' is not one of 'iou', 'any'"),
+        (["--protocol", "paper"], "'--protocol': 'paper' is not"),
         (["--protocol", "mednext", "--tolerance", "2"], "one voxel"),
-        (["--empty-policy", "kits"], "unknown empty-mask policy"),
+        (["--empty-policy", "kits"], "'--empty-policy': 'kits' is not one of 'nnunet'"),
         (["--map", "kits19"], "PREDICTIONS:REFERENCES"),
         (["--map", "kits19:msd"], "has no labels of its own"),
         (["--map", "kits19:nowhere"], "nowhere"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, nan
 
-from mednext_cli.foundation.errors import SettingsError, nearest
+from mednext_cli.evaluation.choices import EmptyPolicyName
 
 BOTH, REFERENCE, PREDICTION = "both_empty", "reference_empty", "prediction_empty"
 
@@ -74,8 +74,8 @@ _BRATS23 = EmptyPolicy(
     prediction=_BRATS23_WORST,
 )
 
-DEFAULT_POLICY = "nnunet"
-EMPTY_POLICIES: Mapping[str, EmptyPolicy] = {
+DEFAULT_POLICY: EmptyPolicyName = "nnunet"
+EMPTY_POLICIES: Mapping[EmptyPolicyName, EmptyPolicy] = {
     "nnunet": EmptyPolicy(
         "nnU-Net: both empty undefined, one empty Dice 0; distances infinite when one is empty",
         both=_UNDEFINED,
@@ -125,18 +125,6 @@ EMPTY_POLICIES: Mapping[str, EmptyPolicy] = {
 }
 
 
-def policy_of_dataset(dataset: str | None) -> str:
+def policy_of_dataset(dataset: str | None) -> EmptyPolicyName:
     """The name of the policy of a challenge, where it has one, else the default's."""
-    return dataset if dataset and dataset in EMPTY_POLICIES else DEFAULT_POLICY
-
-
-def find_policy(name: str) -> EmptyPolicy:
-    """The policy of that name.
-
-    Raises:
-        SettingsError: unknown; the known ones are listed.
-    """
-    if name not in EMPTY_POLICIES:
-        known = dict.fromkeys(EMPTY_POLICIES)
-        raise SettingsError(f"unknown empty-mask policy {name!r}", nearest(name, known))
-    return EMPTY_POLICIES[name]
+    return next((name for name in EMPTY_POLICIES if name == dataset), DEFAULT_POLICY)

@@ -1,16 +1,13 @@
 """Detection of single lesions: connected components of reference and prediction, matched."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-LESION_MATCHING: Mapping[str, str] = {
-    "iou": "an intersection over union of at least 0.1",
-    "any": "any common voxel",
-}
+from mednext_cli.evaluation.choices import LesionMatching
+
 # Voxels that share a corner belong together (26 neighbours), as BraTS counts lesions. SciPy labels
 # them: cc3d 4.1.1 is faster, but fails on some masks of scattered voxels ("maximum length").
 _NEIGHBOURS = np.ones((3, 3, 3), bool)
@@ -55,7 +52,7 @@ class LesionScores:
 
 
 def count_lesions(
-    reference: NDArray[np.bool_], prediction: NDArray[np.bool_], matching: str
+    reference: NDArray[np.bool_], prediction: NDArray[np.bool_], matching: LesionMatching
 ) -> LesionScores:
     """Match the 26-connected components of two masks.
 
@@ -65,7 +62,7 @@ def count_lesions(
     Args:
         reference: three axes, not empty.
         prediction: the same shape, not empty.
-        matching: a name out of `LESION_MATCHING`.
+        matching: "iou" for an intersection over union of at least 0.1, "any" for any common voxel.
     """
     first, first_count = _components(reference)
     second, second_count = _components(prediction)

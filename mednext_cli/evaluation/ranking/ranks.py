@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from mednext_cli.evaluation.choices import Correction
 from mednext_cli.evaluation.ranking.ties import (
     TOLERANCE,
     average_ranks,
@@ -144,8 +145,8 @@ def correct_holm(p_values: Values) -> Values:
     return corrected
 
 
-def correct_pairs(p_values: Values, method: str) -> Values:
-    """Correct the p values of all ordered pairs: "holm" or "none".
+def correct_pairs(p_values: Values, method: Correction) -> Values:
+    """Correct the p values of all ordered pairs.
 
     Args:
         p_values: (..., methods, methods), nan on the diagonal.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mednext_cli.evaluation.choices import Aggregate, Correction, UndefinedScore
 from mednext_cli.evaluation.ranking.ranks import (
     Ranks,
     compare_signed_ranks,
@@ -21,12 +22,10 @@ from mednext_cli.evaluation.tables.bootstrap import (
     median_where_defined,
 )
 
-AGGREGATES: dict[str, Callable[[Values, int], Values]] = {
+AGGREGATES: dict[Aggregate, Callable[[Values, int], Values]] = {
     "mean": mean_where_defined,
     "median": median_where_defined,
 }
-CORRECTIONS = ("holm", "none")
-UNDEFINED_CHOICES = ("last", "drop")
 RANKINGS = ("rank", "rank_then_aggregate", "significance_rank")
 _SAMPLED_AT_ONCE = 4_000_000  # values, which bounds memory to some ten times 32 MB
 
@@ -43,9 +42,9 @@ class Rules:
         alpha: level of the tests.
     """
 
-    aggregate: str = "mean"
-    correction: str = "holm"
-    undefined: str = "last"
+    aggregate: Aggregate = "mean"
+    correction: Correction = "holm"
+    undefined: UndefinedScore = "last"
     alpha: float = 0.05
 
 

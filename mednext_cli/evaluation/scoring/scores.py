@@ -7,15 +7,21 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
+from mednext_cli.evaluation.choices import (
+    EmptyPolicyName,
+    Hd95Definition,
+    LesionMatching,
+    Protocol,
+)
 from mednext_cli.evaluation.metrics.borders import boundary_iou, pooled_hd95_mm
 from mednext_cli.evaluation.metrics.empty_masks import (
     BOTH,
     DEFAULT_POLICY,
+    EMPTY_POLICIES,
     PREDICTION,
     REFERENCE,
     EmptyPolicy,
     EmptyScores,
-    find_policy,
 )
 from mednext_cli.evaluation.metrics.lesions import count_components, count_lesions
 from mednext_cli.evaluation.metrics.overlap import ClassMaps, RegionCounts
@@ -25,8 +31,7 @@ from mednext_cli.volumes.volume import Spacing
 
 OK, MISSING, FAILED = "ok", "missing_prediction", "failed"
 DEFAULT_TOLERANCE_MM = 1.0
-MEDNEXT = "mednext"
-HD95_DEFINITIONS = ("surface_distance", "medpy")
+MEDNEXT: Protocol = "mednext"
 _MM3_PER_ML = 1000.0
 _VOXELS: Spacing = (1.0, 1.0, 1.0)
 _LESION_SHARES = ("lesion_recall", "lesion_precision", "lesion_f1", "lesion_dice")
@@ -43,11 +48,11 @@ class ScoreSettings:
         label_set: the regions to score; None scores each label value that a case holds.
         tolerance_mm: of the surface Dice; None takes the label set's, else 1 mm.
         region_tolerances_mm: of some regions, before any other.
-        empty_policy: a name out of `empty_masks.EMPTY_POLICIES`.
-        hd95: a name out of `HD95_DEFINITIONS`.
+        empty_policy: which of `empty_masks.EMPTY_POLICIES`.
+        hd95: by google-deepmind's surface-distance, or by medpy, which pools both directions.
         protocol: `MEDNEXT` takes the surface Dice at one voxel with spacing ignored, as the
-            paper's tables; "" takes it in mm.
-        lesions: a name out of `lesions.LESION_MATCHING`; "" scores no lesions.
+            paper's tables; None takes it in mm.
+        lesions: how they match, see `lesions.count_lesions`; None scores none.
         mapping: label value in the references by label value in the predictions; None where both
             mean the same.
         resample: bring predictions on another grid onto the reference's.
@@ -56,17 +61,17 @@ class ScoreSettings:
     label_set: LabelSet | None = None
     tolerance_mm: float | None = None
     region_tolerances_mm: Mapping[str, float] = field(default_factory=dict)
-    empty_policy: str = DEFAULT_POLICY
-    hd95: str = HD95_DEFINITIONS[0]
-    protocol: str = ""
-    lesions: str = ""
+    empty_policy: EmptyPolicyName = DEFAULT_POLICY
+    hd95: Hd95Definition = "surface_distance"
+    protocol: Protocol | None = None
+    lesions: LesionMatching | None = None
     mapping: Mapping[int, int] | None = None
     resample: bool = False
 
     @property
     def policy(self) -> EmptyPolicy:
         """The empty-mask policy of that name."""
-        return find_policy(self.empty_policy)
+        return EMPTY_POLICIES[self.empty_policy]
 
     def tolerance_of(self, region: str) -> float:
         """Surface Dice tolerance of a region, mm; voxels under the protocol of the paper."""
@@ -92,8 +97,8 @@ class RegionScore:
         empty: which mask is empty, one of `empty_masks`' reasons, "" where none is.
         status: `OK`, `MISSING` (no prediction) or `FAILED` (could not be compared).
         policy: name of the empty-mask policy.
-        hd95: which HD95 it is, one of `HD95_DEFINITIONS`.
-        protocol: see `ScoreSettings`.
+        hd95: which HD95 it is, see `ScoreSettings`.
+        protocol: the same; "" where it is None.
         resampled: whether the prediction was brought onto the reference's grid.
     """
 
@@ -103,8 +108,8 @@ class RegionScore:
     tolerance_mm: float
     empty: str
     status: str
-    policy: str
-    hd95: str = HD95_DEFINITIONS[0]
+    policy: EmptyPolicyName
+    hd95: Hd95Definition = "surface_distance"
     protocol: str = ""
     resampled: bool = False
 
@@ -136,7 +141,7 @@ class RegionOfCase:
             status=self.status,
             policy=settings.empty_policy,
             hd95=settings.hd95,
-            protocol=settings.protocol,
+            protocol=settings.protocol or "",
             resampled=self.resampled,
         )
 

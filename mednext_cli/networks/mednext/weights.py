@@ -5,7 +5,7 @@ from typing import cast
 
 from torch import Tensor
 
-from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.errors import CheckpointError, SettingsError, check_choice
 from mednext_cli.foundation.names import LONGEST, shown
 from mednext_cli.networks.building import check_dense
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
@@ -60,7 +60,7 @@ def import_file(
     out: Path,
     size: str | None = None,
     kernel: int | None = None,
-    norm: str = "group",
+    norm: Norm = "group",
     residual: bool | None = None,
 ) -> Checkpoint:
     """Write what `import_official` makes of `path` as a checkpoint.
@@ -70,9 +70,8 @@ def import_file(
         SettingsError: there is no such size or norm.
         StorageError: the disk is full, read-only or forbidden.
     """
-    if norm not in ("group", "layer"):
-        raise SettingsError(f"unknown norm {norm!r}", "Give group or layer.")
-    checkpoint = import_official(path, size, kernel, norm, residual)  # type: ignore[arg-type]
+    check_choice("--norm", norm, Norm)
+    checkpoint = import_official(path, size, kernel, norm, residual)
     save_checkpoint(out, checkpoint)
     return checkpoint
 
