@@ -4,12 +4,16 @@
 offers one, since the usual build on Linux brings 2.7 GB of CUDA. TORCH in the environment, a
 requirement as pip reads it (``torch``, ``torch==2.13.0+cpu``, a wheel's path), overrides that and
 the pins of torch and Triton.
+
+The libraries of the baseline networks come without what they ask for: that is a torchvision, which
+asks for one torch alone, and nothing that is used here needs it.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
@@ -26,7 +30,11 @@ def main() -> int:
     print(_announce(torch), flush=True)
     constraints = Path(sys.prefix) / "constraints.txt"
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
-    for what in ([torch], ["--editable", f"{_ROOT}[dev]"]):
+    for what in (
+        [torch],
+        ["--editable", f"{_ROOT}[dev]"],
+        ["--no-deps", *_read_extra("baselines")],
+    ):
         command = [*_PIP, "install", "--quiet", "--constraint", str(constraints), *what]
         done = subprocess.run(command, check=False)
         if done.returncode:
@@ -38,6 +46,11 @@ def _read_pins(without: tuple[str, ...]) -> dict[str, str]:
     lines = (_ROOT / "constraints.txt").read_text().split()
     pins = dict(line.split("==") for line in lines)
     return {name: version for name, version in pins.items() if name not in without}
+
+
+def _read_extra(name: str) -> list[str]:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    return list(project["optional-dependencies"][name])
 
 
 def _choose_torch(version: str) -> str:

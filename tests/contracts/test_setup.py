@@ -2,7 +2,9 @@
 
 import importlib.util
 import re
+import subprocess
 import tomllib
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -77,3 +79,21 @@ def test_a_torch_that_was_asked_for_is_not_held_to_the_pins(install: ModuleType)
     pins = install._read_pins(without=("torch", "triton"))
     assert "numpy" in pins
     assert not {"torch", "triton"} & set(pins)
+
+
+def test_libraries_of_the_baselines_are_pinned_and_bring_no_other_torch(
+    install: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(install.subprocess, "run", run)
+    monkeypatch.setattr(install.sys, "prefix", str(tmp_path))
+    assert install.main() == 0
+    (command,) = [command for command in commands if "--no-deps" in command]
+    names = [re.split("[>=]", text)[0] for text in command[command.index("--no-deps") + 1 :]]
+    assert names == ["monai", "dynamic-network-architectures"]
+    assert set(names) <= install._read_pins(without=()).keys()
