@@ -1,4 +1,4 @@
-"""`mednext weights`: published MedNeXt weights in and out."""
+"""`mednext weights`: published weights in and out."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,29 +13,43 @@ app = typer.Typer(no_args_is_help=True, help="Import and export weights of the p
 
 @app.command("import")
 def import_weights(
-    official: Annotated[
+    weights: Annotated[
         Path,
-        typer.Argument(
-            help="State dict of the published MedNeXt: .pth, .model, .safetensors, .npz."
-        ),
+        typer.Argument(help="Weights as published: .pth, .pt, .model, .safetensors or .npz."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
+    network: Annotated[
+        str, typer.Option(help="Which network they are of; see mednext plugins.")
+    ] = "mednext",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="What the shapes do not tell, as in the network's table of a recipe; repeatable.",
+        ),
+    ] = None,
     size: Annotated[
         str | None,
-        typer.Option(help="S, B, M or L: refuse any other.", show_default="what the shapes tell"),
+        typer.Option(
+            help="Of MedNeXt: S, B, M or L; refuse any other.", show_default="what the shapes tell"
+        ),
     ] = None,
     kernel: Annotated[
         int | None,
-        typer.Option(help="Refuse any other.", show_default="what the shapes tell"),
+        typer.Option(help="Of MedNeXt: refuse any other.", show_default="what the shapes tell"),
     ] = None,
     norm: Annotated[
-        Literal["group", "layer"], typer.Option(help="The shapes do not tell.")
-    ] = "group",
+        Literal["group", "layer"] | None,
+        typer.Option(
+            help="Of MedNeXt: group or layer, which the shapes do not tell.", show_default="group"
+        ),
+    ] = None,
     residual: Annotated[
         bool | None,
         typer.Option(
             "--residual/--no-residual",
-            help="Whether the blocks add their input.",
+            help="Of MedNeXt: whether the blocks add their input.",
             show_default="as the resampling blocks do",
         ),
     ] = None,
@@ -46,9 +60,12 @@ def import_weights(
 
     Example: mednext weights import mednext_s_k3.pth --out pretrained.pt
     """
-    from mednext_cli.networks.mednext.weights import import_file
+    from mednext_cli.networks.published import import_file
+    from mednext_cli.settings.recipe_files import read_settings
 
-    checkpoint = import_file(official, out, size, kernel, norm, residual)
+    options = {"size": size, "kernel": kernel, "norm": norm, "residual": residual}
+    said = {name: value for name, value in options.items() if value is not None}
+    checkpoint = import_file(weights, out, network, read_settings(settings or ()) | said)
     report_table(("setting", "value"), checkpoint.network.flat().items())
     report(f"{out}: {len(checkpoint.state_dict)} tensors")
 
@@ -68,7 +85,6 @@ def export_weights(
     Example: mednext weights export checkpoint_best.pt --out mednext_s_k3.safetensors
     """
     from mednext_cli.networks.checkpoint import load_checkpoint
-    from mednext_cli.networks.mednext.weights import export_official
+    from mednext_cli.networks.published import export_weights as export
 
-    weights = export_official(out, load_checkpoint(checkpoint))
-    report(f"{out}: {len(weights)} tensors")
+    report(f"{out}: {len(export(out, load_checkpoint(checkpoint)))} tensors")

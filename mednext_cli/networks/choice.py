@@ -1,17 +1,20 @@
 """The network that a recipe chooses: its own table validated by its family."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.family import NetworkSettings
-from mednext_cli.networks.patches import PatchRule
+from mednext_cli.networks.patches import Patch, PatchRule
 from mednext_cli.networks.registry import Family, find_family, plain
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.settings.problems import first_problem
 from mednext_cli.settings.recipe import ModelSettings, Operators, Recipe
+
+Spacing = tuple[float, float, float]
+ISOTROPIC: Spacing = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class ChosenNetwork:
 
     Attributes:
         family: who builds it.
-        settings: the family's.
+        settings: the family's, as the recipe has them or planned.
         deep_supervision: whether heads on lower resolutions are trained.
         checkpointing: whether activations are computed again for the gradient.
         operators: see `ModelSettings`.
@@ -38,6 +41,11 @@ class ChosenNetwork:
         own: str = self.family.label(self.settings)
         head = () if self.deep_supervision or not self.family.deep_supervision else ("one_head",)
         return "-".join((re.sub(r"[^A-Za-z0-9_-]+", "_", own), *head))
+
+    def planned(self, patch_voxels: Patch, spacing_mm: Spacing = ISOTROPIC) -> "ChosenNetwork":
+        """With what the settings leave to the plan; see `NetworkFamily.planned`."""
+        settings = self.family.planned(self.settings, patch_voxels, spacing_mm)
+        return replace(self, settings=settings)
 
     def spec(self, in_channels: int, out_channels: int) -> NetworkSpec:
         """With these channels of the image, and these classes or regions."""
@@ -64,7 +72,7 @@ def choose_network(model: ModelSettings) -> ChosenNetwork:
     return ChosenNetwork(
         family=family,
         settings=settings,
-        deep_supervision=family.deep_supervision if deep == "auto" else deep,
+        deep_supervision=family.supervises(settings) if deep == "auto" else deep,
         checkpointing=family.checkpointing(settings) if again == "auto" else again,
         operators=model.operators,
     )

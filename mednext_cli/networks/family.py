@@ -5,7 +5,9 @@ PyTorch, so that recipes are checked and plans are made without it.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,7 +16,7 @@ from mednext_cli.networks.patches import Patch, PatchRule
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from mednext_cli.settings.recipe import Operators
 
@@ -32,15 +34,36 @@ class NetworkSettings(BaseModel):
 Chosen = TypeVar("Chosen", bound=NetworkSettings)
 
 
+@dataclass(frozen=True)
+class PublishedNetwork(Generic[Chosen]):
+    """A network that somebody else's code trained, as a family reads it off the weights.
+
+    Attributes:
+        settings: of the family.
+        in_channels: channels of the image.
+        out_channels: classes with the background, or regions.
+        deep_supervision: whether there are weights of heads on lower resolutions.
+        state_dict: the weights under the names of the family's own network.
+    """
+
+    settings: Chosen
+    in_channels: int
+    out_channels: int
+    deep_supervision: bool
+    state_dict: "dict[str, Tensor]"
+
+
 class NetworkFamily(ABC, Generic[Chosen]):
     """Networks that are built from the same settings.
 
     Attributes:
         name: of the entry point; recipes and checkpoints name the network by it.
         Settings: what can be chosen.
-        deep_supervision: whether its networks have heads on lower resolutions, which are trained
-            unless the recipe says otherwise.
+        requires: packages it builds with beside those of mednext, and what to install for each.
+        deep_supervision: whether its networks can have heads on lower resolutions.
         auxiliary_weights: how the names of weights begin that only these heads have.
+        unused_weights: how the names of weights begin that the published network has and never
+            uses; no gradient reaches them.
         recomputes: whether `set_checkpointing` does something.
         runs_without_memory: whether a network can be built and run on PyTorch's device "meta": then
             its weights are checked and its memory is estimated before any is taken.
@@ -48,8 +71,10 @@ class NetworkFamily(ABC, Generic[Chosen]):
 
     name: ClassVar[str]
     Settings: type[Chosen]
+    requires: ClassVar[Mapping[str, str]] = {}
     deep_supervision: ClassVar[bool] = False
     auxiliary_weights: ClassVar[tuple[str, ...]] = ()
+    unused_weights: ClassVar[tuple[str, ...]] = ()
     recomputes: ClassVar[bool] = False
     runs_without_memory: ClassVar[bool] = False
 
@@ -72,9 +97,27 @@ class NetworkFamily(ABC, Generic[Chosen]):
                 family has none.
         """
 
+    def planned(
+        self, settings: Chosen, patch_voxels: Patch, spacing_mm: tuple[float, float, float]
+    ) -> Chosen:
+        """The settings with what they leave to the plan: strides, or the patch it is tied to.
+
+        Args:
+            settings: what was chosen.
+            patch_voxels: (D, H, W) that is asked for; the network's own patches are near it.
+            spacing_mm: (D, H, W) of the prepared images.
+        """
+        del patch_voxels, spacing_mm
+        return settings
+
+    def supervises(self, settings: Chosen) -> bool:
+        """Whether `deep_supervision = "auto"` trains heads on lower resolutions."""
+        del settings
+        return self.deep_supervision
+
     @abstractmethod
-    def divisor(self, settings: Chosen) -> int:
-        """What every axis of a patch is a multiple of, voxels."""
+    def divisor(self, settings: Chosen) -> int | Patch:
+        """What every axis of a patch is a multiple of, voxels; of (D, H, W) where they differ."""
 
     def dimensions(self, settings: Chosen) -> int:
         """3, or 2 for networks of slices: their patches are (1, H, W)."""
@@ -82,8 +125,12 @@ class NetworkFamily(ABC, Generic[Chosen]):
         return 3
 
     def smallest_patch(self, settings: Chosen) -> tuple[int, ...]:
-        """Voxels along each axis of the smallest patch, in whatever order of the axes."""
-        return (self.divisor(settings),) * self.dimensions(settings)
+        """Voxels along each axis of the smallest patch.
+
+        In whatever order of the axes, unless the axes have divisors of their own.
+        """
+        divisor = self.divisor(settings)
+        return (divisor,) * self.dimensions(settings) if isinstance(divisor, int) else divisor
 
     def fixed_patch(self, settings: Chosen) -> Patch | None:
         """The only patch (D, H, W) in voxels that the network takes; None takes any that fits."""
@@ -91,9 +138,16 @@ class NetworkFamily(ABC, Generic[Chosen]):
         return None
 
     def label(self, settings: Chosen) -> str:
-        """The folder of its runs; other settings of the network, another label."""
-        del settings
-        return self.name
+        """The folder of its runs, as chosen and not yet planned; other settings, another label.
+
+        By default its name, and every setting that is not the default: ``unetr-feature_size8``.
+        """
+        defaults = self.Settings()
+        chosen = {name: getattr(settings, name) for name in self.Settings.model_fields}
+        differing = {
+            name: value for name, value in chosen.items() if value != getattr(defaults, name)
+        }
+        return "-".join((self.name, *(f"{name}{_short(differing[name])}" for name in differing)))
 
     def checkpointing(self, settings: Chosen) -> bool:
         """Whether `checkpointing = "auto"` computes activations again for the gradient."""
@@ -135,11 +189,52 @@ class NetworkFamily(ABC, Generic[Chosen]):
             f"network {self.name} has no kernels to enlarge", "UpKern needs a network that has."
         )
 
+    def read_published(
+        self, weights: "Mapping[str, Tensor]", said: Mapping[str, Any]
+    ) -> PublishedNetwork[Chosen]:
+        """What published weights are of.
+
+        Args:
+            weights: under the names of the published code, dense and finite.
+            said: values of `Settings`, for what the shapes do not tell.
+
+        Raises:
+            CheckpointError: they are not weights of this family, or not of what was said.
+            SettingsError: nothing of this family is published, or `said` cannot be.
+        """
+        del weights, said
+        raise self._nothing_published()
+
+    def publish(self, settings: Chosen, state_dict: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        """The weights under the names of the published code.
+
+        Raises:
+            CheckpointError: the published code has no such network.
+            SettingsError: nothing of this family is published.
+        """
+        del settings, state_dict
+        raise self._nothing_published()
+
+    def _nothing_published(self) -> SettingsError:
+        return SettingsError(
+            f"network {self.name} reads and writes no published weights",
+            "Use a checkpoint of mednext.",
+        )
+
     def patch_rule(self, settings: Chosen) -> PatchRule:
         """Which patches the network takes."""
+        divisor, dimensions = self.divisor(settings), self.dimensions(settings)
         return PatchRule(
-            divisor=self.divisor(settings),
+            divisors=(divisor,) * dimensions if isinstance(divisor, int) else divisor,
             smallest=self.smallest_patch(settings),
-            dimensions=self.dimensions(settings),
+            dimensions=dimensions,
             fixed=self.fixed_patch(settings),
         )
+
+
+def _short(value: object) -> str:
+    """Of a setting's value, for the name of a folder."""
+    if isinstance(value, bool):
+        return "" if value else "_off"
+    values: Iterable[object] = value if isinstance(value, tuple) else (value,)
+    return "_".join(str(part) for part in values)

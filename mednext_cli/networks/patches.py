@@ -1,6 +1,7 @@
 """Which patches a network takes; everything that chooses, checks or shrinks a patch asks here."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mednext_cli.foundation.errors import SettingsError
@@ -13,33 +14,50 @@ class PatchRule:
     """What a network says of its patches (D, H, W), voxels.
 
     Attributes:
-        divisor: every axis is a multiple of it.
-        smallest: least length along each axis, in whatever order of the axes.
+        divisors: what each axis is a multiple of; as many as there are dimensions.
+        smallest: least length along each axis; where all have the same divisor, in whatever order
+            of the axes.
         dimensions: 3, or 2 where D is 1 and the rule is about H and W.
         fixed: the only patch there is; None where any that fits is taken.
     """
 
-    divisor: int
+    divisors: tuple[int, ...]
     smallest: tuple[int, ...]
     dimensions: int = 3
     fixed: Patch | None = None
+
+    @property
+    def _in_any_order(self) -> bool:
+        return len(set(self.divisors)) == 1
+
+    def _by_axis(self, values: Sequence[int]) -> dict[int, int]:
+        """One value for each axis of (D, H, W) that the rule is about."""
+        return dict(zip(range(3 - self.dimensions, 3), values, strict=True))
 
     def fit(self, lengths: Sequence[float]) -> Patch:
         """The nearest patch to (D, H, W); the longest axis takes the longest least."""
         if self.fixed is not None:
             return self.fixed
-        axes = range(3 - self.dimensions, 3)
+        divisors, least = self._by_axis(self.divisors), self._by_axis(self.smallest)
+        if self._in_any_order:
+            by_length = sorted(divisors, key=lambda axis: (lengths[axis], -axis))
+            least = dict(zip(by_length, sorted(self.smallest), strict=True))
         fitted = [1, 1, 1]
-        by_length = sorted(axes, key=lambda axis: (lengths[axis], -axis))
-        for least, axis in zip(sorted(self.smallest), by_length, strict=True):
-            steps = max(round(lengths[axis] / self.divisor), -(-least // self.divisor), 1)
-            fitted[axis] = steps * self.divisor
+        for axis, divisor in divisors.items():
+            steps = max(round(lengths[axis] / divisor), -(-least[axis] // divisor), 1)
+            fitted[axis] = steps * divisor
         return fitted[0], fitted[1], fitted[2]
 
     def halve(self, patch: Patch) -> Patch:
         """Half the patch along each axis, as far as the network takes it."""
-        lower = [length // 2 // self.divisor * self.divisor for length in patch]
-        return self.fit(lower)
+        return self.fit(self._rounded([length // 2 for length in patch], math.floor))
+
+    def _rounded(self, lengths: Sequence[int], way: Callable[[float], int]) -> list[int]:
+        """Multiples of the divisors, up or down; an axis without one stays."""
+        divisors = dict.fromkeys(range(3), 1) | self._by_axis(self.divisors)
+        return [
+            way(length / divisors[axis]) * divisors[axis] for axis, length in enumerate(lengths)
+        ]
 
     def problem(self, patch: Sequence[int]) -> str:
         """Why the network does not take this patch; empty where it does."""
@@ -48,12 +66,24 @@ class PatchRule:
             return f"a patch of {text} voxels: the network takes {shown_patch(self.fixed)} only"
         if len(patch) > self.dimensions and patch[0] != 1:
             return f"a patch of {text} voxels: a network of slices takes 1 x height x width"
-        if any(length % self.divisor or length == 0 for length in inner):
-            return f"a patch of {text} voxels: every axis must be divisible by {self.divisor}"
-        if any(map(int.__lt__, sorted(inner), sorted(self.smallest))):
-            least = shown_patch(self.smallest)
-            return f"a patch of {text} voxels: the smallest is {least}, in some order of the axes"
+        if any(
+            length % divisor or length == 0
+            for length, divisor in zip(inner, self.divisors, strict=True)
+        ):
+            return f"a patch of {text} voxels: {self._divisibility()}"
+        if self._is_too_small(inner):
+            order = ", in some order of the axes" if self._in_any_order else ""
+            return f"a patch of {text} voxels: the smallest is {shown_patch(self.smallest)}{order}"
         return ""
+
+    def _divisibility(self) -> str:
+        if self._in_any_order:
+            return f"every axis must be divisible by {self.divisors[0]}"
+        return f"the axes must be divisible by {', '.join(map(str, self.divisors))}"
+
+    def _is_too_small(self, inner: Sequence[int]) -> bool:
+        arranged: Callable[[Sequence[int]], Sequence[int]] = sorted if self._in_any_order else tuple
+        return any(map(int.__lt__, arranged(inner), arranged(self.smallest)))
 
     def check(self, patch: Sequence[int]) -> None:
         """Raise `SettingsError` unless the network takes this patch.
@@ -66,19 +96,9 @@ class PatchRule:
 
     def _nearest(self, patch: Sequence[int]) -> str:
         whole = [1] * (3 - len(patch)) + list(patch)
-        ends = [
-            [way(length, self.divisor) * self.divisor for length in whole] for way in (_down, _up)
-        ]
+        ends = [self._rounded(whole, way) for way in (math.floor, math.ceil)]
         found = [shown_patch(self.fit(end)[3 - len(patch) :]) for end in ends]
         return " or ".join(dict.fromkeys(found))
-
-
-def _down(length: int, divisor: int) -> int:
-    return length // divisor
-
-
-def _up(length: int, divisor: int) -> int:
-    return -(-length // divisor)
 
 
 def shown_patch(patch: Sequence[int]) -> str:

@@ -94,7 +94,7 @@ def describe_network(
         network: name of the family.
         in_channels: channels of the image.
         out_channels: classes with the background, or regions.
-        deep_supervision: heads on lower resolutions; None where the family has them.
+        deep_supervision: heads on lower resolutions; None where the family trains them by default.
         settings: of the family, see its `Settings`.
 
     Raises:
@@ -116,7 +116,7 @@ def _described(
         chosen = family.Settings.model_validate(settings)
     except ValidationError as error:
         raise SettingsError(f"network {network}: {first_problem(error)}", _CORRECT) from error
-    deep = family.deep_supervision if deep_supervision is None else deep_supervision
+    deep = family.supervises(chosen) if deep_supervision is None else deep_supervision
     return NetworkSpec(network, chosen, in_channels, out_channels, deep)
 
 

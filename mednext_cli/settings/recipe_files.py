@@ -209,6 +209,18 @@ def _apply_setting(table: Table, setting: str) -> None:
     table[name] = _merge(table[name], value) if both else value
 
 
+def read_settings(settings: Sequence[str]) -> Table:
+    """The values of ``KEY=VALUE`` texts, as TOML has them.
+
+    Raises:
+        SettingsError: one has no ``=``, or is of a section.
+    """
+    table: Table = {}
+    for setting in settings:
+        _apply_setting(table, setting)
+    return table
+
+
 def _nested(keys: Sequence[str], value: Any) -> Table:  # noqa: ANN401 - any value of a recipe
     return {keys[0]: value if len(keys) == 1 else _nested(keys[1:], value)}
 

@@ -31,9 +31,9 @@ def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRo
     Raises:
         SettingsError: the network cannot be built, or cannot take the patch.
     """
-    chosen = choose_network(recipe.model)
-    network = chosen.spec(channels, classes)
     training = recipe.training
+    chosen = choose_network(recipe.model)
+    network = chosen.planned(training.patch_voxels or DEFAULT_PATCH).spec(channels, classes)
     patch = training.patch_voxels or network.patch_rule.fit(DEFAULT_PATCH)
     batch = training.batch_size or DEFAULT_BATCH
     network.patch_rule.check(patch)

@@ -45,9 +45,11 @@ class Setup:
 
     @cached_property
     def network(self) -> NetworkSpec:
-        """What the network is built from."""
+        """What the network is built from, with what its settings leave to the plan."""
         plan = self.dataset_plan
-        return self.chosen.spec(len(plan.channels), plan.output_channels)
+        wished = self.recipe.training.patch_voxels or plan.patch_voxels
+        chosen = self.chosen.planned(wished, plan.spacing_mm)
+        return chosen.spec(len(plan.channels), plan.output_channels)
 
     @cached_property
     def plan(self) -> Plan:

@@ -30,8 +30,8 @@ def test_there_and_back_is_exact(source, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--size", "B"], "is of size S"),
-        (["--kernel", "5"], "has kernel 3"),
+        (["--size", "B"], "are of size S, not B"),
+        (["--kernel", "5"], "have kernel 3, not 5"),
         (["--norm", "batch"], "'batch' is not one of 'group', 'layer'"),
     ],
 )

@@ -13,7 +13,7 @@ from mednext_cli.networks.mednext.official import to_official
 from tests.networks.made import mednext
 
 WEIGHTS = to_official(
-    mednext("S", 3, 1, 2, base_channels=4),
+    mednext("S", 3, 1, 2, base_channels=4).settings,
     build_plain(mednext("S", 3, 1, 2, base_channels=4)).state_dict(),
 )
 
@@ -52,7 +52,7 @@ def test_they_are_imported(tmp_path: Path, form: str) -> None:
     torch.save(FORMS[form], path)
     assert main(["weights", "import", str(path), "--out", str(out)]) == 0
     made = load_checkpoint(out)
-    official = to_official(made.network, made.state_dict)
+    official = to_official(made.network.settings, made.state_dict)
     assert official.keys() == WEIGHTS.keys()
     assert all(torch.equal(official[name], value) for name, value in WEIGHTS.items())
 

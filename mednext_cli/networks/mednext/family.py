@@ -1,14 +1,15 @@
 """MedNeXt as a family of networks; nothing here imports PyTorch before a network is built."""
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from mednext_cli.networks.family import NetworkFamily
+from mednext_cli.networks.family import NetworkFamily, PublishedNetwork
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 from mednext_cli.networks.mednext.variants import LEVELS
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
 
     from mednext_cli.networks.mednext.network import MedNeXt
     from mednext_cli.settings.recipe import Operators
@@ -82,6 +83,22 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
     def with_kernel(self, settings: MedNeXtSettings, kernel: int) -> MedNeXtSettings:
         """Everywhere."""
         return settings.with_kernel(kernel)
+
+    def read_published(
+        self, weights: "Mapping[str, Tensor]", said: Mapping[str, Any]
+    ) -> PublishedNetwork[MedNeXtSettings]:
+        """See `read_official`."""
+        from mednext_cli.networks.mednext.official import read_official
+
+        return read_official(weights, said)
+
+    def publish(
+        self, settings: MedNeXtSettings, state_dict: "Mapping[str, Tensor]"
+    ) -> "dict[str, Tensor]":
+        """See `to_official`."""
+        from mednext_cli.networks.mednext.official import to_official
+
+        return to_official(settings, state_dict)
 
 
 def _size(settings: MedNeXtSettings) -> str:

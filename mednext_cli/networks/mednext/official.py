@@ -7,16 +7,19 @@ one number that the published network carries along and never uses.
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.building import check_fit, expected_weights
-from mednext_cli.networks.mednext.family import FAMILY
-from mednext_cli.networks.mednext.settings import MedNeXtSettings, Norm
+from mednext_cli.networks.family import PublishedNetwork
+from mednext_cli.networks.mednext.settings import Kernel, MedNeXtSettings, Norm, Size
 from mednext_cli.networks.mednext.variants import LEVELS, STAGES
 from mednext_cli.networks.spec import NetworkSpec, describe_network
+from mednext_cli.settings.problems import first_problem
 
 UNUSED = "dummy_tensor"
 _PLACES = (
@@ -65,20 +68,17 @@ def name_map(network: NetworkSpec) -> dict[str, str]:
     return {name: official_name(name) for name in expected_weights(network)}
 
 
-def to_official(network: NetworkSpec, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_official(settings: MedNeXtSettings, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of ours under the published names, ready for the published network.
 
     Raises:
         CheckpointError: the published code has no such network.
     """
-    settings = network.settings
-    own = settings if isinstance(settings, MedNeXtSettings) else None
-    if own is None or own.grn_in_first_downsampling:
-        what = "GRN in the first downsampling" if own else network.name
+    if settings.grn_in_first_downsampling:
         raise CheckpointError(
-            f"the published code has no network with {what}", "Keep it as a mednext checkpoint."
+            "the published code has no network with GRN in the first downsampling",
+            "Keep it as a mednext checkpoint.",
         )
-    check_fit(expected_weights(network), state_dict)
     official = {official_name(name): _turned(name, value) for name, value in state_dict.items()}
     return {UNUSED: torch.ones(1), **official}
 
@@ -100,6 +100,56 @@ def _turned(name: str, value: Tensor) -> Tensor:
     """A head's weight is (in, out) there and (out, in) here."""
     swapped = _HEAD.fullmatch(name) and value.ndim > 1
     return (value.transpose(0, 1) if swapped else value).contiguous()
+
+
+def read_official(
+    weights: Mapping[str, Tensor], said: Mapping[str, Any]
+) -> PublishedNetwork[MedNeXtSettings]:
+    """The network of published weights, and the weights under our names.
+
+    Args:
+        weights: under the published names.
+        said: `size` and `kernel`, refused unless the weights are of them; `norm` and `residual`,
+            see `infer_network`.
+
+    Raises:
+        CheckpointError: not weights of the published MedNeXt, or of another size or kernel.
+        SettingsError: `said` cannot be.
+    """
+    try:
+        asked = _Said.model_validate(said)
+    except ValidationError as error:
+        raise SettingsError(
+            f"weights of mednext: {first_problem(error)}",
+            "Give size, kernel, norm or residual; the weights tell the rest.",
+        ) from error
+    network = infer_network(weights, asked.norm, asked.residual)
+    found = cast("MedNeXtSettings", network.settings)
+    if asked.size not in (None, found.size):
+        raise CheckpointError(
+            f"these weights are of size {found.size}, not {asked.size}", "Leave out the size."
+        )
+    if asked.kernel is not None and found.kernels != (asked.kernel, asked.kernel):
+        kernels = " and ".join(str(kernel) for kernel in sorted(set(found.kernels)))
+        raise CheckpointError(
+            f"these weights have kernel {kernels}, not {asked.kernel}", "Leave out the kernel."
+        )
+    return PublishedNetwork(
+        found,
+        network.in_channels,
+        network.out_channels,
+        network.deep_supervision,
+        from_official(network, weights),
+    )
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Size | None = None
+    kernel: Kernel | None = None
+    norm: Norm = "group"
+    residual: bool | None = None
 
 
 def infer_network(
@@ -129,7 +179,7 @@ def _infer(weights: Mapping[str, Tensor], norm: Norm, residual: bool | None) -> 
     stem = weights["stem.weight"]
     resampling = "down_0.res_conv.weight" in weights
     return describe_network(
-        FAMILY.name,
+        "mednext",
         in_channels=stem.shape[1],
         out_channels=weights["out_0.conv_out.weight"].shape[1],
         base_channels=stem.shape[0],

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mednext_cli.networks.checkpoint import build_network
 from mednext_cli.networks.mednext.network import MedNeXt
-from mednext_cli.networks.mednext.weights import import_official
+from mednext_cli.networks.published import import_weights
 from mednext_cli.networks.spec import NetworkSpec
 from tests.places import reference_files
 
@@ -30,7 +30,7 @@ class Reference:
 
 
 def load_reference(path: Path) -> Reference:
-    checkpoint = import_official(path)
+    checkpoint = import_weights(path)
     network = build_network(checkpoint)
     assert isinstance(network, MedNeXt)
     with np.load(path) as file:

@@ -9,7 +9,7 @@ from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.mednext.official import from_official, infer_network, to_official
 from mednext_cli.networks.mednext.variants import VARIANTS
-from mednext_cli.networks.mednext.weights import export_official, import_official
+from mednext_cli.networks.published import export_weights, import_weights
 from mednext_cli.networks.weight_files import read_weights
 from tests.networks.made import build, mednext
 from tests.networks.mednext.references import FOLDER, NETWORKS
@@ -32,7 +32,7 @@ def test_a_round_trip_through_other_files_is_exact(tmp_path, name, suffix):
 
 
 def _assert_round_trip(source, target):
-    export_official(target, import_official(source))
+    export_weights(target, import_weights(source))
     original, written = read_weights(source), read_weights(target)
     assert written.keys() == original.keys()
     assert written.pop("dummy_tensor").shape == original.pop("dummy_tensor").shape == (1,)
@@ -52,32 +52,32 @@ def _assert_round_trip(source, target):
 )
 def test_the_network_is_read_off_the_shapes(size, settings):
     checkpoint = _checkpoint(size, 5, **settings)
-    weights = to_official(checkpoint.network, checkpoint.state_dict)
+    weights = to_official(checkpoint.network.settings, checkpoint.state_dict)
     assert infer_network(weights) == checkpoint.network
 
 
 def test_separate_kernels_are_read_off_the_shapes():
     checkpoint = _checkpoint(kernel=None, encoder_kernel=3, decoder_kernel=5)
-    weights = to_official(checkpoint.network, checkpoint.state_dict)
+    weights = to_official(checkpoint.network.settings, checkpoint.state_dict)
     assert infer_network(weights).kernels == (3, 5)
 
 
 def test_what_shapes_do_not_tell_can_be_said():
     checkpoint = _checkpoint(norm="layer", residual=False)
-    weights = to_official(checkpoint.network, checkpoint.state_dict)
+    weights = to_official(checkpoint.network.settings, checkpoint.state_dict)
     assert infer_network(weights, "layer", residual=False) == checkpoint.network
 
 
 def test_grn_that_the_published_code_forgets_cannot_be_exported():
     checkpoint = _checkpoint(grn=True, grn_in_first_downsampling=True)
     with pytest.raises(CheckpointError, match="GRN in the first downsampling"):
-        to_official(checkpoint.network, checkpoint.state_dict)
+        to_official(checkpoint.network.settings, checkpoint.state_dict)
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus", "shape"])
 def test_weights_that_are_not_whole_are_refused(change):
     checkpoint = _checkpoint()
-    weights = to_official(checkpoint.network, checkpoint.state_dict)
+    weights = to_official(checkpoint.network.settings, checkpoint.state_dict)
     if change == "missing":
         del weights["dec_block_2.1.conv3.bias"]
     elif change == "surplus":
@@ -91,7 +91,7 @@ def test_weights_that_are_not_whole_are_refused(change):
 @pytest.mark.parametrize("wrap", ["nnunet", "distributed"])
 def test_the_usual_wrappings_are_taken_off(tmp_path, wrap):
     checkpoint = _checkpoint()
-    weights = to_official(checkpoint.network, checkpoint.state_dict)
+    weights = to_official(checkpoint.network.settings, checkpoint.state_dict)
     path = tmp_path / "model_final_checkpoint.model"
     if wrap == "nnunet":
         losses = ([np.float64(0.5), np.float32(0.25)], [np.float64(-0.75)])
@@ -99,7 +99,7 @@ def test_the_usual_wrappings_are_taken_off(tmp_path, wrap):
         torch.save({**content, "plot_stuff": losses, "best_stuff": (np.float64(1), None)}, path)
     else:
         torch.save({f"module.{name}": value for name, value in weights.items()}, path)
-    imported = import_official(path)
+    imported = import_weights(path)
     assert imported.network == checkpoint.network
     for name, value in checkpoint.state_dict.items():
         assert torch.equal(imported.state_dict[name], value), name
@@ -107,14 +107,14 @@ def test_the_usual_wrappings_are_taken_off(tmp_path, wrap):
 
 def test_a_wrong_expectation_is_refused(tmp_path):
     path = tmp_path / "weights.pt"
-    export_official(path, _checkpoint())
-    with pytest.raises(CheckpointError, match="is of size S, not B"):
-        import_official(path, size="B")
-    with pytest.raises(CheckpointError, match="has kernel 3, not 5"):
-        import_official(path, kernel=5)
-    with pytest.raises(SettingsError, match="unknown size"):
-        import_official(path, size="XXL")
-    assert import_official(path, size="S", kernel=3).network.settings.base_channels == 2
+    export_weights(path, _checkpoint())
+    with pytest.raises(CheckpointError, match="are of size S, not B"):
+        import_weights(path, said={"size": "B"})
+    with pytest.raises(CheckpointError, match="have kernel 3, not 5"):
+        import_weights(path, said={"kernel": 5})
+    with pytest.raises(SettingsError, match="size: Input should be"):
+        import_weights(path, said={"size": "XXL"})
+    assert import_weights(path, said={"size": "S", "kernel": 3}).network.settings.base_channels == 2
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pth"])
@@ -138,7 +138,7 @@ def test_other_networks_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"conv.weight": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="not weights of the published MedNeXt"):
-        import_official(path)
+        import_weights(path)
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="holds no state_dict"):
         read_weights(tmp_path / "list.pt")
@@ -146,5 +146,5 @@ def test_other_networks_are_refused(tmp_path):
 
 def test_an_unknown_suffix_writes_nothing(tmp_path):
     with pytest.raises(SettingsError, match="suffix"):
-        export_official(tmp_path / "weights.onnx", _checkpoint())
+        export_weights(tmp_path / "weights.onnx", _checkpoint())
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.official import UNUSED, to_official
-from mednext_cli.networks.mednext.weights import import_official
+from mednext_cli.networks.published import import_weights
 from mednext_cli.networks.upkern import enlarge
 from tests.networks.made import build, mednext
 from tests.networks.mednext.references import (
@@ -75,7 +75,7 @@ def test_gradients_are_the_published_ones(path):
         name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         for name, parameter in network.named_parameters()
     }
-    for name, gradient in to_official(reference.spec, ours).items():
+    for name, gradient in to_official(reference.spec.settings, ours).items():
         theirs = expected.get(name, torch.zeros_like(gradient))
         # Biases in front of a normalisation of their channel have gradient 0 but for rounding;
         # the smallest of the others is 4e-4.
@@ -106,7 +106,7 @@ def test_upkern_is_the_published_one(path, tmp_path):
     # The committed file holds of the enlarged weights only those that are not the small network's.
     for side, weights in (("from", small), ("to", small | large)):
         np.savez(tmp_path / f"{side}.npz", **weights)
-        checkpoints[side] = import_official(tmp_path / f"{side}.npz")
+        checkpoints[side] = import_weights(tmp_path / f"{side}.npz")
     enlarged, steps = enlarge(checkpoints["from"], int(path.stem[-1]))
     assert enlarged.network == checkpoints["to"].network
     assert enlarged.state_dict.keys() == checkpoints["to"].state_dict.keys()

@@ -1,0 +1,87 @@
+"""Published weights as checkpoints of ours, and back, for every family that has any."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor
+
+from mednext_cli.foundation.errors import CheckpointError
+from mednext_cli.foundation.names import LONGEST, shown
+from mednext_cli.networks.building import check_dense, check_fit, expected_weights
+from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
+from mednext_cli.networks.registry import find_family
+from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.networks.weight_files import read_weights, write_weights
+from mednext_cli.settings.recipe import DEFAULT_NETWORK
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def import_weights(
+    path: Path, network: str = DEFAULT_NETWORK, said: Mapping[str, Any] = _NOTHING
+) -> Checkpoint:
+    """A checkpoint of ours from a file of published weights.
+
+    Args:
+        path: the file; see `read_weights`.
+        network: name of the family.
+        said: values of its settings, for what the shapes of the weights do not tell; weights of
+            others are refused.
+
+    Raises:
+        CheckpointError: not weights of that family, or of other settings.
+        SettingsError: `said` holds what cannot be, or nothing of the family is published.
+        PluginError: there is no such family, or what it builds with is not installed.
+    """
+    family = find_family(network)
+    weights = read_weights(path)
+    try:
+        check_dense(weights)
+        found = family.read_published(weights, said)
+        spec = NetworkSpec(
+            network, found.settings, found.in_channels, found.out_channels, found.deep_supervision
+        )
+        check_fit(expected_weights(spec), found.state_dict)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error.message}", error.remedy) from error
+    return Checkpoint(
+        spec, found.state_dict, metadata={"imported_from": shown(path.name, LONGEST)[1:-1]}
+    )
+
+
+def import_file(
+    path: Path,
+    out: Path,
+    network: str = DEFAULT_NETWORK,
+    said: Mapping[str, Any] = _NOTHING,
+) -> Checkpoint:
+    """Write what `import_weights` makes of `path` as a checkpoint.
+
+    Raises:
+        CheckpointError, SettingsError, PluginError: see `import_weights`.
+        StorageError: the disk is full, read-only or forbidden.
+    """
+    checkpoint = import_weights(path, network, said)
+    save_checkpoint(out, checkpoint)
+    return checkpoint
+
+
+def export_weights(path: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Write a checkpoint's weights under the published names, in the format of the suffix.
+
+    Returns:
+        What was written.
+
+    Raises:
+        SettingsError: the suffix is none of .safetensors, .pt, .pth and .npz, or nothing of the
+            family is published.
+        CheckpointError: the published code has no such network.
+        StorageError: the disk is full, read-only or forbidden.
+    """
+    network = checkpoint.network
+    check_fit(expected_weights(network), checkpoint.state_dict)
+    weights: dict[str, Tensor] = network.family.publish(network.settings, checkpoint.state_dict)
+    write_weights(path, weights)
+    return weights
