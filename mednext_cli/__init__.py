@@ -8,7 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mednext_cli.cache.verify import VerifyCacheResult as VerifyCacheResult
+    from mednext_cli.cache.verify import VerifyCacheSpec as VerifyCacheSpec
+    from mednext_cli.cache.verify import verify_cache as verify_cache
     from mednext_cli.datasets.options import LayoutOptions as LayoutOptions
+    from mednext_cli.datasets.phantom.write import PhantomResult as PhantomResult
+    from mednext_cli.datasets.phantom.write import PhantomSpec as PhantomSpec
+    from mednext_cli.datasets.phantom.write import phantom as phantom
+    from mednext_cli.datasets.verify import VerifyResult as VerifyResult
+    from mednext_cli.datasets.verify import VerifySpec as VerifySpec
+    from mednext_cli.datasets.verify import verify as verify
     from mednext_cli.evaluation.evaluate import EvaluateResult as EvaluateResult
     from mednext_cli.evaluation.evaluate import EvaluateSpec as EvaluateSpec
     from mednext_cli.evaluation.evaluate import evaluate as evaluate
@@ -28,13 +37,19 @@ if TYPE_CHECKING:
     from mednext_cli.preprocessing.run import PreprocessResult as PreprocessResult
     from mednext_cli.preprocessing.run import PreprocessSpec as PreprocessSpec
     from mednext_cli.preprocessing.run import preprocess as preprocess
+    from mednext_cli.scaling.report import ScaleReportResult as ScaleReportResult
+    from mednext_cli.scaling.report import scale_report as scale_report
+    from mednext_cli.scaling.specification import ScaleReportSpec as ScaleReportSpec
     from mednext_cli.training.train import TrainResult as TrainResult
     from mednext_cli.training.train import TrainSpec as TrainSpec
     from mednext_cli.training.train import train as train
 
 __version__ = "0.1.0"
 _NAMES = {
+    "cache.verify": ("VerifyCacheResult", "VerifyCacheSpec", "verify_cache"),
     "datasets.options": ("LayoutOptions",),
+    "datasets.phantom.write": ("PhantomResult", "PhantomSpec", "phantom"),
+    "datasets.verify": ("VerifyResult", "VerifySpec", "verify"),
     "evaluation.evaluate": ("EvaluateResult", "EvaluateSpec", "evaluate"),
     "evaluation.leaderboard": ("LeaderboardResult", "LeaderboardSpec", "leaderboard"),
     "foundation.errors": ("MednextError",),
@@ -43,6 +58,8 @@ _NAMES = {
     "networks.recipes": ("load_recipe",),
     "networks.upkern": ("UpKernResult", "UpKernSpec", "upkern"),
     "preprocessing.run": ("PreprocessResult", "PreprocessSpec", "preprocess"),
+    "scaling.report": ("ScaleReportResult", "scale_report"),
+    "scaling.specification": ("ScaleReportSpec",),
     "training.train": ("TrainResult", "TrainSpec", "train"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -1,6 +1,5 @@
 """Is every byte of a cache what was written? Each file against its checksums."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,19 @@ _REMEDY = "Delete the file and run mednext preprocess again."
 
 
 @dataclass(frozen=True)
+class VerifyCacheSpec:
+    """What `verify_cache` is asked for.
+
+    Attributes:
+        cache: a dataset's cache folder, or the folder that holds several.
+        workers: processes; None for what fits, 0 for none.
+    """
+
+    cache: Path
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
 class CacheCheck:
     """What was found of a case; `columns.VERIFIED_CACHE` says what most fields mean.
 
@@ -29,12 +41,35 @@ class CacheCheck:
     ours: bool = False
 
 
-def find_caches(folder: Path) -> list[Path]:
-    """A dataset's cache folder itself, or those in a folder that holds them.
+@dataclass(frozen=True)
+class VerifyCacheResult:
+    """The findings, by dataset and case."""
+
+    checks: tuple[CacheCheck, ...]
+
+    def raise_failed(self) -> None:
+        """Raise `FailedCases` where something is wrong with a case."""
+        outcomes: list[Outcome[None]] = [
+            Outcome(f"{check.dataset}/{check.case}", error=check.problem or None, ours=check.ours)
+            for check in self.checks
+        ]
+        remedy = "Delete these case files and run mednext preprocess again."
+        raise_failures(outcomes, len(outcomes), remedy)
+
+
+def verify_cache(spec: VerifyCacheSpec) -> VerifyCacheResult:
+    """Compare every case of one cache, or of several, with what was written.
 
     Raises:
-        CacheError: there is none.
+        CacheError: no cache, or its description is damaged.
     """
+    folders = _find_caches(spec.cache)
+    checks = (check for folder in folders for check in _check_cases(folder, spec.workers))
+    return VerifyCacheResult(tuple(checks))
+
+
+def _find_caches(folder: Path) -> list[Path]:
+    """The folder itself, or those in it; raises `CacheError` where there is none."""
     if schema.description_file(folder).is_file():
         return [folder]
     found = sorted(path.parent for path in folder.glob("*/dataset.json"))
@@ -45,12 +80,7 @@ def find_caches(folder: Path) -> list[Path]:
     return found
 
 
-def verify_cache(folder: Path, workers: int | None) -> list[CacheCheck]:
-    """Check every case of one cache.
-
-    Raises:
-        CacheError: no cache, or its description is damaged.
-    """
+def _check_cases(folder: Path, workers: int | None) -> list[CacheCheck]:
     cached = open_cache(folder)
     items = list(cached.case_ids)
     settings = RunSettings[str](workers, bytes_of=lambda _: CHECK_CACHED.process_bytes)
@@ -60,16 +90,6 @@ def verify_cache(folder: Path, workers: int | None) -> list[CacheCheck]:
         CacheCheck(cached.name, case_id, known[case_id].error or "", known[case_id].ours)
         for case_id in items
     ]
-
-
-def raise_failed(checks: Sequence[CacheCheck]) -> None:
-    """Raise `FailedCases` where something is wrong with a case."""
-    outcomes: list[Outcome[None]] = [
-        Outcome(f"{check.dataset}/{check.case}", error=check.problem or None, ours=check.ours)
-        for check in checks
-    ]
-    remedy = "Delete these case files and run mednext preprocess again."
-    raise_failures(outcomes, len(outcomes), remedy)
 
 
 def _check(cached: CachedDataset, case_id: str) -> None:

@@ -73,7 +73,7 @@ def verify(
         )
     options = layout_options(modality, structures, region_training, labels)
     result = run(VerifySpec(raw, dataset, workers, options))
-    rows = [_row(one) for one in result.checks]
+    rows = [_row(check) for check in result.checks]
     print_table(VERIFIED.names, map(VERIFIED.cells, rows))
     if out is not None:
         VERIFIED.write(out / "verify.csv", rows)
@@ -82,14 +82,14 @@ def verify(
 
 def _verify_cache(cache: Path, out: Path | None, workers: int | None) -> None:
     from mednext_cli.cache.columns import VERIFIED_CACHE
-    from mednext_cli.cache.verify import find_caches, raise_failed, verify_cache
+    from mednext_cli.cache.verify import VerifyCacheSpec, verify_cache
 
-    checks = [check for folder in find_caches(cache) for check in verify_cache(folder, workers)]
-    rows = [vars(check) for check in checks]
+    result = verify_cache(VerifyCacheSpec(cache, workers))
+    rows = [vars(check) for check in result.checks]
     print_table(VERIFIED_CACHE.names, map(VERIFIED_CACHE.cells, rows))
     if out is not None:
         VERIFIED_CACHE.write(out / "verify.csv", rows)
-    raise_failed(checks)
+    result.raise_failed()
 
 
 def _row(check: "CaseCheck") -> dict[str, object]:

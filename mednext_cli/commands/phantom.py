@@ -32,16 +32,17 @@ def phantom(
     Example: mednext phantom raw/ --cases 8 --seed 0
     """
     from mednext_cli.datasets.columns import PHANTOMS
-    from mednext_cli.datasets.phantom.write import PhantomSpec, parse_shape, write_phantoms
+    from mednext_cli.datasets.phantom.write import PhantomSpec, parse_shape
+    from mednext_cli.datasets.phantom.write import phantom as run
 
     size = None if shape is None else parse_shape(shape)
-    made = write_phantoms(PhantomSpec(folder, cases, seed, size, workers))
+    result = run(PhantomSpec(folder, cases, seed, size, workers))
     rows = [
         {
-            **vars(one),
-            "shape": " x ".join(map(str, one.shape)),
-            "spacing_mm": " x ".join(f"{length:.2f}" for length in one.spacing_mm),
+            **vars(case),
+            "shape": " x ".join(map(str, case.shape)),
+            "spacing_mm": " x ".join(f"{length:.2f}" for length in case.spacing_mm),
         }
-        for one in made
+        for case in result.cases
     ]
     report_table(PHANTOMS.names, map(PHANTOMS.cells, rows))

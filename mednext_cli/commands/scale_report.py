@@ -42,16 +42,16 @@ def scale_report(
 
     Example: mednext scale-report --models S,B --kernels 3,5 --patch 128 --out scaling
     """
-    from mednext_cli.scaling.report import report_scaling
+    from mednext_cli.scaling.report import scale_report as run
     from mednext_cli.scaling.specification import (
-        ScaleSpec,
+        ScaleReportSpec,
         parse_list,
         parse_patch,
         parse_whole_numbers,
     )
 
-    result = report_scaling(
-        ScaleSpec(
+    result = run(
+        ScaleReportSpec(
             models=parse_list(models),
             kernels=parse_whole_numbers(kernels, "--kernels"),
             patch_voxels=parse_patch(patch),

@@ -14,6 +14,7 @@ from mednext_cli.foundation.errors import DatasetError, ScanError
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.average import build_average
 from mednext_cli.inference.engine import EngineOptions, choose_engine
+from mednext_cli.inference.folds import Folds
 from mednext_cli.inference.models import load_models
 from mednext_cli.inference.pipeline import Prepared
 from mednext_cli.inference.sources import check_volumes, find_cases
@@ -54,6 +55,8 @@ class Predictor:
         operators: auto, fused or stock, of the engine torch.
         overlap: share of a tile that the next one covers, 0 to 0.95; None takes the recipe's.
         mirror: whether mirrored images are averaged; None takes the recipe's.
+        folds: of folders of folds, those to average, such as ("0", "2") or ("all",); None takes
+            all, which must be finished.
 
     Raises:
         CheckpointError, SettingsError: the models cannot be used, or not together.
@@ -69,9 +72,11 @@ class Predictor:
         operators: Operators = "auto",
         overlap: float | None = None,
         mirror: bool | None = None,
+        folds: Folds | None = None,
     ) -> None:
-        paths = [model] if isinstance(model, str | PathLike) else model
-        models = [one.asked(overlap, mirror) for one in load_models([Path(one) for one in paths])]
+        given = [model] if isinstance(model, str | PathLike) else model
+        loaded = load_models([Path(path) for path in given], folds)
+        models = [network.asked(overlap, mirror) for network in loaded]
         options = EngineOptions(pick_device(device), operators)
         self._networks = build_average(models, choose_engine(engine), options)
 

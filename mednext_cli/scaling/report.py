@@ -14,7 +14,7 @@ from mednext_cli.scaling.complexity import Complexity, count_complexity
 from mednext_cli.scaling.measure import Measurement, measure_network
 from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory
 from mednext_cli.scaling.plot import plot_report
-from mednext_cli.scaling.specification import PUBLISHED_PATCH, ScaleSpec
+from mednext_cli.scaling.specification import PUBLISHED_PATCH, ScaleReportSpec
 from mednext_cli.scaling.table import SCALE_REPORT, ScaleRow
 
 # Parameters (millions) and multiply-adds (10^9, 128^3 voxels): README of the published code.
@@ -32,7 +32,7 @@ _TOLERANCE_PERCENT = 2.0
 
 
 @dataclass(frozen=True)
-class ScaleResult:
+class ScaleReportResult:
     """The rows, and where they were written."""
 
     rows: tuple[ScaleRow, ...]
@@ -40,7 +40,7 @@ class ScaleResult:
     plot: Path
 
 
-def report_scaling(spec: ScaleSpec) -> ScaleResult:
+def scale_report(spec: ScaleReportSpec) -> ScaleReportResult:
     """Count, estimate and (if asked) measure every network; write scale_report.csv and .png.
 
     Raises:
@@ -57,11 +57,11 @@ def report_scaling(spec: ScaleSpec) -> ScaleResult:
     table, plot = spec.out / "scale_report.csv", spec.out / "scale_report.png"
     SCALE_REPORT.write(table, map(vars, rows))
     plot_report(rows, plot)
-    return ScaleResult(tuple(rows), table, plot)
+    return ScaleReportResult(tuple(rows), table, plot)
 
 
 def _row(
-    spec: ScaleSpec, size: str, kernel: int, network: NetworkSpec, device: torch.device | None
+    spec: ScaleReportSpec, size: str, kernel: int, network: NetworkSpec, device: torch.device | None
 ) -> ScaleRow:
     complexity = count_complexity(network, spec.patch_voxels)
     memory = estimate_memory(network, spec.patch_voxels, spec.batch_size)
@@ -116,7 +116,7 @@ def _explain(complexity: Complexity, published: tuple[float, float] | None) -> s
 
 
 def _measure(
-    spec: ScaleSpec,
+    spec: ScaleReportSpec,
     network: NetworkSpec,
     memory: MemoryEstimate,
     device: torch.device | None,

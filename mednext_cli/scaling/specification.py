@@ -14,7 +14,7 @@ _KERNELS = get_args(get_args(Kernel)[0])
 
 
 @dataclass(frozen=True)
-class ScaleSpec:
+class ScaleReportSpec:
     """What to report on.
 
     Attributes:

@@ -12,7 +12,18 @@ import pytest
 import mednext_cli
 from tests.contracts.test_imports import HEAVY
 
-_WORK = ("Preprocess", "Train", "UpKern", "Predict", "Evaluate", "Leaderboard")
+_WORK = {
+    "preprocess": "Preprocess",
+    "train": "Train",
+    "upkern": "UpKern",
+    "predict": "Predict",
+    "evaluate": "Evaluate",
+    "leaderboard": "Leaderboard",
+    "scale_report": "ScaleReport",
+    "phantom": "Phantom",
+    "verify": "Verify",
+    "verify_cache": "VerifyCache",
+}
 
 
 def test_the_package_alone_loads_nothing_heavy() -> None:
@@ -39,11 +50,10 @@ def test_the_names_for_type_checkers_are_those_that_load() -> None:
     assert all(getattr(mednext_cli, name).__name__ == name for name in told)
 
 
-@pytest.mark.parametrize("name", _WORK)
-def test_work_takes_a_spec_and_gives_a_result(name: str) -> None:
-    work = getattr(mednext_cli, name.lower())
+@pytest.mark.parametrize(("work", "name"), _WORK.items())
+def test_work_takes_a_spec_and_gives_a_result(work: str, name: str) -> None:
     spec, result = (getattr(mednext_cli, f"{name}{end}") for end in ("Spec", "Result"))
-    told = signature(work)
+    told = signature(getattr(mednext_cli, work))
     assert [one.annotation for one in told.parameters.values()] == [spec]
     assert told.return_annotation is result
     for one in (spec, result):

@@ -7,7 +7,7 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.datasets.phantom.canvas import Blob, Canvas
-from mednext_cli.datasets.phantom.write import PhantomSpec, write_phantoms
+from mednext_cli.datasets.phantom.write import PhantomSpec, phantom
 from mednext_cli.datasets.registry import read_dataset
 from mednext_cli.foundation.errors import DatasetError
 
@@ -15,7 +15,7 @@ from mednext_cli.foundation.errors import DatasetError
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms") / "raw"
-    write_phantoms(PhantomSpec(folder, cases=8, seed=0))
+    phantom(PhantomSpec(folder, cases=8, seed=0))
     return folder
 
 
@@ -33,8 +33,8 @@ def test_layout_reads_them(phantoms: Path) -> None:
 
 
 def test_bytes_depend_on_seed_and_number_alone(phantoms: Path, tmp_path: Path) -> None:
-    write_phantoms(PhantomSpec(tmp_path / "raw", cases=2, seed=0, workers=1))
-    write_phantoms(PhantomSpec(tmp_path / "other", cases=2, seed=1))
+    phantom(PhantomSpec(tmp_path / "raw", cases=2, seed=0, workers=1))
+    phantom(PhantomSpec(tmp_path / "other", cases=2, seed=1))
     for name in ("imaging.nii.gz", "segmentation.nii.gz"):
         file = Path("case_00001") / name
         assert (phantoms / file).read_bytes() == (tmp_path / "raw" / file).read_bytes()
@@ -117,13 +117,13 @@ def test_command_with_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_run_again_keeps_what_is_there(tmp_path: Path) -> None:
     spec = PhantomSpec(tmp_path / "raw", cases=1, shape=(10, 32, 32))
-    first = write_phantoms(spec)
+    first = phantom(spec)
     image = spec.folder / "case_00000" / "imaging.nii.gz"
     written = image.stat().st_mtime_ns
-    assert write_phantoms(spec) == first
+    assert phantom(spec) == first
     assert image.stat().st_mtime_ns == written
     image.unlink()
-    assert write_phantoms(spec) == first
+    assert phantom(spec) == first
     assert image.exists()
 
 
@@ -137,7 +137,7 @@ def test_refuses_a_folder_of_others(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_refuses_another_seed_in_the_same_folder(tmp_path: Path) -> None:
     (tmp_path / "phantom.json").write_text(json.dumps({"version": 1, "seed": 5, "shape": None}))
     with pytest.raises(DatasetError, match="another seed"):
-        write_phantoms(PhantomSpec(tmp_path, cases=1))
+        phantom(PhantomSpec(tmp_path, cases=1))
 
 
 @pytest.mark.parametrize("shape", ["1,2", "a,b,c", "4,96,96", "99999,96,96", "-5,96,96"])

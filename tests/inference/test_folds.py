@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mednext_cli import Predictor
 from mednext_cli.app import main
+from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.settings.recipe import TrainingSettings
 from tests.inference.synthetic import RECIPE, predict, save_model
 
@@ -115,3 +118,17 @@ def test_a_checkpoint_is_named_where_a_folder_has_none(tmp_path: Path, capsys: C
     words = ["predict", str(tmp_path), "--model", str(tmp_path / "S-k3"), "--out", "none"]
     assert main(words) == 2
     assert "S-k3 holds no checkpoint" in capsys.readouterr().err
+
+
+def test_a_predictor_of_some_folds(scans: Path, tmp_path: Path) -> None:
+    model = tmp_path / "S-k3"
+    make_fold(model / "fold0", "best", "last", folds=3)
+    make_fold(model / "fold1", "last", folds=3)  # other weights than fold0's
+    scan = scans / "anisotropic.nii.gz"
+    with pytest.raises(CheckpointError, match="fold2 has no checkpoint"):
+        Predictor(model, device="cpu")
+    alone = Predictor(model / "fold1", device="cpu")(scan, probabilities=True)
+    chosen = Predictor(model, folds=("1",), device="cpu")(scan, probabilities=True)
+    both = Predictor(model, folds=("0", "1"), device="cpu")(scan, probabilities=True)
+    np.testing.assert_array_equal(chosen.probabilities, alone.probabilities)
+    assert (both.probabilities != alone.probabilities).any()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mednext_cli import Predictor
-from mednext_cli.datasets.phantom.write import PhantomSpec, write_phantoms
+from mednext_cli.datasets.phantom.write import PhantomSpec, phantom
 from mednext_cli.foundation.errors import DatasetError, MednextError, ScanError, SettingsError
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation
@@ -49,7 +49,7 @@ def test_as_the_command_on_awkward_grids(model: Path, scans: Path, tmp_path: Pat
 
 
 def test_as_the_command_on_the_phantom_with_two_networks(tmp_path: Path) -> None:
-    write_phantoms(PhantomSpec(tmp_path / "raw", cases=1, shape=(24, 64, 64), workers=0))
+    phantom(PhantomSpec(tmp_path / "raw", cases=1, shape=(24, 64, 64), workers=0))
     plan = PLAN.model_copy(update={"spacing_mm": (8.0, 8.0, 8.0)})
     paths = [save_model(tmp_path / f"{seed}.pt", seed, plan) for seed in (0, 1)]
     options = ("--probabilities", "--overlap", "0", "--mirror")

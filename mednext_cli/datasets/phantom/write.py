@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _SMALLEST, _LARGEST = 8, 4096  # voxels along an axis
 
 @dataclass(frozen=True)
 class PhantomSpec:
-    """What `write_phantoms` is asked for.
+    """What `phantom` is asked for.
 
     Attributes:
         folder: where the case folders go.
@@ -55,6 +56,14 @@ class PhantomCase:
     tumours: int
 
 
+@dataclass(frozen=True)
+class PhantomResult:
+    """The folder, and its cases by id."""
+
+    folder: Path
+    cases: tuple[PhantomCase, ...]
+
+
 def parse_shape(text: str) -> tuple[int, int, int]:
     """Slices, rows and columns from ``Z,Y,X``.
 
@@ -72,7 +81,7 @@ def parse_shape(text: str) -> tuple[int, int, int]:
     return (depth, height, width)
 
 
-def write_phantoms(spec: PhantomSpec) -> tuple[PhantomCase, ...]:
+def phantom(spec: PhantomSpec) -> PhantomResult:
     """Write CT-like volumes as ``case_00000/imaging.nii.gz`` and ``segmentation.nii.gz``.
 
     Files depend on seed and case number alone, byte for byte; cases already there are kept.
@@ -91,7 +100,7 @@ def write_phantoms(spec: PhantomSpec) -> tuple[PhantomCase, ...]:
     outcomes = list(run_over(work, range(spec.cases), _case_id, settings, "drawing phantoms"))
     raise_failures(outcomes, spec.cases, "Put that right and run the same command again.")
     written = [outcome.value for outcome in outcomes if outcome.value is not None]
-    return tuple(sorted(written, key=lambda case: case.case))
+    return PhantomResult(spec.folder, tuple(sorted(written, key=attrgetter("case"))))
 
 
 def _claim(spec: PhantomSpec) -> None:
