@@ -20,8 +20,6 @@ from mednext_cli.foundation.machine import GIB
 from mednext_cli.networks.building import build_plain, run_all_heads
 from mednext_cli.networks.spec import NetworkSpec
 
-_COPIES_OF_WEIGHTS = 3  # weights and AdamW's two moments; gradients are followed
-
 
 @dataclass(frozen=True)
 class MemoryEstimate:
@@ -29,8 +27,8 @@ class MemoryEstimate:
 
     Attributes:
         weights_gib: the weights alone.
-        training_gib: one AdamW step with deep supervision: weights, gradients, moments and what
-            the backward pass needs.
+        training_gib: one step, with its heads if it has them: weights, gradients, the optimiser's
+            moments and what the backward pass needs.
         training_checkpointed_gib: the same with gradient checkpointing, if the network has that.
         inference_gib: weights and one patch of one image.
     """
@@ -42,7 +40,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    spec: NetworkSpec, patch_voxels: Sequence[int], batch_size: int
+    spec: NetworkSpec, patch_voxels: Sequence[int], batch_size: int, moments: int = 2
 ) -> MemoryEstimate:
     """Peak memory for patches of this size.
 
@@ -50,6 +48,7 @@ def estimate_memory(
         spec: of the network.
         patch_voxels: size of a patch along each axis.
         batch_size: patches a training step.
+        moments: numbers that the optimiser keeps of each weight: AdamW 2, SGD 1.
 
     Raises:
         SettingsError: the network cannot take such a patch.
@@ -57,6 +56,7 @@ def estimate_memory(
     with torch.device("meta"):
         network: Any = build_plain(spec)
     weights = sum(one.numel() * one.element_size() for one in network.parameters())
+    kept = (1 + moments) * weights  # gradients are followed
 
     def train() -> None:
         outputs = run_all_heads(network, _image(spec, patch_voxels, batch_size), spec)
@@ -74,8 +74,8 @@ def estimate_memory(
         checkpointed = _peak_bytes(train)
     return MemoryEstimate(
         weights_gib=weights / GIB,
-        training_gib=(plain + _COPIES_OF_WEIGHTS * weights) / GIB,
-        training_checkpointed_gib=(checkpointed + _COPIES_OF_WEIGHTS * weights) / GIB,
+        training_gib=(plain + kept) / GIB,
+        training_checkpointed_gib=(checkpointed + kept) / GIB,
         inference_gib=(_peak_bytes(infer) + weights) / GIB,
     )
 

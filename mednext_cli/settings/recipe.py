@@ -1,9 +1,16 @@
 """A recipe: all that a training run needs beside the data; frozen, checked, all errors at once."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from mednext_cli.foundation.names import check_name
@@ -41,6 +48,7 @@ Width = Annotated[int, _NoTruth, Field(ge=1, le=4096)]
 Choice = Literal[True, False, "auto"]
 Operators = Literal["auto", "fused", "stock"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+OptimiserName = Literal["adamw", "sgd"]
 NetworkName = Annotated[str, AfterValidator(check_name)]
 Table = dict[str, Any]
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
@@ -106,8 +114,10 @@ class TrainingSettings(_Section):
         validation_iterations: batches of the check on patches after each epoch (published).
         batch_size: patches a step; left out, the plan's (published).
         patch_voxels: (D, H, W); left out, the plan's (published).
+        optimiser: AdamW, or SGD with Nesterov's momentum, as nnU-Net has it (published: AdamW).
         learning_rate: of the first epoch (published).
-        weight_decay: of AdamW, on all parameters (published).
+        momentum: of SGD (published by nnU-Net).
+        weight_decay: on all parameters (published).
         epsilon: of AdamW; left out, 1e-8, or 1e-4 under float16 (published: 1e-4).
         poly_exponent: the rate falls as ``(1 - epoch / epochs) ** poly_exponent`` (published).
         gradient_clip: largest norm of the gradient (published).
@@ -125,7 +135,9 @@ class TrainingSettings(_Section):
     validation_iterations: CountOrZero = 50
     batch_size: Annotated[Width | None, _IN_THE_PLAN] = None
     patch_voxels: Annotated[tuple[Width, Width, Width] | None, _IN_THE_PLAN] = None
+    optimiser: OptimiserName = "adamw"
     learning_rate: Positive = 1e-3
+    momentum: Annotated[NotNegative, Field(lt=1.0)] = 0.99
     weight_decay: NotNegative = 3e-5
     epsilon: Positive | None = None
     poly_exponent: Annotated[NotNegative, Field(le=100.0)] = 0.9
@@ -136,6 +148,12 @@ class TrainingSettings(_Section):
     seed: Annotated[int, _NoTruth, Field(ge=0, lt=2**32)] = 12345
     workers: Annotated[Annotated[CountOrZero, Field(le=1024)] | None, _NO_RESULT] = None
     checkpoint_minutes: Annotated[Positive, _NO_RESULT] = 5.0
+
+    @model_validator(mode="after")
+    def _refuse_epsilon_of_sgd(self) -> Self:
+        if self.optimiser == "sgd" and self.epsilon is not None:
+            raise ValueError("epsilon is AdamW's, and the optimiser is sgd: leave it out")
+        return self
 
 
 class AugmentationSettings(_Section):

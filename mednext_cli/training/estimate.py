@@ -7,7 +7,8 @@ from mednext_cli.networks.patches import Patch, shown_patch
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.memory import estimate_memory
-from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.recipe import OptimiserName, Recipe
+from mednext_cli.training.optimiser import count_moments
 
 DEFAULT_PATCH, DEFAULT_BATCH = (128, 128, 128), 2
 
@@ -42,17 +43,19 @@ def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRo
         EstimateRow("patch (voxels)", shown_patch(patch)),
         EstimateRow("batch", str(batch)),
         EstimateRow("gradient checkpointing", "on" if chosen.checkpointing else "off"),
-        *(_needs(chosen, network, patch, batch) if chosen.family.runs_without_memory else ()),
+        *_needs(chosen, network, patch, batch, training.optimiser),
         EstimateRow("steps", f"{training.epochs * training.iterations_per_epoch:,}"),
     ]
 
 
 def _needs(
-    chosen: ChosenNetwork, network: NetworkSpec, patch: Patch, batch: int
+    chosen: ChosenNetwork, network: NetworkSpec, patch: Patch, batch: int, optimiser: OptimiserName
 ) -> list[EstimateRow]:
-    """What is told by running the network without memory."""
+    """What is told by running the network without memory; nothing where it cannot be."""
+    if not chosen.family.runs_without_memory:
+        return []
     complexity = count_complexity(network, patch)
-    memory = estimate_memory(network, patch, batch)
+    memory = estimate_memory(network, patch, batch, count_moments(optimiser))
     step_gib = memory.training_checkpointed_gib if chosen.checkpointing else memory.training_gib
     return [
         EstimateRow("parameters (M)", f"{complexity.parameters / 1e6:.2f}"),

@@ -28,6 +28,7 @@ class Demand:
         checkpointing: whether the forward pass is computed twice.
         dtype: of the forward pass.
         device: where it runs.
+        moments: numbers that the optimiser keeps of each weight.
     """
 
     network: NetworkSpec
@@ -36,13 +37,14 @@ class Demand:
     checkpointing: bool
     dtype: torch.dtype
     device: torch.device
+    moments: int = 2
 
     @property
     def step_gib(self) -> float | None:
         """Estimated peak of a step; None where it cannot be estimated."""
         if not self.network.family.runs_without_memory:
             return None
-        estimate = _estimate(self.network, self.patch_voxels, self.batch_size)
+        estimate = _estimate(self.network, self.patch_voxels, self.batch_size, self.moments)
         share = self.dtype.itemsize / torch.float32.itemsize  # of what is in float32
         return share * (
             estimate.training_checkpointed_gib if self.checkpointing else estimate.training_gib
@@ -57,9 +59,9 @@ class Demand:
 
 @cache
 def _estimate(
-    network: NetworkSpec, patch_voxels: tuple[int, int, int], batch_size: int
+    network: NetworkSpec, patch_voxels: tuple[int, int, int], batch_size: int, moments: int
 ) -> MemoryEstimate:
-    return estimate_memory(network, patch_voxels, batch_size)
+    return estimate_memory(network, patch_voxels, batch_size, moments)
 
 
 def check_memory(demand: Demand) -> None:

@@ -42,7 +42,7 @@ class Precision:
         usual, but not a loss that is not finite by itself, which no scale would mend.
 
         Args:
-            optimiser: AdamW, its gradients already unscaled.
+            optimiser: its gradients already unscaled.
             loss: of this step.
             norm: of its gradient.
         """

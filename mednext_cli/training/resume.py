@@ -1,18 +1,15 @@
 """Go on with a run where it stopped, if it is still the same run."""
 
 import logging
-import math
 import shlex
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
 from mednext_cli.settings.progress import Change, Progress
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training import same_run
+from mednext_cli.training.optimiser import load_optimiser
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.state import TrainingState
 
@@ -87,39 +84,14 @@ def _put_in_place(
         )
     try:
         state.network.load_state_dict(checkpoint.state_dict)
-        _load_optimiser(state.optimiser, checkpoint.optimiser["adamw"])
+        name = state.recipe.training.optimiser
+        load_optimiser(state.optimiser, name, checkpoint.optimiser[name])
         scaler = checkpoint.optimiser["scaler"]
         if scaler and state.precision.scaler.is_enabled():
             state.precision.scaler.load_state_dict(scaler)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise _damaged(folder, str(error).partition("\n")[0]) from error
-    for group in state.optimiser.param_groups:  # of this device's precision, not of the last one's
-        group["eps"] = state.recipe.training.epsilon or state.precision.epsilon
     state.origin, state.progress = checkpoint.origin or state.origin, progress
-
-
-def _load_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Moments and steps are the file's, and must fit; all settings but the rate are the recipe's.
-
-    Raises:
-        ValueError: they do not fit the network.
-    """
-    own = [
-        {key: value for key, value in group.items() if key not in ("params", "lr")}
-        for group in optimiser.param_groups
-    ]
-    optimiser.load_state_dict(saved)
-    for group, settings in zip(optimiser.param_groups, own, strict=True):
-        group.update(settings)
-        if type(group["lr"]) is not float or not 0 <= group["lr"] < math.inf:
-            raise ValueError("the learning rate is no number")
-    for weights, moments in optimiser.state.items():
-        for name in ("exp_avg", "exp_avg_sq"):
-            found = moments[name]
-            if found.shape != weights.shape or not bool(found.isfinite().all()):
-                raise ValueError("the optimiser's state does not fit the network")
-        if not 0 <= float(moments["step"]) < math.inf:
-            raise ValueError("the optimiser's steps are no number")
 
 
 def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:

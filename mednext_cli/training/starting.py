@@ -19,12 +19,13 @@ from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.recipe_files import write_recipe
 from mednext_cli.training.initialise import initialise
 from mednext_cli.training.memory import Demand, check_memory
+from mednext_cli.training.optimiser import build_optimiser, count_moments
 from mednext_cli.training.patch_size import choose_patch
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.resume import resume
 from mednext_cli.training.run_folder import RunFolder, empty, has_begun, set_best_aside
 from mednext_cli.training.splits import Split
-from mednext_cli.training.state import TrainingState, build_optimiser
+from mednext_cli.training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Setup:
             checkpointing=self.chosen.checkpointing,
             dtype=self.precision.dtype,
             device=self.device,
+            moments=count_moments(self.recipe.training.optimiser),
         )
 
 
@@ -123,7 +125,7 @@ def build_state(setup: Setup, origin: Origin, init: Path | None = None) -> Train
         initialise(network, setup.network, init)
         origin = origin.model_copy(update={"init": hash_file(init)})
     network = move_network(network, setup.device)
-    optimiser = build_optimiser(network, setup.recipe, setup.precision)
+    optimiser = build_optimiser(network, setup.recipe.training, setup.precision)
     return TrainingState(
         setup.network, network, optimiser, setup.precision, setup.plan, setup.recipe, origin
     )

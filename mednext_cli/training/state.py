@@ -47,7 +47,7 @@ class TrainingState:
             progress=self.progress,
             origin=self.origin,
             optimiser={
-                "adamw": self.optimiser.state_dict(),
+                self.recipe.training.optimiser: self.optimiser.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
             },
         )
@@ -83,17 +83,3 @@ class TrainingState:
     def finished(self) -> bool:
         """Whether the recipe's epochs are done."""
         return self.epoch >= self.recipe.training.epochs
-
-
-def build_optimiser(
-    network: nn.Module, recipe: Recipe, precision: Precision
-) -> torch.optim.Optimizer:
-    """AdamW on all parameters, as published (no exception for norms and biases)."""
-    settings = recipe.training
-    return torch.optim.AdamW(
-        network.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        eps=settings.epsilon or precision.epsilon,
-        fused=True,
-    )

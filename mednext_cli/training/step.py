@@ -1,4 +1,4 @@
-"""One step: forward, loss, backward, clipped gradients, AdamW."""
+"""One step: forward, loss, backward, clipped gradients, the optimiser."""
 
 import torch
 from torch import Tensor
