@@ -17,10 +17,24 @@ def train(
     name: Annotated[str, typer.Argument(help="Dataset: a folder below --cache.")],
     cache: Cache = Path("mednext_cache"),
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="Shipped recipe or TOML file.")
-    ] = "mednext",
-    model: Annotated[str | None, typer.Option(help="S, B, M or L; default: the recipe's.")] = None,
-    kernel: Annotated[int | None, typer.Option(help="3, 5 or 7; default: the recipe's.")] = None,
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            show_default="baselines/NETWORK of --network, else mednext",
+            help="Shipped recipe or TOML file.",
+        ),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(show_default="the recipe's", help="Which network; see mednext plugins."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(show_default="the recipe's", help="Of MedNeXt: S, B, M or L.")
+    ] = None,
+    kernel: Annotated[
+        int | None, typer.Option(show_default="the recipe's", help="Of MedNeXt: 3, 5 or 7.")
+    ] = None,
     fold: Annotated[str, typer.Option(help="0 to 4, or all: train on every case.")] = "0",
     init: Annotated[
         Path | None, typer.Option(help="Checkpoint to start from (as mednext upkern makes).")
@@ -41,17 +55,20 @@ def train(
 ) -> None:
     """Train one fold, resume it where it stopped, and validate it on whole cases.
 
-    The run is in RUNS/NAME/NETWORK/foldN (NETWORK: S-k3, or S-k3-w16 where the width is not 32):
-    checkpoints, recipe.toml, log.csv, progress.png, tensorboard/ and validation/ with label maps
-    and scores. The same command goes on with it.
+    The run is in RUNS/NAME/NETWORK/foldN (NETWORK: S-k3, or S-k3-w16 where the width is not 32; of
+    others than MedNeXt their name, and what is not the default): checkpoints, recipe.toml, log.csv,
+    progress.png, tensorboard/ and validation/ with label maps and scores. The same command goes on
+    with it.
 
     Example: mednext train kits19 --model S --kernel 3 --fold 0
     """
     from mednext_cli.networks.recipes import load_recipe
+    from mednext_cli.settings.recipe_files import recipe_for
     from mednext_cli.training.train import TrainSpec
     from mednext_cli.training.train import train as run
 
     options = {
+        "--network": ("model.network", network),
         "--model": ("model.mednext.size", model),
         "--kernel": ("model.mednext.kernel", kernel),
         "--operators": ("model.operators", operators),
@@ -59,7 +76,7 @@ def train(
     result = run(
         TrainSpec(
             cache=cache / name,
-            recipe=load_recipe(recipe, settings or (), options),
+            recipe=load_recipe(recipe or recipe_for(network), settings or (), options),
             fold=fold,
             runs=runs,
             init=init,

@@ -18,6 +18,7 @@ from mednext_cli.foundation.files import read_toml, write_text
 from mednext_cli.settings.recipe import Recipe
 
 Table = dict[str, Any]
+DEFAULT_RECIPE = "mednext"
 _DEEPEST = 2  # sections above a key: model, and the network's own table
 _LONGEST = 80  # characters of what somebody wrote, in an error
 
@@ -36,6 +37,12 @@ def find_recipes() -> dict[str, Path]:
         path.relative_to(folder).with_suffix("").as_posix(): path
         for path in sorted(folder.rglob("*.toml"))
     }
+
+
+def recipe_for(network: str | None) -> str:
+    """The shipped recipe of a network as it was published; MedNeXt's where there is none."""
+    published = f"baselines/{network}"
+    return published if published in find_recipes() else DEFAULT_RECIPE
 
 
 def locate_recipe(name_or_file: str) -> Path:

@@ -1,5 +1,6 @@
 """Recipes: every shipped one valid, every wrong value named, all at once."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.mednext.family import FAMILY
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 from mednext_cli.networks.recipes import load_recipe
+from mednext_cli.settings import recipe_files
 from mednext_cli.settings.recipe import (
     MayChange,
     Recipe,
@@ -38,6 +40,41 @@ def test_every_shipped_recipe_is_valid() -> None:
     assert len(recipes) >= 3
     for name in recipes:
         assert load_recipe(name).description, f"{name} says nothing about itself"
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped recipes, and one of a network that comes with none."""
+    folder = shutil.copytree(recipe_files.shipped_folder(), tmp_path / "recipes")
+    (folder / "baselines").mkdir(exist_ok=True)
+    text = 'description = "as published"\n[model]\nnetwork = "toy"\n[training]\noptimiser = "sgd"'
+    (folder / "baselines" / "toy.toml").write_text(text)
+    (folder / "baselines" / "small.toml").write_text('extends = "cpu"\ndescription = "small"')
+    monkeypatch.setattr(recipe_files, "shipped_folder", lambda: folder)
+
+
+@pytest.mark.usefixtures("published")
+def test_recipes_in_folders_are_found_by_their_path() -> None:
+    assert "baselines/toy" in find_recipes()
+    assert load_recipe("baselines/small").training == load_recipe("cpu").training
+    with pytest.raises(SettingsError, match="Did you mean baselines/small"):
+        load_recipe("baselines/smal")
+
+
+@pytest.mark.usefixtures("published")
+def test_a_network_has_its_published_recipe_unless_another_is_named() -> None:
+    assert [recipe_files.recipe_for(name) for name in ("toy", "mednext", None)] == [
+        "baselines/toy",
+        "mednext",
+        "mednext",
+    ]
+
+
+def test_train_names_a_network_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "nothing", "--network", "mednex"]) == 2
+    said = capsys.readouterr().err
+    assert "--network 'mednex': there is no such network. Did you mean mednext?" in said
+    assert said.count("\n") == 1
 
 
 def test_the_default_recipe_is_the_published_one() -> None:
