@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mednext_cli.cache.description import StoredType
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.preprocessing.geometry import SourceGeometry
+from mednext_cli.preprocessing.intensity_type import check_intensities, stored_as
 from mednext_cli.preprocessing.source import SourceCase, read_case, read_channels, stack_channels
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.volumes.crop import box_of, fill_holes, nonzero_mask, slices_of
 from mednext_cli.volumes.normalise import normalise_ct, normalise_z_score, rescale
-from mednext_cli.volumes.resample import resample_channels, resample_labels, resampled_shape
+from mednext_cli.volumes.resample import (
+    Resampled,
+    resample_channels,
+    resample_labels,
+    resampled_shape,
+)
 from mednext_cli.volumes.volume import Shape, Spacing, Volume
 
 _MOST_VOXELS = 2**33  # 32 GiB a channel
+_VOXEL_BY_VOXEL = ("ct", "none")  # schemes without statistics of the image
 logger = logging.getLogger(__name__)
 
 
@@ -29,12 +37,12 @@ class PreparedCase:
     """What the network sees.
 
     Attributes:
-        image: (C, D, H, W) float32.
+        image: (C, D, H, W) of the type that was asked for.
         label: (D, H, W) uint8 class indices, or None.
         geometry: the way back.
     """
 
-    image: NDArray[np.float32]
+    image: NDArray[np.floating[Any]]
     label: NDArray[np.uint8] | None
     geometry: SourceGeometry
 
@@ -78,53 +86,31 @@ def prepare_volumes(
     return prepared.image, prepared.geometry
 
 
-def prepare_case(case: Case, plan: Plan, resample_label: bool = False) -> PreparedCase:
+def prepare_case(
+    case: Case, plan: Plan, resample_label: bool = False, stored_type: StoredType = "float32"
+) -> PreparedCase:
     """Prepare a case for the cache.
 
     Args:
         case: the case.
         plan: how.
         resample_label: see `read_case`.
+        stored_type: of the image's voxels.
 
     Raises:
-        ScanError: a file cannot be read or used, is constant once it is normalised, or would be
-            far too large; names it.
+        ScanError: a file cannot be read or used, is constant once it is normalised, does not fit
+            into the type, or would be far too large; names it.
     """
-    return _prepare(read_case(case, plan.label_set, resample_label), plan, case.channels)
+    source = read_case(case, plan.label_set, resample_label)
+    return _prepare(source, plan, case.channels, stored_type)
 
 
-def check_varied(
-    image: NDArray[np.floating], channels: tuple[Channel, ...], plan: Plan, stored: str = ""
-) -> None:
-    """Refuse an image of which the network would see a constant.
-
-    Args:
-        image: (C, D, H, W), as the network gets it but for that type.
-        channels: the scans it was made of.
-        plan: tells how.
-        stored: type in which it is kept, where rounding may be the reason.
-
-    Raises:
-        ScanError: one of the channels is constant; names its scan and why.
-    """
-    for values, channel, settings in zip(image, channels, plan.normalisation, strict=True):
-        low, high = (limit.astype(stored or values.dtype) for limit in (values.min(), values.max()))
-        if low < high:  # rounding keeps the order
-            continue
-        if values.size == 1:
-            reason, remedy = "resampled: one voxel is left", "Check its size, spacing and unit."
-        elif stored:
-            reason, remedy = f"rounded to {stored}", "Add --dtype float32."
-        elif settings.scheme == "ct":
-            reason = f"clipped to {settings.lower:g}..{settings.upper:g}"
-            remedy = "Check that the scan is a CT in Hounsfield units."
-        else:
-            reason = "cropped, resampled and normalised"
-            remedy = "Check the scan: outside of zero it has one intensity, or nearly so."
-        raise ScanError(f"{channel.path} is constant once it is {reason}", remedy)
-
-
-def _prepare(source: SourceCase, plan: Plan, channels: tuple[Channel, ...]) -> PreparedCase:
+def _prepare(
+    source: SourceCase,
+    plan: Plan,
+    channels: tuple[Channel, ...],
+    stored_type: StoredType = "float32",
+) -> PreparedCase:
     mask = nonzero_mask(source.image)
     box = box_of(mask)
     place = slices_of(box)
@@ -140,12 +126,10 @@ def _prepare(source: SourceCase, plan: Plan, channels: tuple[Channel, ...]) -> P
     voxels = list(cropped)
     del cropped, mask
     source.release()  # so that resampling can free the voxels, which only this list holds now
-    image = resample_channels(voxels, shape, spacing, plan.spacing_mm)
+    resampled = resample_channels(voxels, shape, spacing, plan.spacing_mm)
     if inside is not None:
         inside = resample_labels(inside.astype(np.uint8), shape, spacing, plan.spacing_mm) > 0
-    for channel, settings in zip(image, plan.normalisation, strict=True):
-        normalise(channel, settings, inside)
-    check_varied(image, channels, plan)
+    image = _finish(resampled, plan, channels, inside, stored_type)
     label = None
     if indices is not None:
         label = resample_labels(indices, shape, spacing, plan.spacing_mm)
@@ -158,6 +142,22 @@ def _prepare(source: SourceCase, plan: Plan, channels: tuple[Channel, ...]) -> P
         resampled_shape=shape,
     )
     return PreparedCase(image, label, geometry)
+
+
+def _finish(
+    resampled: Resampled,
+    plan: Plan,
+    channels: tuple[Channel, ...],
+    inside: NDArray[np.bool_] | None,
+    stored_type: StoredType,
+) -> NDArray[np.floating[Any]]:
+    """The image (C, D, H, W), normalised and in its type; uses up the memory of `resampled`."""
+    if not all(channel.scheme in _VOXEL_BY_VOXEL for channel in plan.normalisation):
+        resampled = Resampled(resampled.whole())
+    for voxels, settings in zip(resampled.voxels, plan.normalisation, strict=True):
+        normalise(voxels, settings, inside)
+    check_intensities(resampled.voxels, channels, plan, stored_type)
+    return replace(resampled, voxels=stored_as(resampled.voxels, stored_type)).whole()
 
 
 def _check_size(path: Path, shape: Shape, spacing: Spacing) -> None:
@@ -188,6 +188,8 @@ def normalise(
 def class_indices(label: NDArray[Any], plan: Plan) -> NDArray[np.uint8]:
     """Label values (D, H, W) as positions in `LabelSet.values`."""
     values = plan.label_set.values
+    if values == tuple(range(len(values))):
+        return label.astype(np.uint8, copy=False)
     table = np.zeros(max(values) + 1, dtype=np.uint8)
     table[list(values)] = np.arange(len(values), dtype=np.uint8)
     found: NDArray[np.uint8] = table[label]

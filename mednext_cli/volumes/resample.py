@@ -10,6 +10,7 @@ rule for anisotropic scans: cubic in the plane, nearest neighbour across slices.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,31 @@ def resample_image(
     """
     array = np.asarray(image, dtype=np.float32)
     channels = [array] if array.ndim == 3 else list(array)
-    made = resample_channels(channels, new_shape, spacing_mm, new_spacing_mm)
+    made = resample_channels(channels, new_shape, spacing_mm, new_spacing_mm).whole()
     return made[0] if array.ndim == 3 else made
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """Channels on their new grid; slices that nnU-Net's rule repeats are held once.
+
+    What is done to each voxel alone may be done before they are repeated.
+
+    Attributes:
+        voxels: (C, D, H, W), with fewer slices along `axis`.
+        axis: of (D, H, W) along which slices are repeated; None where every one is there.
+        where: for each slice of the new grid the one that is held.
+    """
+
+    voxels: NDArray[np.floating[Any]]
+    axis: int | None = None
+    where: NDArray[np.intp] | None = None
+
+    def whole(self) -> NDArray[Any]:
+        """(C, D, H, W) with every slice."""
+        if self.axis is None or self.where is None:
+            return self.voxels
+        return np.take(self.voxels, self.where, axis=self.axis + 1)
 
 
 def resample_channels(
@@ -70,7 +94,7 @@ def resample_channels(
     new_shape: Sequence[int],
     spacing_mm: Sequence[float],
     new_spacing_mm: Sequence[float],
-) -> NDArray[np.float32]:
+) -> Resampled:
     """As `resample_image`, emptying the list: a caller without other references frees their memory.
 
     Args:
@@ -78,15 +102,19 @@ def resample_channels(
         new_shape: (D, H, W) of the result.
         spacing_mm: of the channels.
         new_spacing_mm: of the result.
-
-    Returns:
-        (C, D, H, W).
     """
-    made = np.empty((len(channels), *new_shape), dtype=np.float32)
-    separate = separate_axis(spacing_mm, new_spacing_mm)
+    shape, separate = channels[0].shape, separate_axis(spacing_mm, new_spacing_mm)
+    if shape == tuple(new_shape):
+        separate = None
+    held = new_shape if separate is None else _in_plane(shape, new_shape, separate)
+    made = np.empty((len(channels), *held), dtype=np.float32)
     for place in made:
         _resample_channel(channels.pop(0), place, separate)
-    return made
+    if separate is None:
+        return Resampled(made)
+    resampled = Resampled(made, separate, _nearest(held[separate], int(new_shape[separate])))
+    repeats = held[separate] < new_shape[separate]
+    return resampled if repeats else Resampled(resampled.whole())
 
 
 def _resample_channel(
@@ -96,19 +124,11 @@ def _resample_channel(
     if array.shape == place.shape:
         place[...] = array
         return
-    if separate is None:
-        _resample(array, place.shape, CUBIC, place)
-        np.clip(place, array.min(), array.max(), out=place)
-        return
+    whole = separate is None
     plane = tuple(axis for axis in range(3) if axis != separate)
-    low, high = (limit(array, axis=plane, keepdims=True) for limit in (np.min, np.max))
-    where = _nearest(array.shape[separate], place.shape[separate])
-    made = _resample(array, _in_plane(array.shape, place.shape, separate), CUBIC)
-    same = made is array  # may be read-only, and lies within its range
-    del array  # nobody else may hold it
-    if not same:
-        np.clip(made, low, high, out=made)
-    np.take(made, where, separate, out=place, mode="clip")  # other modes write to a copy of `out`
+    low, high = (limit(array, axis=plane, keepdims=not whole) for limit in (np.min, np.max))
+    _resample(array, place.shape, CUBIC, place)
+    np.clip(place, low, high, out=place)
 
 
 def resample_labels(

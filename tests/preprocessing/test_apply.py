@@ -14,6 +14,7 @@ from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
+from mednext_cli.volumes.resample import resample_image
 from mednext_cli.volumes.scans import read_label_map, write_label_map
 from tests.preprocessing.synthetic import blob, write
 
@@ -114,6 +115,25 @@ def test_ct_is_clipped_and_scaled_by_the_dataset(tmp_path: Path) -> None:
     ct = ChannelNormalisation(scheme="ct", lower=-50, upper=300, mean=100, std=40)
     made, _ = prepare_image((Channel(path),), make_plan(normalisation=(ct,), channels=("CT",)))
     assert np.allclose(made[0], ((image.clip(-50, 300) - 100) / 40).transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("spacing", [(0.7, 0.8, 5.0), (0.7, 0.8, 0.4), (2.0, 0.4, 0.3)])
+@pytest.mark.parametrize("scheme", ["ct", "z_score"])
+def test_repeated_slices_are_as_if_each_was_normalised(
+    tmp_path: Path, spacing: tuple[float, ...], scheme: str
+) -> None:
+    """Slices of an anisotropic scan repeat, and statistics count every repetition."""
+    image = np.random.default_rng(0).normal(100, 60, (24, 25, 9)).astype(np.float32)
+    path = write(tmp_path / "i.nii", image, np.diag([*spacing, 1.0]))
+    ct = ChannelNormalisation(scheme="ct", lower=20, upper=180, mean=100, std=40)
+    plan = make_plan(normalisation=(ct if scheme == "ct" else Z_SCORE,))
+    prepared = prepare_case(Case("case", (Channel(path),), None), plan, stored_type="float16")
+    canonical, new = image.transpose(2, 1, 0), prepared.geometry.resampled_shape
+    whole = resample_image(canonical, new, spacing[::-1], plan.spacing_mm)
+    mean, std = (100, 40) if scheme == "ct" else (whole.mean(), whole.std())
+    clipped = whole.clip(20, 180) if scheme == "ct" else whole
+    assert prepared.image.dtype == np.float16
+    assert np.allclose(prepared.image[0], (clipped - mean) / std, atol=2e-3, rtol=1e-3)
 
 
 def test_statistics_inside_the_non_zero_voxels(tmp_path: Path) -> None:
