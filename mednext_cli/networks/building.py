@@ -15,6 +15,7 @@ from mednext_cli.networks.spec import NetworkSpec
 logger = logging.getLogger(__name__)
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _OTHER_COPY = "Take another copy of it."
+_COUNTER = "num_batches_tracked"
 
 
 def build_plain(spec: NetworkSpec) -> nn.Module:
@@ -59,14 +60,19 @@ def load_weights(network: nn.Module, spec: NetworkSpec, state_dict: Mapping[str,
     Raises:
         CheckpointError: anything else is missing, left over or of another shape or type.
     """
-    expected, auxiliary = network.state_dict(), spec.family.auxiliary_weights
-    given = _without_surplus_heads(expected, state_dict, auxiliary)
+    expected, auxiliary = without_counters(network.state_dict()), spec.family.auxiliary_weights
+    given = _without_surplus_heads(expected, without_counters(state_dict), auxiliary)
     fresh = {name for name in expected if name.startswith(auxiliary)}
     if fresh and fresh.isdisjoint(given):
         logger.info("the weights have no heads for deep supervision: fresh ones are used")
         given |= {name: expected[name] for name in fresh}
     check_fit(expected, given)
     network.load_state_dict(given)
+
+
+def without_counters(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """All but how many batches a batch norm has seen: whole numbers, no weights, and never read."""
+    return {name: value for name, value in state_dict.items() if not str(name).endswith(_COUNTER)}
 
 
 def _without_surplus_heads(
@@ -84,11 +90,12 @@ def check_weights(spec: NetworkSpec, state_dict: Mapping[str, Any]) -> None:
 
     Networks that cannot be built without memory are only compared when they are used.
     """
-    check_dense(state_dict)
+    weights = without_counters(state_dict)
+    check_dense(weights)
     if not spec.family.runs_without_memory:
         return
     expected, auxiliary = expected_weights(spec), spec.family.auxiliary_weights
-    given = _without_surplus_heads(expected, state_dict, auxiliary)
+    given = _without_surplus_heads(expected, weights, auxiliary)
     heads = {name for name in expected if name.startswith(auxiliary)}
     if heads.isdisjoint(given):
         expected = {name: value for name, value in expected.items() if name not in heads}
@@ -113,7 +120,7 @@ def check_dense(state_dict: Mapping[str, Any]) -> None:
 def expected_weights(spec: NetworkSpec) -> dict[str, Tensor]:
     """Names and shapes of a network's weights, without memory for them where its family can."""
     with torch.device("meta" if spec.family.runs_without_memory else "cpu"):
-        return build_plain(spec).state_dict()
+        return without_counters(build_plain(spec).state_dict())
 
 
 def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.foundation.names import LONGEST, shown
-from mednext_cli.networks.building import check_dense, check_fit, expected_weights
+from mednext_cli.networks.building import check_dense, check_fit, expected_weights, without_counters
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
 from mednext_cli.networks.registry import find_family
 from mednext_cli.networks.spec import NetworkSpec
@@ -36,19 +37,20 @@ def import_weights(
         PluginError: there is no such family, or what it builds with is not installed.
     """
     family = find_family(network)
-    weights = read_weights(path)
+    # Counters and tables of indices, which published networks keep beside their weights.
+    held = read_weights(path)
+    weights = {name: value for name, value in held.items() if value.dtype != torch.int64}
     try:
         check_dense(weights)
         found = family.read_published(weights, said)
         spec = NetworkSpec(
             network, found.settings, found.in_channels, found.out_channels, found.deep_supervision
         )
-        check_fit(expected_weights(spec), found.state_dict)
+        state_dict = without_counters(found.state_dict)
+        check_fit(expected_weights(spec), state_dict)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error.message}", error.remedy) from error
-    return Checkpoint(
-        spec, found.state_dict, metadata={"imported_from": shown(path.name, LONGEST)[1:-1]}
-    )
+    return Checkpoint(spec, state_dict, metadata={"imported_from": shown(path.name, LONGEST)[1:-1]})
 
 
 def import_file(
@@ -81,7 +83,8 @@ def export_weights(path: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
         StorageError: the disk is full, read-only or forbidden.
     """
     network = checkpoint.network
-    check_fit(expected_weights(network), checkpoint.state_dict)
-    weights: dict[str, Tensor] = network.family.publish(network.settings, checkpoint.state_dict)
+    state_dict = without_counters(checkpoint.state_dict)
+    check_fit(expected_weights(network), state_dict)
+    weights: dict[str, Tensor] = network.family.publish(network.settings, state_dict)
     write_weights(path, weights)
     return weights

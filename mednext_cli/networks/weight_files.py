@@ -16,7 +16,7 @@ from mednext_cli.foundation.names import shown
 from mednext_cli.networks.tensor_files import load_tensors
 
 _HOLDERS = ("state_dict", "network_weights", "model_state_dict", "model", "net")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "param/")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "param/", "buffer/")
 _DEEPEST = 5
 _MOST_INFLATED = 20  # numbers of trained weights hardly shrink at all
 _NPY_HEADERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}
@@ -74,7 +74,8 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
     try:
         _check_npz(path)
         with np.load(path, allow_pickle=False) as archive:
-            names = [name for name in archive.files if name.startswith("param/")] or archive.files
+            ours = ("param/", "buffer/")  # of our reference files, which hold images, too
+            names = [name for name in archive.files if name.startswith(ours)] or archive.files
             return {name: torch.from_numpy(archive[name]) for name in names}
     except Exception as error:  # whatever the parser trips over, the file is to blame
         raise _unreadable(path, error) from error
