@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import lt
 
 from mednext_cli.foundation.errors import SettingsError
 
@@ -83,7 +84,7 @@ class PatchRule:
 
     def _is_too_small(self, inner: Sequence[int]) -> bool:
         arranged: Callable[[Sequence[int]], Sequence[int]] = sorted if self._in_any_order else tuple
-        return any(map(int.__lt__, arranged(inner), arranged(self.smallest)))
+        return any(map(lt, arranged(inner), arranged(self.smallest)))
 
     def check(self, patch: Sequence[int]) -> None:
         """Raise `SettingsError` unless the network takes this patch.

@@ -1,0 +1,49 @@
+"""One small network of every registered family, for the tests that all families pass."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mednext_cli.networks.choice import choose_network
+from mednext_cli.networks.patches import Patch
+from mednext_cli.networks.registry import find_family
+from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.settings.recipe import Choice, ModelSettings
+
+
+@dataclass(frozen=True)
+class Small:
+    """Settings for which a network takes well under a second, and a patch (D, H, W) for them."""
+
+    patch: Patch
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+SMALL: Mapping[str, Small] = {
+    "mednext": Small((16, 32, 16), {"base_channels": 4}),
+}
+
+
+def small_spec(
+    name: str, in_channels: int = 1, deep_supervision: Choice = "auto", out_channels: int = 3
+) -> NetworkSpec:
+    """As a recipe would have it, planned for its patch."""
+    for package in find_family(name).requires:
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: extra baselines")
+    small = SMALL[name]
+    model = ModelSettings.model_validate(
+        {"network": name, "deep_supervision": deep_supervision, name: dict(small.settings)}
+    )
+    return choose_network(model).planned(small.patch).spec(in_channels, out_channels)
+
+
+def small_image(name: str, in_channels: int = 1, batch: int = 2) -> Tensor:
+    """(B, C, D, H, W) for it."""
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(batch, in_channels, *SMALL[name].patch, generator=generator)
