@@ -1,17 +1,15 @@
 """Parameters and multiply-adds of a network, from shapes alone: no weight is ever allocated."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mednext_cli.networks.building import build_plain, run_all_heads
 from mednext_cli.networks.spec import NetworkSpec
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _OPERATIONS_PER_NORMALISED_VALUE = 5  # a convention of fvcore's: "just a rough estimate"
 
@@ -22,9 +20,10 @@ class Complexity:
 
     Attributes:
         parameters: trainable, with the heads the network has.
-        multiply_adds: of all convolutions. A convolution has one per output value and weight that
-            reaches it, padding included; a transposed convolution one per input value and weight
-            that leaves it (its zeros are not multiplied). Norms, GELU, biases, additions: none.
+        multiply_adds: of all convolutions and products of matrices, attention's among them. A
+            convolution has one per output value and weight that reaches it, padding included; a
+            transposed convolution one per input value and weight that leaves it (its zeros are not
+            multiplied). Norms, GELU, softmax, biases, additions: none.
         normalised_values: values that go through a norm.
     """
 
@@ -51,27 +50,18 @@ def count_complexity(spec: NetworkSpec, patch_voxels: Sequence[int]) -> Complexi
     with torch.device("meta"):
         network = build_plain(spec)
         image = torch.empty(1, spec.in_channels, *patch_voxels)
-    counts = {"multiply_adds": 0, "normalised_values": 0}
+    normalised = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, _NORMS):
-            counts["normalised_values"] += output.numel()
-        else:
-            counts["multiply_adds"] += _multiply_adds(module, inputs[0], output)
+        del module, inputs
+        nonlocal normalised
+        normalised += output.numel()
 
     for module in network.modules():
-        if isinstance(module, _CONVOLUTIONS + _TRANSPOSED + _NORMS):
+        if isinstance(module, _NORMS):
             module.register_forward_hook(count)
-    with torch.no_grad():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run_all_heads(network, image, spec)
     parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)
-    return Complexity(parameters, counts["multiply_adds"], counts["normalised_values"])
-
-
-def _multiply_adds(module: nn.Module, image: Tensor, output: Tensor) -> int:
-    weight = module.weight
-    if not isinstance(weight, Tensor):
-        raise TypeError(f"{type(module).__name__} has no weight")
-    # Weights are (out, in / groups, ...), of a transposed convolution (in, out / groups, ...).
-    voxels = math.prod((image if isinstance(module, _TRANSPOSED) else output).shape[2:])
-    return len(image) * voxels * weight.numel()
+    operations = counter.get_total_flops()  # a multiply-add is two of them
+    return Complexity(parameters, operations // 2, normalised)
