@@ -1,0 +1,1 @@
+"""Networks that MedNeXt is compared with, a folder a family."""
