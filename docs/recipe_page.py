@@ -51,15 +51,23 @@ def recipe_sections() -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 def explained_keys(section: type[BaseModel]) -> dict[str, tuple[str, str]]:
-    """Meaning and source by key, out of the section's docstring; empty where it says nothing."""
-    _, _, attributes = inspect.cleandoc(section.__doc__ or "").partition("Attributes:\n")
+    """Meaning and source by key, out of the docstrings of the section and what it extends.
+
+    Empty where they say nothing.
+    """
     found = {}
-    for entry in re.split(r"\n(?=    \S)", f"\n{attributes}"):
+    for entry in _entries(section):
         key, _, text = " ".join(entry.split()).partition(": ")
         matched = _SOURCE.match(text)
         explained = (matched["meaning"], matched["source"]) if matched else (text, "")
         found.update(dict.fromkeys(key.split(", "), explained))
     return {key: found.get(key, ("", "")) for key in section.model_fields}
+
+
+def _entries(section: type[BaseModel]) -> Iterator[str]:
+    for extended in reversed(section.__mro__):
+        _, _, attributes = inspect.cleandoc(extended.__doc__ or "").partition("Attributes:\n")
+        yield from re.split(r"\n(?=    \S)", f"\n{attributes}")
 
 
 def _introduction(section: type[BaseModel]) -> str:

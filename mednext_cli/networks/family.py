@@ -116,8 +116,8 @@ class NetworkFamily(ABC, Generic[Chosen]):
         return self.deep_supervision
 
     @abstractmethod
-    def divisor(self, settings: Chosen) -> int | Patch:
-        """What every axis of a patch is a multiple of, voxels; of (D, H, W) where they differ."""
+    def divisor(self, settings: Chosen) -> int | tuple[int, ...]:
+        """What every axis of a patch is a multiple of, voxels; one an axis where they differ."""
 
     def dimensions(self, settings: Chosen) -> int:
         """3, or 2 for networks of slices: their patches are (1, H, W)."""

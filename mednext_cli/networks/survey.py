@@ -142,6 +142,12 @@ def _parameter(data: object, _requires_grad: object, hooks: object) -> _Tensor:
     return data
 
 
+def _device(kind: object, index: object = 0) -> str:
+    if type(kind) is not str or type(index) is not int:
+        raise ForeignObjects("torch.device")
+    return kind
+
+
 def _encode(text: object, encoding: object) -> bytes:
     if not isinstance(text, str) or encoding != "latin1":
         raise ForeignObjects("_codecs.encode")
@@ -161,6 +167,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "torch.Size": tuple,
+    "torch.device": _device,
     "_codecs.encode": _encode,
 }
 _KNOWN: dict[str, Any] = {

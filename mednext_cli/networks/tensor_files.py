@@ -25,7 +25,7 @@ _PLAIN = (str, int, float, bool, bytes, type(None))
 def load_tensors(path: Path) -> Any:  # noqa: ANN401 - whatever somebody saved
     """What `torch.save` wrote, if it is tensors, plain types and numpy's numbers; on the CPU.
 
-    Ordered dictionaries come back as plain ones, parameters as tensors.
+    Ordered dictionaries come back as plain ones, parameters as tensors, devices as their names.
 
     Raises:
         CheckpointError: missing, unreadable, damaged, larger than what is stored of it, or holding
@@ -78,6 +78,8 @@ class _Plain:
             )
         if isinstance(value, Tensor):
             return self._tensor(value)
+        if isinstance(value, torch.device):  # nnU-Net notes the one it trained on
+            return str(value)
         if type(value) not in _PLAIN:
             raise ForeignObjects(type(value).__name__)
         return value

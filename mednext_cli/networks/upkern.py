@@ -115,7 +115,7 @@ def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]
     check_kernel(kernel)
     if not source.kernels:
         raise CheckpointError(
-            f"network {source.name!r} has no kernels to enlarge", "UpKern needs a network that has."
+            f"network {source.name} has no kernels to enlarge", "UpKern needs a network that has."
         )
     _check_larger(source, kernel)
     target = source.with_kernel(kernel)

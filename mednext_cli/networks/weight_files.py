@@ -148,7 +148,8 @@ def _serialise(suffix: str, weights: Mapping[str, Tensor]) -> bytes:
     if suffix == ".safetensors":
         from safetensors.torch import save
 
-        return save(dict(weights))
+        # Copies: the format refuses tensors that share memory, as those with two names do.
+        return save({name: value.clone() for name, value in weights.items()})
     buffer = BytesIO()
     if suffix == ".npz":
         import numpy as np

@@ -1,5 +1,6 @@
 """docs/recipe_keys.md says of every key what it means and where its default comes from."""
 
+from mednext_cli.foundation.plugins import find_plugins
 from mednext_cli.networks.recipes import network_keys
 from mednext_cli.settings.recipe import recipe_fields
 from tests.contracts.conftest import ROOT
@@ -11,4 +12,6 @@ def test_every_key_has_a_meaning_and_a_source() -> None:
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
     assert [row[0] for row in rows if len(row) != 5 or not all(map(str.strip, row))] == []
     named = [key.rpartition(".")[2] for key in recipe_fields() if "." in key]
-    assert sorted(row[0].strip("`") for row in rows) == sorted([*named, *network_keys("mednext")])
+    networks = [name for name, plugin in find_plugins("networks").items() if plugin.built_in]
+    named += [key for network in networks for key in network_keys(network)]
+    assert sorted(row[0].strip("`") for row in rows) == sorted(named)

@@ -92,6 +92,9 @@ def test_a_tensor_is_what_is_stored_of_it(tmp_path: Path, capsys: Capture, claim
         numpy_scalar("O8", "AAAAAAAA"),
         numpy_scalar("V8", "AAAAAAAA"),
         b"\x80\x02cnumpy._core.multiarray\n_reconstruct\n.",
+        # A device that is no name and number.
+        b"\x80\x02ctorch\ndevice\ncos\nsystem\n\x85R.",
+        b"\x80\x02ctorch\ndevice\nK\x01\x85R.",
     ],
 )
 def test_what_is_no_data_is_refused_and_not_run(

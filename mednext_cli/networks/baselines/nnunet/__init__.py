@@ -1,0 +1,1 @@
+"""nnU-Net: the plain U-Net and the one with a residual encoder."""
