@@ -51,7 +51,20 @@ class PluginError(MednextError, LookupError):
 
 
 class StorageError(MednextError, OSError):
-    """The disk refused: full, read-only, no permission."""
+    """The disk refused: full, read-only, no permission.
+
+    Args:
+        message: see `MednextError`.
+        remedy: likewise.
+        number: of the system's error, the attribute `errno`; None where it has none.
+    """
+
+    def __init__(self, message: str, remedy: str = "", number: int | None = None) -> None:
+        super().__init__(message, remedy)
+        self.errno = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.remedy, self.errno)
 
 
 _MOST_NAMED = 10

@@ -45,12 +45,11 @@ def storage_error(path: Path, error: OSError) -> StorageError:
     """The one line a user needs when the disk refuses to take `path`."""
     # Libraries put long texts of their own into strerror.
     reason = os.strerror(error.errno) if error.errno else str(error)
-    refusal = StorageError(
+    return StorageError(
         f"{path} cannot be written: {reason[:1].lower()}{reason[1:]}",
         _REMEDY.get(error.errno or 0, "Check the disk and the path."),
+        error.errno,
     )
-    refusal.errno = error.errno
-    return refusal
 
 
 def make_folder(path: Path) -> Path:

@@ -1,15 +1,17 @@
 """What became of the work on an item: a value, or one line that says why there is none."""
 
+import errno
 import logging
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
-from mednext_cli.foundation.errors import FailedCases, MednextError
+from mednext_cli.foundation.errors import FailedCases, MednextError, StorageError
 
 Value = TypeVar("Value")
+_OF_ONE_FILE = {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 logger = logging.getLogger(__name__)
 
 
@@ -57,23 +59,45 @@ def raise_failures(
         raise error
 
 
-def failure(name: str, error: BaseException, workers: int | None = 0) -> Outcome[Any]:
-    """An error as one line; of the user's doing, the machine's, or ours.
+def attempt(name: str, work: Callable[[], Value], fewer: str = "") -> Outcome[Value]:
+    """Do the work on one item; an error that is its own becomes the outcome's.
+
+    Args:
+        name: of the item.
+        work: what is to be done.
+        fewer: see `failure`.
+
+    Raises:
+        StorageError: the disk refuses; it would refuse the others, too.
+    """
+    try:
+        return Outcome(name, value=work())
+    except Exception as error:
+        return failure(name, error, fewer)
+
+
+def failure(name: str, error: BaseException, fewer: str = "") -> Outcome[Any]:
+    """An error as one line, which is also said; of the user's doing, the machine's, or ours.
 
     Args:
         name: of the item.
         error: what its work raised.
-        workers: processes at work; None on a cluster.
+        fewer: the option with which fewer items take memory at once; empty where none does.
 
     Raises:
+        StorageError: the disk refuses; it would refuse the others, too.
         BaseException: `error` itself where it is no `Exception`, as when interrupted.
     """
-    if isinstance(error, MednextError):
-        return Outcome(name, error=str(error))
-    if not isinstance(error, Exception):
+    refused = isinstance(error, StorageError) and error.errno not in _OF_ONE_FILE
+    if refused or not isinstance(error, Exception):
         raise error
-    logger.debug("%s", name, exc_info=error)
-    return Outcome(name, error=_explain(error, workers), ours=_is_ours(error))
+    if isinstance(error, MednextError):
+        outcome = Outcome[Any](name, error=str(error))
+    else:
+        logger.debug("%s", name, exc_info=error)
+        outcome = Outcome[Any](name, error=_explain(error, fewer), ours=_is_ours(error))
+    logger.warning("%s: %s", name, outcome.error)
+    return outcome
 
 
 def _is_ours(error: Exception) -> bool:
@@ -82,23 +106,21 @@ def _is_ours(error: Exception) -> bool:
     return not isinstance(error, MemoryError | ProcessExpired)
 
 
-def _explain(error: Exception, workers: int | None) -> str:
-    """One line for the end of an item's work; `workers` is None on a cluster."""
+def _explain(error: Exception, fewer: str) -> str:
+    """One line for the end of an item's work."""
     from pebble import ProcessExpired
 
-    fewer = workers is not None and workers > 1
     if isinstance(error, MemoryError):
-        remedy = "Use fewer workers (--workers 1) or more memory." if fewer else "Use more memory."
+        remedy = f"Use fewer workers ({fewer}) or more memory." if fewer else "Use more memory."
         return f"not enough memory for this case. {remedy}"
     if not isinstance(error, ProcessExpired):
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return f"{text}. This is a fault of ours; --verbose shows where, please report it."
     code: Any = error.exitcode
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        remedy = (
-            "Run the same command again with --workers 1."
-            if fewer
-            else "Run the same command again on a machine with more memory."
+        remedy = f"with {fewer}" if fewer else "on a machine with more memory"
+        return (
+            "the worker was killed, most likely for its memory. "
+            f"Run the same command again {remedy}."
         )
-        return f"the worker was killed, most likely for its memory. {remedy}"
     return f"the worker died with exit code {code}. Run again with --workers 0 to see why."

@@ -7,13 +7,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
 from mednext_cli.foundation.beginning import PoolLost, WatchedContext
 from mednext_cli.foundation.children import begin_child, starting_children
 from mednext_cli.foundation.machine import count_workers
-from mednext_cli.foundation.outcomes import Outcome, failure
+from mednext_cli.foundation.outcomes import Outcome, attempt, failure
 from mednext_cli.foundation.progress import set_verbosity, track
 
 Item = TypeVar("Item")
@@ -68,39 +69,30 @@ def run_over(
         name: the case id of an item, for messages.
         settings: where it is done, and by how many processes.
         description: shown beside the progress bar.
+
+    Raises:
+        StorageError: the disk refuses; it would refuse the others, too.
+        PoolLost: no worker process can be started.
     """
     if settings.scheduler is not None:
         from mednext_cli.foundation.cluster import on_cluster
 
         outcomes = _outcomes_of(on_cluster(work, items, name, settings.scheduler))
     elif (workers := settings.count(items)) == 0:
-        outcomes = _in_process(work, items, name)
+        outcomes = (attempt(name(item), partial(work, item)) for item in items)
     else:
         outcomes = _pooled(work, items, name, workers)
     with track(description, len(items)) as progress:
         for outcome in outcomes:
             progress.advance(note=outcome.name)
-            if outcome.error is not None:
-                logger.warning("%s: %s", outcome.name, outcome.error)
             yield outcome
-
-
-def _in_process(
-    work: Callable[[Item], Value], items: Sequence[Item], name: Callable[[Item], str]
-) -> Iterator[Outcome[Value]]:
-    for item in items:
-        try:
-            outcome = Outcome(name(item), value=work(item))
-        except Exception as error:
-            outcome = failure(name(item), error, 0)
-        yield outcome
 
 
 def _outcomes_of(
     pairs: Iterator[tuple[str, Value | None, BaseException | None]],
 ) -> Iterator[Outcome[Value]]:
     for name, value, error in pairs:
-        yield Outcome(name, value=value) if error is None else failure(name, error, None)
+        yield Outcome(name, value=value) if error is None else failure(name, error)
 
 
 def _pooled(
@@ -173,4 +165,4 @@ def _outcome(name: str, future: "Future[Value]", workers: int) -> Outcome[Value]
     error = future.exception()
     if isinstance(error, BrokenProcessPool):
         raise error
-    return Outcome(name, value=future.result()) if error is None else failure(name, error, workers)
+    return attempt(name, future.result, "--workers 1" if workers > 1 else "")

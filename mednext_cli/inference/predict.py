@@ -167,10 +167,9 @@ def _work(
         if share.cases:
             networks = build_average(models, engine, EngineOptions(device, spec.operators))
             store = RecordedStore(record, networks.plan, spec.probabilities)
-            with open_pipeline(networks, store, share.cases, "predicting", spec.workers) as (
-                pipeline,
-                count,
-            ):
+            with open_pipeline(
+                networks, store, share.cases, "predicting", spec.workers, "--workers 0"
+            ) as (pipeline, count):
                 share.work(pipeline, count)
     finally:
         record.end()

@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.foundation.errors import StorageError
-from mednext_cli.foundation.outcomes import Outcome, failure
+from mednext_cli.foundation.outcomes import Outcome, attempt
 from mednext_cli.inference.pipeline import Pipeline
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.record import PredictionRecord, Standing
@@ -33,7 +34,7 @@ class Share:
         self.cases = tuple(cases)
         self._by_id = {case.id: case for case in cases}
         self.made: list[Case] = []
-        self.failures: list[Outcome[Case]] = []
+        self.failures: list[Outcome[Any]] = []
 
     def work(self, pipeline: Pipeline, count: TileCount) -> None:
         """Predict every case that no other process does; take over those of processes that die.
@@ -56,23 +57,17 @@ class Share:
     def _claimed(self, elsewhere: list[Case], count: TileCount) -> Iterator[Case]:
         """The open cases, each claimed for this process; those that others have go `elsewhere`."""
         for case in self._open:
-            try:
-                standing = self._record.claim(case)
-            except StorageError:
-                raise
-            except Exception as error:
-                outcome: Outcome[Case] = failure(case.id, error)
-                logger.warning("%s: %s", case.id, outcome.error)
-                self._fail(case, outcome, count)
-                continue
-            if standing is Standing.MINE:
+            claimed = attempt(case.id, partial(self._record.claim, case))
+            if claimed.error is not None:
+                self._fail(case, claimed, count)
+            elif claimed.value is Standing.MINE:
                 yield case
-            elif standing is Standing.ELSEWHERE:
+            elif claimed.value is Standing.ELSEWHERE:
                 elsewhere.append(case)
             else:
                 count.end(case.id)
 
-    def _settle(self, outcome: Outcome[Case], count: TileCount) -> None:
+    def _settle(self, outcome: Outcome[None], count: TileCount) -> None:
         case = self._by_id[outcome.name]
         if outcome.error is None:
             self.made.append(case)
@@ -81,7 +76,7 @@ class Share:
             self._fail(case, outcome, count)
         self._record.release(case)
 
-    def _fail(self, case: Case, outcome: Outcome[Case], count: TileCount) -> None:
+    def _fail(self, case: Case, outcome: Outcome[Any], count: TileCount) -> None:
         self.failures.append(outcome)
         self._record.give_up(case)
         count.end(case.id)

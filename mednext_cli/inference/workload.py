@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.foundation.machine import GIB, count_workers, free_memory_bytes
+from mednext_cli.foundation.machine import GIB, free_memory_bytes
 from mednext_cli.foundation.progress import track
+from mednext_cli.foundation.workers import RunSettings
 from mednext_cli.inference.average import NetworkAverage
 from mednext_cli.inference.memory import bytes_on, estimate_shape, peek
 from mednext_cli.inference.pipeline import Pipeline, Store
@@ -24,6 +25,7 @@ def open_pipeline(
     cases: Sequence[Case],
     description: str,
     workers: int | None = None,
+    fewer: str = "",
 ) -> Iterator[tuple[Pipeline, TileCount]]:
     """A pipeline for these cases, and the count that its runs and their caller keep.
 
@@ -33,29 +35,36 @@ def open_pipeline(
         cases: all that may be predicted.
         description: of the work, for the progress bar.
         workers: threads that prepare, and as many that write; None chooses.
+        fewer: the option for none, for messages; empty where the command has no such option.
     """
     grids = {case.id: peek(case) for case in cases}
-    largest = _largest_bytes(networks, grids)
+    needs = _estimate_bytes(networks, grids)
+    _check_memory(max(needs.values(), default=0))
+    threads = RunSettings[Case](workers, bytes_of=lambda case: needs[case.id]).count(cases)
     if workers is None:
         # On a CPU the network needs every core itself.
-        most = 1 if networks.device.type == "cpu" else _MOST_WORKERS
-        workers = min(most, count_workers(None, largest, len(cases)))
+        threads = min(threads, 1 if networks.device.type == "cpu" else _MOST_WORKERS)
     tiles = _estimate_tiles(networks, grids)
     with track(description, expected_tiles(tiles), "tiles") as bar:
-        yield Pipeline(networks, store, workers), TileCount(bar, tiles)
+        yield Pipeline(networks, store, threads, fewer), TileCount(bar, tiles)
 
 
-def _largest_bytes(networks: NetworkAverage, grids: Mapping[str, Grid | None]) -> int:
-    """Memory that the largest case needs beside the network; warns where there is less."""
+def _estimate_bytes(networks: NetworkAverage, grids: Mapping[str, Grid | None]) -> dict[str, int]:
+    """Memory of each case beside the network, by case id; 0 where its header tells nothing."""
     models = len(networks.members)
-    needs = (bytes_on(grid, networks.plan, models) for grid in grids.values() if grid)
-    largest, free = max(needs, default=0), free_memory_bytes()
+    return {
+        name: bytes_on(grid, networks.plan, models) if grid else 0 for name, grid in grids.items()
+    }
+
+
+def _check_memory(largest: int) -> None:
+    """Warn where the largest case may need more than there is."""
+    free = free_memory_bytes()
     logger.debug("the largest case needs about %.1f GiB", largest / GIB)
     if largest > free:
         logger.warning(
             "the largest case needs about %.1f GiB, %.1f GiB are free", largest / GIB, free / GIB
         )
-    return largest
 
 
 def _estimate_tiles(networks: NetworkAverage, grids: Mapping[str, Grid | None]) -> dict[str, int]:

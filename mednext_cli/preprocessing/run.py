@@ -13,7 +13,7 @@ from mednext_cli.cache.description import StoredType
 from mednext_cli.datasets.dataset import Dataset
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.datasets.registry import read_dataset
-from mednext_cli.foundation.errors import DatasetError, FailedCases, StorageError
+from mednext_cli.foundation.errors import DatasetError, FailedCases
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.notes import say_notes
@@ -284,23 +284,12 @@ def _run(
     description: str,
     failed: Failures,
 ) -> Iterator[tuple[str, Value]]:
-    """Yield what succeeds and note what fails; a disk that refuses one file ends it all."""
+    """Yield what succeeds and note what fails."""
     if not items:
         return
-    careful = partial(_return_refusal, work)
-    with closing(run_over(careful, items, name, settings, description)) as outcomes:
+    with closing(run_over(work, items, name, settings, description)) as outcomes:
         for outcome in outcomes:
             if outcome.error is not None:
                 failed[outcome.name] = outcome
-            elif isinstance(outcome.value, StorageError):
-                raise outcome.value
             else:
                 yield outcome.name, cast(Value, outcome.value)
-
-
-def _return_refusal(work: Callable[[Item], Value], item: Item) -> Value | StorageError:
-    """Errors arrive from workers as text; this one is to arrive as what it is."""
-    try:
-        return work(item)
-    except StorageError as error:
-        return error

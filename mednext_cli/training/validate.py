@@ -128,7 +128,7 @@ def hash_weights(network: torch.nn.Module) -> str:
 
 def _predict(
     state: TrainingState, loop: LoopSpec, cached: CachedDataset, todo: Sequence[Case]
-) -> list[Outcome[Case]]:
+) -> list[Outcome[None]]:
     """Predict cases; yields what became of those that failed."""
     store = _ValidationStore(loop.folder.validation, state.plan, cached)
     failures = []
@@ -189,7 +189,7 @@ def _score(
     return evaluate(spec)
 
 
-def _raise_failed(failures: Sequence[Outcome[Case]], result: EvaluateResult, total: int) -> None:
+def _raise_failed(failures: Sequence[Outcome[None]], result: EvaluateResult, total: int) -> None:
     """Raise `FailedCases` for the cases that failed, be it in predicting or in scoring."""
     every: list[Outcome[Any]] = [*failures, *result.failed.values()]
     raise_failures(every, total, _REMEDY, "The others are scored.")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mednext_cli.foundation.errors import FailedCases, MednextError, ScanError
+from mednext_cli.foundation.errors import FailedCases, MednextError, ScanError, StorageError
+from mednext_cli.foundation.files import storage_error
 from mednext_cli.foundation.machine import count_workers, free_memory_bytes, usable_cores
 from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
 from mednext_cli.foundation.workers import RunSettings, run_over
@@ -29,6 +30,12 @@ def _refuse_two(item: int) -> int:
 def _out_of_memory(item: int) -> int:
     if item == 1:
         raise MemoryError
+    return item
+
+
+def _disk_refuses(number: int, item: int) -> int:
+    if item == 1:
+        raise storage_error(Path("x"), OSError(number, ""))
     return item
 
 
@@ -85,6 +92,14 @@ def test_lack_of_memory_is_explained(workers: int) -> None:
     outcomes = _run(_out_of_memory, workers)
     assert "not enough memory" in (outcomes["1"].error or "")
     assert sum(one.error is None for one in outcomes.values()) == 4
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_full_disk_ends_it_all_and_a_name_too_long_fails_alone(workers: int) -> None:
+    outcomes = _run(partial(_disk_refuses, errno.ENAMETOOLONG), workers)
+    assert [name for name, one in outcomes.items() if one.error is not None] == ["1"]
+    with pytest.raises(StorageError, match="no space left"):
+        _run(partial(_disk_refuses, errno.ENOSPC), workers)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""Work that this process alone can do, item by item; threads read ahead of it and write behind."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Generic, TypeVar
+
+from mednext_cli.foundation.outcomes import Outcome, attempt
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Stages(Generic[Item, Read, Made]):
+    """The work on an item, in three parts.
+
+    Attributes:
+        read: what comes before, in a thread.
+        make: what this process alone can do, in the thread of the caller.
+        write: what comes after, in a thread.
+    """
+
+    read: Callable[[Item], Read]
+    make: Callable[[Item, Read], Made]
+    write: Callable[[Made], None]
+
+    def in_turn(self, item: Item) -> None:
+        """All three, one after the other."""
+        self.write(self.make(item, self.read(item)))
+
+
+def run_overlapped(
+    stages: Stages[Item, Read, Made],
+    items: Iterable[Item],
+    name: Callable[[Item], str],
+    workers: int,
+    fewer: str = "",
+) -> Iterator[Outcome[None]]:
+    """Put every item through the stages and yield what became of each, as it is known.
+
+    `workers.run_over` is for work that any process can do. This is for work with what only this
+    one holds, such as a network on an accelerator: that stays here, and files keep up with it.
+    Outcomes are the same. Memory holds `workers` items before, one in and `workers` after `make`.
+
+    Args:
+        stages: the work.
+        items: an item is asked for when it can be read, so they may be claimed one by one.
+        name: the case id of an item, for messages.
+        workers: threads that read, and as many that write; 0 does all in turn.
+        fewer: the option that does all in turn, for messages; empty where there is none.
+
+    Raises:
+        StorageError: the disk refuses; it would refuse the others, too.
+    """
+    if workers == 0:
+        for item in items:
+            yield attempt(name(item), partial(stages.in_turn, item))
+        return
+    with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
+        yield from _Overlap(stages, name, fewer, readers, writers).run(iter(items), workers)
+
+
+@dataclass
+class _Overlap(Generic[Item, Read, Made]):
+    """What is being read, and what is being written, in the order of the items."""
+
+    stages: Stages[Item, Read, Made]
+    name: Callable[[Item], str]
+    fewer: str
+    readers: ThreadPoolExecutor
+    writers: ThreadPoolExecutor
+    reading: deque[tuple[Item, Future[Read]]] = field(default_factory=deque)
+    writing: deque[tuple[str, Future[None]]] = field(default_factory=deque)
+
+    def run(self, items: Iterator[Item], most: int) -> Iterator[Outcome[None]]:
+        try:
+            self._begin_reading(islice(items, most))
+            while self.reading:
+                item, read = self.reading.popleft()
+                self._begin_reading(islice(items, 1))
+                outcome = attempt(self.name(item), partial(self._make, item, read), self.fewer)
+                if outcome.error is not None:
+                    yield outcome
+                del read  # else it holds this item's data while the next is worked on
+                while len(self.writing) > most:
+                    yield self._written()
+            while self.writing:
+                yield self._written()
+        except BaseException:
+            for _, waiting in self.reading:  # what is being written is finished
+                waiting.cancel()
+            raise
+
+    def _begin_reading(self, items: Iterator[Item]) -> None:
+        for item in items:
+            self.reading.append((item, self.readers.submit(self.stages.read, item)))
+
+    def _make(self, item: Item, read: "Future[Read]") -> None:
+        made = self.stages.make(item, read.result())
+        self.writing.append((self.name(item), self.writers.submit(self.stages.write, made)))
+
+    def _written(self) -> Outcome[None]:
+        name, writing = self.writing.popleft()
+        return attempt(name, writing.result, self.fewer)
