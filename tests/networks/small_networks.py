@@ -26,6 +26,19 @@ class Small:
 
 SMALL: Mapping[str, Small] = {
     "mednext": Small((16, 32, 16), {"base_channels": 4}),
+    "nnunet": Small((16, 24, 16), {"features": 4}),
+    "nnunet_resenc": Small((16, 24, 16), {"features": 4}),
+    "transunet": Small(
+        (16, 32, 16),
+        {
+            "base_channels": 4,
+            "most_channels": 16,
+            "vit_layers": 1,
+            "vit_width": 8,
+            "vit_mlp_width": 16,
+            "vit_heads": 2,
+        },
+    ),
     "transunet_2d": Small(
         (1, 32, 48),
         {
@@ -38,8 +51,6 @@ SMALL: Mapping[str, Small] = {
             "decoder_channels": (8, 8, 8, 8),
         },
     ),
-    "nnunet": Small((16, 24, 16), {"features": 4}),
-    "nnunet_resenc": Small((16, 24, 16), {"features": 4}),
 }
 
 

@@ -156,7 +156,7 @@ def test_upkern_is_refused_where_no_kernel_grows(
     save_checkpoint(path, Checkpoint(spec, _built(spec).state_dict()))
     assert main(["upkern", "--from", str(path), "--to", "k5"]) == 2
     said = capsys.readouterr().err
-    assert f"network {name!r} has no kernels to enlarge" in said
+    assert f"network {name} has no kernels to enlarge" in said
     assert said.count("\n") == 1
     assert [one.name for one in tmp_path.iterdir()] == ["saved.pt"]
 

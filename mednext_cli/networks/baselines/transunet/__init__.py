@@ -1,0 +1,1 @@
+"""TransUNet in three dimensions: transformers in the encoder, the decoder or both."""
