@@ -1,0 +1,169 @@
+"""Every network we can build: its size, what a step costs here, and where else it runs.
+
+    python benchmarks/networks.py   (needs the extras baselines and openvino, and onnxscript)
+
+A process each. Sizes are of the published network for one channel and 14 classes, without heads on
+lower resolutions, on a patch of 128^3 voxels, or of 1 x 512 x 512 for networks of slices. What is run here has a patch of 64^3, or
+1 x 256 x 256, batch 1, float32 and one thread.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mednext_cli.networks.building import build_plain
+from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.networks.choice import choose_network
+from mednext_cli.networks.patches import Patch, shown_patch
+from mednext_cli.networks.registry import family_names
+from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.scaling.complexity import count_complexity
+from mednext_cli.scaling.measure import measure_network
+from mednext_cli.scaling.memory import estimate_memory
+from mednext_cli.settings.recipe import ModelSettings
+
+_PAPER, _HERE = {3: (128, 128, 128), 2: (1, 512, 512)}, {3: (64, 64, 64), 2: (1, 256, 256)}
+_CHANNELS, _CLASSES, _BATCH = 1, 14, 2
+
+
+def main() -> None:
+    """Write a row a network; --one NAME prints that row alone."""
+    parser = argparse.ArgumentParser(description="the networks, measured")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/networks.csv"))
+    parser.add_argument("--one", help="measure this network in this process")
+    parser.add_argument("--only", nargs="*", help="leave the rows of the others as they are")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(_measure(options.one)))
+        return
+    rows = {row["network"]: row for row in _read(options.out)}
+    for name in options.only or family_names():
+        rows[name] = _in_a_process(name)
+        print(rows[name], flush=True)
+        _write(options.out, [rows[name] for name in family_names() if name in rows])
+
+
+def _in_a_process(name: str) -> dict[str, object]:
+    command = [sys.executable, __file__, "--one", name]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=one_thread, stdout=subprocess.PIPE, check=True)
+    row: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def _measure(name: str) -> dict[str, object]:
+    paper, paper_patch = _network(name, _PAPER)
+    here, patch = _network(name, _HERE)
+    complexity = count_complexity(paper, paper_patch)
+    memory = estimate_memory(paper, paper_patch, _BATCH)
+    expected = estimate_memory(here, patch, 1, moments=0)
+    measured = measure_network(here, patch, 1, torch.device("cpu"))
+    return {
+        "network": name,
+        "parameters": complexity.parameters,
+        "paper_patch_voxels": shown_patch(paper_patch),
+        "multiply_adds": complexity.multiply_adds,
+        "training_gib": round(memory.training_gib, 2),
+        "training_checkpointed_gib": round(memory.training_checkpointed_gib, 2),
+        "patch_voxels": shown_patch(patch),
+        "forward_seconds": round(measured.forward_seconds, 3),
+        "step_seconds": round(measured.step_seconds, 3),
+        "step_gib_measured": round(measured.step_gib, 3),
+        "step_gib_estimated": round(expected.training_gib - expected.weights_gib, 3),
+        **{what: _tried(run, here, patch) for what, run in _ELSEWHERE.items()},
+        "torch": torch.__version__,
+        "mednext": version("mednext"),
+        "machine": f"{platform.machine()}, 1 thread",
+    }
+
+
+def _network(name: str, patches: dict[int, Patch]) -> tuple[NetworkSpec, Patch]:
+    chosen = choose_network(ModelSettings(network=name))
+    rule = chosen.family.patch_rule(chosen.settings)
+    chosen = chosen.planned(patches[rule.dimensions])
+    spec = replace(chosen.spec(_CHANNELS, _CLASSES), deep_supervision=False)
+    return spec, spec.patch_rule.fit(patches[rule.dimensions])
+
+
+def _tried(run: Callable[[NetworkSpec, Patch], None], spec: NetworkSpec, patch: Patch) -> str:
+    """``yes``, or why not."""
+    try:
+        run(spec, patch)
+    except Exception as error:
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return "yes"
+
+
+def _inputs(spec: NetworkSpec, patch: Patch) -> tuple[torch.nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    network = build_plain(spec).eval()
+    return network, torch.randn(1, spec.in_channels, *patch)
+
+
+def _compile(spec: NetworkSpec, patch: Patch) -> None:
+    network, image = _inputs(spec, patch)
+    with torch.no_grad():
+        expected, found = network(image), torch.compile(network, fullgraph=True)(image)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def _onnx(spec: NetworkSpec, patch: Patch) -> None:
+    network, image = _inputs(spec, patch)
+    torch.onnx.export(network, (image,), io.BytesIO(), dynamo=True, verbose=False)
+
+
+def _openvino(spec: NetworkSpec, patch: Patch) -> None:
+    from mednext_cli.inference.engine import EngineOptions
+    from mednext_cli.inference.openvino_engine import OpenVinoEngine
+    from mednext_cli.settings.labels import LabelSet
+    from mednext_cli.settings.plan import ChannelNormalisation, Plan
+
+    network, image = _inputs(spec, patch)
+    labels = {f"label {value}": value for value in range(1, _CLASSES)}
+    plan = Plan(
+        dataset="benchmark",
+        layout="msd",
+        spacing_mm=(1.0, 1.0, 1.0),
+        patch_voxels=patch,
+        batch_size=1,
+        channels=("CT",),
+        normalisation=(ChannelNormalisation(scheme="none"),),
+        label_set=LabelSet(labels, {name: (value,) for name, value in labels.items()}),
+    )
+    engine = OpenVinoEngine(
+        Checkpoint(spec, network.state_dict(), plan), plan, EngineOptions(torch.device("cpu"))
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(engine(image), network(image), rtol=1e-3, atol=1e-3)
+
+
+_ELSEWHERE = {"torch_compile": _compile, "onnx": _onnx, "openvino": _openvino}
+
+
+def _read(path: Path) -> list[dict[str, object]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
