@@ -11,10 +11,11 @@ from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
-from mednext_cli.foundation.beginning import PoolLost, WatchedContext
+from mednext_cli.foundation.beginning import PoolLost
 from mednext_cli.foundation.children import begin_child, starting_children
 from mednext_cli.foundation.machine import count_workers
 from mednext_cli.foundation.outcomes import Outcome, attempt, failure
+from mednext_cli.foundation.pools import worker_pool
 from mednext_cli.foundation.progress import set_verbosity, track
 
 Item = TypeVar("Item")
@@ -120,34 +121,27 @@ def _in_one_pool(
     name: Callable[[Item], str],
     workers: int,
 ) -> Generator[tuple[int, Outcome[Value]], None, None]:
-    from pebble import ProcessPool
-
-    watched = WatchedContext()
-    pool = ProcessPool(max_workers=workers, initializer=_begin_worker, context=watched)
     ahead, waiting = iter(tuple(items.items())), dict[Future[Value], int]()
+    with worker_pool(workers, _begin_worker) as pool:
+        processes, watched = pool.processes, pool.watched
 
-    def send() -> None:
-        """A few more than there are workers: none waits, and no pipe overflows."""
-        with watched.failing():
-            for index, item in islice(ahead, 2 * workers - len(waiting)):
-                waiting[pool.schedule(work, args=(item,))] = index
+        def send() -> None:
+            """A few more than there are workers: none waits, and no pipe overflows."""
+            with watched.failing():
+                for index, item in islice(ahead, 2 * workers - len(waiting)):
+                    waiting[processes.schedule(work, args=(item,))] = index
 
-    try:
         with starting_children():  # the pool's threads start here, and workers from them
             send()
         while waiting:
             done, _ = wait(waiting, _SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
-            watched.check(working=bool(done), active=pool.active)
+            watched.check(working=bool(done), active=processes.active)
             for future in done:
                 index = waiting.pop(future)
                 with watched.failing():
                     outcome = _outcome(name(items[index]), future, workers)
                 yield index, outcome
             send()
-    finally:
-        pool.stop()  # type: ignore[no-untyped-call]
-        watched.kill()  # nothing is left to do, or to be done
-        pool.join()
 
 
 def _begin_worker() -> None:

@@ -18,6 +18,7 @@ from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.notes import say_notes
 from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
+from mednext_cli.foundation.pools import keeping_workers
 from mednext_cli.foundation.workers import RunSettings, run_over
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint, summarise
 from mednext_cli.preprocessing.folder import (
@@ -133,7 +134,8 @@ def preprocess(spec: PreprocessSpec) -> PreprocessResult:
             _tidy(folder)
             fresh = not schema.description_file(folder).is_file()
             try:
-                return _fill(dataset, folder, spec)
+                with keeping_workers():
+                    return _fill(dataset, folder, spec)
             except FailedCases:
                 if fresh:
                     remove_if_empty(folder, fingerprints_folder(folder))
