@@ -26,8 +26,10 @@ class Small:
 
 SMALL: Mapping[str, Small] = {
     "mednext": Small((16, 32, 16), {"base_channels": 4}),
+    "nnformer": Small((32, 32, 64), {"embed_dim": 12, "depths": (2, 1, 1, 1)}),
     "nnunet": Small((16, 24, 16), {"features": 4}),
     "nnunet_resenc": Small((16, 24, 16), {"features": 4}),
+    "transbts": Small((16, 16, 32), {"base_channels": 8, "hidden_dim": 32}),
     "transunet": Small(
         (16, 32, 16),
         {
