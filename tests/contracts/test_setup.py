@@ -95,5 +95,5 @@ def test_libraries_of_the_baselines_are_pinned_and_bring_no_other_torch(
     assert install.main() == 0
     (command,) = [command for command in commands if "--no-deps" in command]
     names = [re.split("[>=]", text)[0] for text in command[command.index("--no-deps") + 1 :]]
-    assert names == ["monai", "dynamic-network-architectures"]
+    assert names == ["monai", "einops", "dynamic-network-architectures"]
     assert set(names) <= install._read_pins(without=()).keys()

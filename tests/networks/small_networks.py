@@ -53,6 +53,21 @@ SMALL: Mapping[str, Small] = {
             "decoder_channels": (8, 8, 8, 8),
         },
     ),
+    "swin_unetr": Small(
+        (32, 64, 32),
+        {
+            "feature_size": 12,
+            "depths": (2, 1, 1, 1),
+            "num_heads": (1, 2, 3, 4),
+            "window_size": 3,
+        },
+    ),
+    "unetr": Small(
+        (16, 32, 16), {"feature_size": 2, "hidden_size": 8, "mlp_dim": 16, "num_heads": 2}
+    ),
+    "uxnet": Small(
+        (16, 32, 16), {"depths": (1, 1, 1, 1), "feat_size": (4, 4, 4, 4), "hidden_size": 4}
+    ),
 }
 
 

@@ -161,6 +161,7 @@ def test_upkern_is_refused_where_no_kernel_grows(
     assert [one.name for one in tmp_path.iterdir()] == ["saved.pt"]
 
 
+@pytest.mark.slow
 @every_family
 def test_half_precision_is_finite(name: str) -> None:
     spec = small_spec(name)

@@ -209,8 +209,8 @@ def test_keys_of_earlier_versions_are_said_where_they_are_now() -> None:
 def test_a_network_that_is_not_installed_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"no such network\. Did you mean mednext\?"):
         load_recipe("cpu", ["model.network=mednex"])
-    with pytest.raises(SettingsError, match=r"unknown key model\.unetr"):
-        load_recipe("cpu", ["model.unetr.width=3"])
+    with pytest.raises(SettingsError, match=r"unknown key model\.medformer"):
+        load_recipe("cpu", ["model.medformer.width=3"])
 
 
 def test_extends_goes_one_level_deep(tmp_path: Path) -> None:

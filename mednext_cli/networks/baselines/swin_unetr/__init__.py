@@ -1,0 +1,1 @@
+"""Swin UNETR: attention in shifted windows as encoder, convolutions as decoder."""
