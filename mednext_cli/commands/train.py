@@ -12,29 +12,34 @@ from mednext_cli.commands.tables import report, report_table
 if TYPE_CHECKING:
     from mednext_cli.training.train import TrainResult
 
+_Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        show_default="baselines/NETWORK of --network, else mednext",
+        help="Shipped recipe or TOML file.",
+    ),
+]
+_Network = Annotated[
+    str | None,
+    typer.Option(show_default="the recipe's", help="Which network; see mednext plugins."),
+]
+_Model = Annotated[
+    str | None, typer.Option(show_default="the recipe's", help="Of MedNeXt: S, B, M or L.")
+]
+_Kernel = Annotated[
+    int | None, typer.Option(show_default="the recipe's", help="Of MedNeXt: 3, 5 or 7.")
+]
+
 
 def train(
     name: Annotated[str, typer.Argument(help="Dataset: a folder below --cache.")],
     cache: Cache = Path("mednext_cache"),
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe",
-            "-r",
-            show_default="baselines/NETWORK of --network, else mednext",
-            help="Shipped recipe or TOML file.",
-        ),
-    ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(show_default="the recipe's", help="Which network; see mednext plugins."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(show_default="the recipe's", help="Of MedNeXt: S, B, M or L.")
-    ] = None,
-    kernel: Annotated[
-        int | None, typer.Option(show_default="the recipe's", help="Of MedNeXt: 3, 5 or 7.")
-    ] = None,
+    recipe: _Recipe = None,
+    network: _Network = None,
+    model: _Model = None,
+    kernel: _Kernel = None,
     fold: Annotated[str, typer.Option(help="0 to 4, or all: train on every case.")] = "0",
     init: Annotated[
         Path | None, typer.Option(help="Checkpoint to start from (as mednext upkern makes).")

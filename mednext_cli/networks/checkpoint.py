@@ -68,8 +68,8 @@ class Checkpoint:
 
     @property
     def finished(self) -> bool:
-        """Whether the recipe's epochs are done."""
-        return self.recipe is not None and self.progress.epochs >= self.recipe.training.epochs
+        """Whether the recipe's epochs, or its minutes, are over."""
+        return self.recipe is not None and self.progress.is_finished(self.recipe.training)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from mednext_cli.settings.recipe import TrainingSettings
 from mednext_cli.settings.values import Count, FileName, Frozen, Name
 
 _MOST_EPOCHS = 10**6
@@ -28,6 +29,7 @@ Dice = Annotated[float, AfterValidator(_dice)]
 Row = Annotated[dict[Name, float], AfterValidator(_whole)]
 """What is noted of an epoch, by column of log.csv."""
 Hash = Annotated[str, Field(max_length=128)]
+Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class Change(Frozen):
@@ -63,6 +65,7 @@ class Progress(Frozen):
         loss_sum: training loss summed over the steps done in the current epoch.
         skipped: steps of the current epoch that were left out, their loss or gradient not finite.
         seconds: time spent training, over all sessions.
+        step_seconds: of it, with steps and waiting for their batches: validation and saving apart.
         moving_dice: exponential moving average (0.9) of the mean patch Dice; NaN before the first.
         best_dice: the largest `moving_dice` so far; NaN before the first.
         history: a row an epoch.
@@ -72,7 +75,8 @@ class Progress(Frozen):
     iteration: Count = 0
     loss_sum: float = 0.0
     skipped: Count = 0
-    seconds: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    seconds: Seconds = 0.0
+    step_seconds: Seconds = 0.0
     moving_dice: Dice = float("nan")
     best_dice: Dice = float("nan")
     history: Annotated[tuple[Row, ...], Field(max_length=_MOST_EPOCHS)] = ()
@@ -82,3 +86,14 @@ class Progress(Frozen):
     def epochs(self) -> int:
         """Epochs done."""
         return len(self.history)
+
+    def share(self, training: TrainingSettings) -> float:
+        """Of the schedule that is over: epochs, or minutes of steps where the recipe has them."""
+        if training.minutes is None:
+            return self.epochs / training.epochs
+        return self.step_seconds / (60 * training.minutes)
+
+    def is_finished(self, training: TrainingSettings) -> bool:
+        """Whether the schedule is over, and the epoch in which it ended is in the history."""
+        in_an_epoch = self.iteration > self.epochs * training.iterations_per_epoch
+        return self.share(training) >= 1 and not in_an_epoch

@@ -110,6 +110,9 @@ class TrainingSettings(_Section):
 
     Attributes:
         epochs: how many; the learning rate falls to 0 over them (published).
+        minutes: of steps and of waiting for their batches, validation and saving apart; where it is
+            given the run ends with the first step after them, the learning rate falls to 0 over
+            them, and `epochs` is not used. Left out, `epochs` decides (ours).
         iterations_per_epoch: steps an epoch (published).
         validation_iterations: batches of the check on patches after each epoch (published).
         batch_size: patches a step; left out, the plan's (published).
@@ -119,7 +122,8 @@ class TrainingSettings(_Section):
         momentum: of SGD (published by nnU-Net).
         weight_decay: on all parameters (published).
         epsilon: of AdamW; left out, 1e-8, or 1e-4 under float16 (published: 1e-4).
-        poly_exponent: the rate falls as ``(1 - epoch / epochs) ** poly_exponent`` (published).
+        poly_exponent: the rate falls as ``(1 - share) ** poly_exponent``, by the share of the
+            epochs, or the minutes, that is over (published).
         gradient_clip: largest norm of the gradient (published).
         oversample_foreground: share of patches centred on a foreground voxel (published).
         precision: auto is bfloat16 or float16 on CUDA, float32 elsewhere (published: float16).
@@ -131,6 +135,7 @@ class TrainingSettings(_Section):
     """
 
     epochs: Annotated[Count, MayChange("--extend is asked for")] = 1000
+    minutes: Positive | None = None
     iterations_per_epoch: Count = 250
     validation_iterations: CountOrZero = 50
     batch_size: Annotated[Width | None, _IN_THE_PLAN] = None

@@ -7,7 +7,7 @@ from mednext_cli.networks.patches import Patch, shown_patch
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.memory import estimate_memory
-from mednext_cli.settings.recipe import OptimiserName, Recipe
+from mednext_cli.settings.recipe import OptimiserName, Recipe, TrainingSettings
 from mednext_cli.training.optimiser import count_moments
 
 DEFAULT_PATCH, DEFAULT_BATCH = (128, 128, 128), 2
@@ -22,7 +22,7 @@ class EstimateRow:
 
 
 def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRow]:
-    """Steps of a run, and parameters, multiply-adds and memory where they can be told.
+    """Steps or minutes of a run, and parameters, multiply-adds and memory where they can be told.
 
     Args:
         recipe: resolved; where it leaves patch and batch to the data, 128^3 and 2 are taken.
@@ -44,8 +44,14 @@ def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRo
         EstimateRow("batch", str(batch)),
         EstimateRow("gradient checkpointing", "on" if chosen.checkpointing else "off"),
         *_needs(chosen, network, patch, batch, training.optimiser),
-        EstimateRow("steps", f"{training.epochs * training.iterations_per_epoch:,}"),
+        _length(training),
     ]
+
+
+def _length(training: TrainingSettings) -> EstimateRow:
+    if training.minutes is not None:
+        return EstimateRow("minutes of steps (epochs are not used)", f"{training.minutes:g}")
+    return EstimateRow("steps", f"{training.epochs * training.iterations_per_epoch:,}")
 
 
 def _needs(

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from mednext_cli.foundation.progress import Progress as Bar
-from mednext_cli.foundation.progress import track
 from mednext_cli.training.batches import Batch, BatchOrder
 from mednext_cli.training.data import BatchSource
 from mednext_cli.training.distributed import Processes
+from mednext_cli.training.extent import Extent
 from mednext_cli.training.interruption import Interruption, deferred_interruption
 from mednext_cli.training.ledger import Ledger
 from mednext_cli.training.log import RunLog, bar_note, epoch_row
@@ -42,7 +42,7 @@ class LoopSpec:
 
 
 def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
-    """Train from where `state` stands to the recipe's last epoch.
+    """Train from where `state` stands to the end of the recipe's epochs, or of its minutes.
 
     The state is saved every ``checkpoint_minutes`` and at the end; on SIGINT, SIGTERM and SIGHUP
     after the step or the batch of validation at hand; and when batches or validation fail.
@@ -58,9 +58,9 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
         deferred_interruption() as interruption,
         RunLog(spec.folder, state.epoch, state.spec.deep_supervision) as log,
         closing(loop.training_batches()) as batches,
-        track("training", state.steps, "iterations", done=state.progress.iteration) as bar,
+        loop.extent.track() as bar,
     ):
-        while state.epoch < state.recipe.training.epochs:
+        while not state.progress.is_finished(state.recipe.training):
             loop.run_epoch(batches, bar, interruption)
             log.write(state.progress.history, state.finished)
         if interruption.requested:
@@ -75,30 +75,36 @@ class _Loop:
         self._validation = self._source(training=False)
         self._ledger = Ledger(state, self._training)
         self._saver = Saver(state, spec.folder, self._ledger, spec.processes)
-        self._pace = Pace(spec.device, state.steps - state.progress.iteration)
+        self.extent = Extent(state, spec.processes)
+        self._pace = Pace(spec.device, self.extent.steps_left)
 
     def training_batches(self) -> Generator[Batch, None, None]:
         """The batches of all steps that are left, on the device."""
         state = self._state
-        return self._training.batches(state.progress.iteration, state.steps, self._spec.workers)
+        return self._training.batches(
+            state.progress.iteration, self.extent.steps, self._spec.workers
+        )
 
     def run_epoch(self, batches: Iterator[Batch], bar: Bar, interruption: Interruption) -> None:
         """Steps up to the end of the current epoch, then validation, history and checkpoints."""
-        state, steps = self._state, self._state.recipe.training.iterations_per_epoch
+        state = self._state
         state.network.train()
-        set_learning_rate(state.optimiser, state.recipe.training, state.epoch)
-        for _ in range(state.progress.iteration, (state.epoch + 1) * steps):
+        for _ in self.extent.rest_of_epoch():
             self._saver.between_steps(stopping=interruption.requested)
-            self._take_step(batches)
-            bar.advance(note=bar_note(state.progress.history))
+            before = self.extent.done
+            with self.extent.counting_time():
+                self._take_step(batches)
+            bar.advance(self.extent.done - before, note=bar_note(state.progress.history))
         with self._saver.saving_on_error():
-            training_loss = self._ledger.mean_loss(steps)
+            with self.extent.counting_time():  # of the steps that a GPU has still to do
+                training_loss = self._ledger.mean_loss(self.extent.steps_of_epoch)
             self._ledger.refuse_broken_weights()
             scores = self._score_patches(interruption)
         self._close_epoch(training_loss, scores)
 
     def _take_step(self, batches: Iterator[Batch]) -> None:
         state = self._state
+        set_learning_rate(state.optimiser, state.recipe.training, state.share)
         with self._saver.saving_on_error():
             images, labels = next(batches)
         loss_and_norm = update(state, self._loss, images, labels)

@@ -47,9 +47,9 @@ class Timing:
     def minutes(self, settings: TrainingSettings) -> float:
         """Of the whole run, the final validation of whole cases left out."""
         step = max(self.step, self.batch) if self.overlap else self.step + self.batch
-        epoch = settings.iterations_per_epoch * step
-        epoch += settings.validation_iterations * self.validation
-        return settings.epochs * epoch / 60
+        steps = settings.iterations_per_epoch * step
+        epochs = settings.epochs if settings.minutes is None else 60 * settings.minutes / steps
+        return epochs * (steps + settings.validation_iterations * self.validation) / 60
 
 
 def measure_run(recipe: Recipe, channels: int, classes: int, device: str) -> list[EstimateRow]:

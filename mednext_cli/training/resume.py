@@ -38,7 +38,7 @@ def resume(state: TrainingState, folder: RunFolder, init: Path | None, extend: b
     _check_counts(folder, progress, begun)
     same_run.check_recipe(folder, begun, state)
     same_run.check_init(folder, checkpoint, init)
-    finished = progress.epochs >= state.recipe.training.epochs
+    finished = progress.is_finished(state.recipe.training)
     same_run.check_cases(folder, checkpoint, state, finished)
     same_run.check_plan(folder, checkpoint, state.plan)
     same_run.check_epochs(folder, begun, state.recipe, progress, extend)
@@ -71,7 +71,8 @@ def _damaged(folder: RunFolder, reason: object) -> CheckpointError:
 def _check_counts(folder: RunFolder, progress: Progress, begun: Recipe) -> None:
     """Raise `CheckpointError` unless iterations and epochs are of one run."""
     steps = begun.training.iterations_per_epoch
-    if not 0 <= progress.iteration - progress.epochs * steps <= steps:
+    fewest = 0 if begun.training.minutes is None else -steps  # minutes may end within an epoch
+    if not fewest <= progress.iteration - progress.epochs * steps <= steps:
         raise _damaged(folder, f"{progress.iteration} iterations, {progress.epochs} epochs")
 
 

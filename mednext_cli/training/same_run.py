@@ -71,7 +71,7 @@ def check_epochs(
         SettingsError: it is another one, without `extend` or not above what is done.
     """
     before, after, done = begun.training.epochs, recipe.training.epochs, progress.epochs
-    if before == after:
+    if before == after or recipe.training.minutes is not None:  # then it is not used
         return
     begun_with = f"{folder.path} was begun with {before} epochs, of which {done} are done"
     if after <= done:
@@ -81,7 +81,7 @@ def check_epochs(
         )
     settings = recipe.training
     now = progress.history[-1]["learning_rate"] if done else settings.learning_rate
-    then = poly_learning_rate(settings.learning_rate, done, after, settings.poly_exponent)
+    then = poly_learning_rate(settings.learning_rate, done / after, settings.poly_exponent)
     what = (
         f"{begun_with}: to go on to {after} takes the learning rate from {now:.3g} to {then:.3g}, "
         "then down to 0, and replaces the checkpoints"

@@ -1,27 +1,23 @@
-"""The learning rate of each epoch."""
+"""The learning rate, by the share of the schedule that is over."""
 
 from torch.optim import Optimizer
 
 from mednext_cli.settings.recipe import TrainingSettings
 
 
-def poly_learning_rate(initial: float, epoch: float, epochs: int, exponent: float = 0.9) -> float:
-    """``initial * (1 - epoch / epochs) ** exponent``, as in nnU-Net and MedNeXt.
+def poly_learning_rate(initial: float, share: float, exponent: float = 0.9) -> float:
+    """``initial * (1 - share) ** exponent``, as in nnU-Net and MedNeXt.
 
     Args:
         initial: learning rate at the start.
-        epoch: epochs done.
-        epochs: epochs in all; at `epoch` = `epochs` the rate is 0.
+        share: of the schedule that is over: epochs done of all; at 1 the rate is 0.
         exponent: 0.9 in the published recipe.
     """
-    remaining = max(0.0, 1.0 - epoch / epochs)
-    return initial * float(remaining**exponent)
+    return initial * float(max(0.0, 1.0 - share) ** exponent)
 
 
-def set_learning_rate(optimiser: Optimizer, settings: TrainingSettings, epochs_done: int) -> None:
-    """Give every parameter the rate of the epoch that begins."""
-    rate = poly_learning_rate(
-        settings.learning_rate, epochs_done, settings.epochs, settings.poly_exponent
-    )
+def set_learning_rate(optimiser: Optimizer, settings: TrainingSettings, share: float) -> None:
+    """Give every parameter the rate that belongs to this share of the schedule."""
+    rate = poly_learning_rate(settings.learning_rate, share, settings.poly_exponent)
     for group in optimiser.param_groups:
         group["lr"] = rate

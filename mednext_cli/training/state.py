@@ -74,12 +74,11 @@ class TrainingState:
         return self.progress.epochs
 
     @property
-    def steps(self) -> int:
-        """Steps of all the recipe's epochs."""
-        settings = self.recipe.training
-        return settings.epochs * settings.iterations_per_epoch
+    def share(self) -> float:
+        """Of the schedule that is over; 1 or more at its end."""
+        return self.progress.share(self.recipe.training)
 
     @property
     def finished(self) -> bool:
-        """Whether the recipe's epochs are done."""
-        return self.epoch >= self.recipe.training.epochs
+        """Whether the recipe's epochs, or its minutes, are over."""
+        return self.progress.is_finished(self.recipe.training)

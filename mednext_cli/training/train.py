@@ -75,6 +75,8 @@ def train(spec: TrainSpec) -> TrainResult:
         state = start_state(job)
     loop = _describe_loop(job, processes)
     _announce(state, loop, job.chosen.label)
+    if (minutes := job.recipe.training.minutes) is not None:
+        logger.info("training ends after %g minutes of steps; training.epochs is not used", minutes)
     if not job.resuming:
         check_memory(job.demand)
     with locked(job.folder.path, wait=False):
