@@ -52,7 +52,9 @@ def _callbacks(name: str, target: Any) -> Iterator[tuple[str, Callable[..., Any]
 def _section(name: str, work: Callable[..., Any]) -> str:
     text, _, example = inspect.cleandoc(work.__doc__ or "").rpartition("Example:")
     parameters = [
-        one for one in inspect.signature(work).parameters.values() if one.name not in _SHARED
+        parameter
+        for parameter in inspect.signature(work).parameters.values()
+        if parameter.name not in _SHARED
     ]
     rows = [_row(parameter) for parameter in parameters]
     arguments = "".join(f" {row[0]}" for row in rows if not row[0].startswith("-"))
@@ -80,8 +82,8 @@ def _row(parameter: inspect.Parameter) -> tuple[str, str, str]:
 
 def _flags(parameter: inspect.Parameter, info: Any) -> list[str]:  # noqa: ANN401
     """How an option is written; Typer keeps the first spelling of Annotated ones as default."""
-    written = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]
-    return [one for one in written if one.startswith("-")] or [
+    written = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
+    return [word for word in written if word.startswith("-")] or [
         f"--{parameter.name.replace('_', '-')}"
     ]
 

@@ -96,9 +96,9 @@ def _range(kind: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN401 - any ann
     if origin is Annotated:
         return _range(inner[0], [*inner[1:], *metadata])
     if origin in (Union, UnionType):
-        return " or ".join(_range(one, metadata) for one in inner if one is not NoneType)
+        return " or ".join(_range(part, metadata) for part in inner if part is not NoneType)
     if origin is Literal:
-        return ", ".join(_value(one) for one in inner)
+        return ", ".join(_value(part) for part in inner)
     if origin is tuple and inner[-1] is Ellipsis:
         return f"a list of {_range(inner[0], ())}"
     if origin is tuple:
@@ -109,10 +109,10 @@ def _range(kind: Any, metadata: Sequence[Any]) -> str:  # noqa: ANN401 - any ann
 
 def _limits(metadata: Sequence[Any]) -> str:
     """Of numbers, the strictest; those of a Field within the annotation lie one deeper."""
-    flat = [one for part in metadata for one in (getattr(part, "metadata", None) or [part])]
+    flat = [entry for part in metadata for entry in (getattr(part, "metadata", None) or [part])]
     strictest = {"ge": ("from", max), "gt": ("above", max), "le": ("to", min), "lt": ("below", min)}
     said = []
     for name, (word, choose) in strictest.items():
-        limits = [limit for one in flat if (limit := getattr(one, name, None)) is not None]
+        limits = [limit for entry in flat if (limit := getattr(entry, name, None)) is not None]
         said += [f"{word} {choose(limits):,}".removesuffix(".0")] if limits else []
     return " ".join(said)

@@ -111,14 +111,14 @@ def build_app(arguments: Sequence[str] = ()) -> typer.Typer:
     )
     app.callback()(_options_of_mednext)
     commands = find_plugins("commands")
-    called = next((one for one in arguments if not one.startswith("-")), None)
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
     if called in commands and not commands[called].refused:
         _add(app, commands[called])
         return app
     for plugin in commands.values():
         if plugin.built_in:
             _add(app, plugin)
-    _add_strangers(app, {key: one for key, one in commands.items() if not one.built_in})
+    _add_strangers(app, {key: plugin for key, plugin in commands.items() if not plugin.built_in})
     return app
 
 

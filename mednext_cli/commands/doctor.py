@@ -10,13 +10,14 @@ def doctor(quiet: Quiet = False, verbose: Verbose = False) -> None:
 
     Example: mednext doctor
     """
-    from mednext_cli.scaling.doctor import examine
+    from mednext_cli.doctor.examination import examine
 
     findings = examine()
     print_table(
-        ("what", "found", "status"), [(one.what, one.found, one.status) for one in findings]
+        ("what", "found", "status"),
+        [(finding.what, finding.found, finding.status) for finding in findings],
     )
-    failed = [one.what for one in findings if one.status == "failed"]
+    failed = [finding.what for finding in findings if finding.status == "failed"]
     if failed:
         raise MednextError(
             f"{len(failed)} checks failed: {', '.join(failed)}", "The table says what was found."

@@ -83,9 +83,9 @@ def _print_ranks(result: "LeaderboardResult", aggregate: Aggregate) -> None:
 
     header = ("metric", "region", "rank", "method", aggregate, "rank interval", "wins")
     rows = [
-        (one.metric, one.region, one.rank, one.method, one.mean,
-         interval(one), one.wins, *((one.dataset,) if several else ()))
-        for one in result.rows
+        (row.metric, row.region, row.rank, row.method, row.mean,
+         interval(row), row.wins, *((row.dataset,) if several else ()))
+        for row in result.rows
     ]  # fmt: skip
     header = (*header, *(("dataset",) if several else ()))
     report_table(header, rows, title=f"{len(result.cases)} cases")

@@ -22,11 +22,11 @@ def plugins(
     rows = []
     for kind in KINDS:
         found = find_plugins(kind)
-        state = {key: one.refused for key, one in found.items()}
+        state = {key: plugin.refused for key, plugin in found.items()}
         if check:
             state = {key: result.error or "ok" for key, result in check_plugins(found).items()}
         rows += [
-            (kind, one.name, one.distribution, one.version, state[key])
-            for key, one in found.items()
+            (kind, plugin.name, plugin.distribution, plugin.version, state[key])
+            for key, plugin in found.items()
         ]
     print_table(("kind", "name", "package", "version", "status"), rows)

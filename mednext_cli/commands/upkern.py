@@ -34,7 +34,10 @@ def upkern(
 
     result = run(UpKernSpec(source, parse_kernel(to), out))
     resampled = [step for step in result.steps if step.action == "resample"]
-    rows = [(one.name, _shape(one.source_shape), _shape(one.target_shape)) for one in resampled]
+    rows = [
+        (tensor.name, _shape(tensor.source_shape), _shape(tensor.target_shape))
+        for tensor in resampled
+    ]
     report_table(("tensor", "from", "to"), rows, title="resampled")
     copied = len(result.steps) - len(resampled)
     report(f"{result.file}: {len(resampled)} resampled, {copied} copied")

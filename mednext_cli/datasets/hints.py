@@ -73,10 +73,14 @@ def _contents(raw: Path) -> str:
         return ""
     folders = _folders_in(raw)
     scans = [name for name in names if is_scan_name(name)]
-    below = [one for one in folders if any(map(is_scan_name, _names_in(one)))]
+    below = [folder for folder in folders if any(map(is_scan_name, _names_in(folder)))]
     found = [
         *([f"{len(scans)} scans ({_few(scans)})"] if scans else []),
-        *([f"{len(folders)} folders ({_few([one.name for one in folders])})"] if folders else []),
+        *(
+            [f"{len(folders)} folders ({_few([folder.name for folder in folders])})"]
+            if folders
+            else []
+        ),
     ]
     holds = f"No layout fits: {raw} holds {' and '.join(found) or 'no scans and no folders'}."
     if not (scans or below):

@@ -178,8 +178,8 @@ def _values_by_name(
 
 def _label_values(name: str, value: Any, where: Path | str) -> tuple[int, ...]:  # noqa: ANN401
     numbers = [
-        int(one) if _is_label(one) else -1
-        for one in (value if isinstance(value, list) else [value])
+        int(number) if _is_label(number) else -1
+        for number in (value if isinstance(value, list) else [value])
     ]
     if -1 in numbers:
         raise DatasetError(

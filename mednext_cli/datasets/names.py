@@ -28,7 +28,9 @@ def problem_of_name(name: str) -> str:
     """Why a file of this name is refused; "" for a good one."""
     if any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python holds stray bytes
         return "which is not UTF-8"
-    if any(unicodedata.category(one) in _STEERING or one in _TURNING for one in name):
+    if any(
+        unicodedata.category(character) in _STEERING or character in _TURNING for character in name
+    ):
         return "which has control characters"
     if len(os.fsencode(name)) > _LONGEST_NAME:
         return f"which is longer than {_LONGEST_NAME} bytes"

@@ -31,7 +31,7 @@ class LayoutOptions:
 
     def given(self) -> dict[str, object]:
         """The options that were set, by name."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {option.name: getattr(self, option.name) for option in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
 

@@ -110,7 +110,7 @@ def _sort_out(raw: Path, paths: list[Path], used: set[Path], found: _Found) -> N
     headers = [path for path in paths if is_scan_name(path.name)]
     listing = list_scans([*headers, *rest])
     found.unread |= {_name(path, raw): why for path, why in listing.unread.items()}
-    found.others += [_name(one, raw) for one in listing.others if one.name not in _READ]
+    found.others += [_name(path, raw) for path in listing.others if path.name not in _READ]
 
 
 def _name(path: Path, raw: Path) -> str:

@@ -150,7 +150,9 @@ def as_on_disk(folder: Path, name: str) -> Path:
         below = path / part
         if not part.isascii() and not os.path.lexists(below):
             there = list_names(path) if is_folder(path) else []
-            below = path / next((one for one in there if composed(one) == composed(part)), part)
+            below = path / next(
+                (entry for entry in there if composed(entry) == composed(part)), part
+            )
         path = below
     return path
 

@@ -92,7 +92,7 @@ def _check_options(reader: Layout, layout: str, given: dict[str, object]) -> Non
     taken = getattr(reader, "options", ())
     for name in given:
         if name not in taken:
-            spelled = [f"--{one.replace('_', '-')}" for one in taken]
+            spelled = [f"--{option.replace('_', '-')}" for option in taken]
             raise SettingsError(
                 f"the layout {layout} does not take --{name.replace('_', '-')}",
                 f"It takes {', '.join(spelled)}." if spelled else "Leave the option out.",

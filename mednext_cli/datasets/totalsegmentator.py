@@ -66,7 +66,7 @@ class TotalSegmentatorLayout:
         values = {name: value for value, name in enumerate(names, start=1)}
         labels = LabelSet(values, {name: (value,) for name, value in values.items()})
         kind = next(iter(kinds)) or ""
-        cases = sorted_unique((_read_case(one, kind, values) for one in subjects), raw)
+        cases = sorted_unique((_read_case(subject, kind, values) for subject in subjects), raw)
         return Dataset("totalsegmentator", "totalsegmentator", (_SCANS[kind],), labels, cases)
 
 
@@ -90,7 +90,9 @@ class _Subject:
 
 def _subjects(raw: Path) -> list[_Subject]:
     names = list_names(raw) if is_folder(raw) else []
-    return [one for name in names if is_folder(raw / name) for one in _subjects_in(raw / name)]
+    return [
+        subject for name in names if is_folder(raw / name) for subject in _subjects_in(raw / name)
+    ]
 
 
 def _subjects_in(folder: Path) -> list[_Subject]:

@@ -19,7 +19,7 @@ from mednext_cli.foundation.outcomes import Outcome, raise_failures
 from mednext_cli.foundation.workers import RunSettings, run_over
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.footprint import CHECK, peek_voxels
-from mednext_cli.volumes.orientation import difference, turned_onto
+from mednext_cli.volumes.orientation import on_another_grid, turned_onto
 from mednext_cli.volumes.scans import check_last, format_of, read_volumes
 from mednext_cli.volumes.volume import Grid, Shape, Spacing, Volume
 
@@ -198,10 +198,7 @@ def _check_channel(
     if found.grid is None:
         found.grid = volume.grid
     elif turned_onto(volume, found.grid) is None:
-        found.problems.append(
-            f"{name} lies on another grid than the first channel: "
-            f"{difference(volume.grid, found.grid)}"
-        )
+        found.problems.append(on_another_grid(name, volume.grid, "the first channel", found.grid))
     finite = np.isfinite(volume.array)
     broken = int(finite.size - np.count_nonzero(finite))
     if broken:
@@ -225,11 +222,8 @@ def _check_label(case: Case, path: Path, labels: LabelSet, found: _Findings) -> 
         found.problems.append(str(error))
         return
     if found.grid is not None and turned_onto(label, found.grid) is None:
-        found.problems.append(
-            f"{path.name} lies on another grid than the image: "
-            f"{difference(label.grid, found.grid)} (mednext preprocess --resample-labels brings it "
-            "there)"
-        )
+        problem = on_another_grid(path.name, label.grid, "the image", found.grid)
+        found.problems.append(f"{problem} (mednext preprocess --resample-labels brings it there)")
     top = int(label.array.max(initial=0))
     # Slice by slice, since bincount needs eight bytes a voxel.
     counts = sum(np.bincount(plane.ravel(), minlength=top + 1) for plane in label.array)

@@ -123,4 +123,6 @@ def _says_out_of_memory(error: BaseException) -> bool:
         return True
     # torch.AcceleratorError and the like are RuntimeErrors; HDF5 raises OSError.
     text = str(error).casefold()
-    return isinstance(error, RuntimeError | OSError) and any(one in text for one in _MEMORY_TEXTS)
+    return isinstance(error, RuntimeError | OSError) and any(
+        words in text for words in _MEMORY_TEXTS
+    )

@@ -71,7 +71,7 @@ def check_writable(folder: Path) -> None:
     """
     if _exists(folder) and not folder.is_dir():
         raise StorageError(f"{folder} is a file, not a folder", "Choose another.")
-    missing = [one for one in (folder, *folder.parents) if not _exists(one)]
+    missing = [path for path in (folder, *folder.parents) if not _exists(path)]
     probe = name_beside(folder / "probe")
     try:
         make_folder(folder)

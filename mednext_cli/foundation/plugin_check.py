@@ -40,8 +40,8 @@ def check_plugins(plugins: Mapping[str, Plugin]) -> dict[str, Check]:
     One that takes its process along (``os._exit``, a crash, an endless loop) is found out, and the
     others are tried without it.
     """
-    checks = {key: Check(one.refused) for key, one in plugins.items() if one.refused}
-    left = {key: one for key, one in plugins.items() if not one.refused}
+    checks = {key: Check(plugin.refused) for key, plugin in plugins.items() if plugin.refused}
+    left = {key: plugin for key, plugin in plugins.items() if not plugin.refused}
     while left:
         found, ending = _try(left)
         for key, check in zip(list(left), found, strict=False):
@@ -55,7 +55,7 @@ def check_plugins(plugins: Mapping[str, Plugin]) -> dict[str, Check]:
 
 def _try(plugins: Mapping[str, Plugin]) -> tuple[list[Check], str]:
     """Checks in order, as far as one process came, and how it ended."""
-    asked = json.dumps([(one.name, one.kind, one.target) for one in plugins.values()])
+    asked = json.dumps([(plugin.name, plugin.kind, plugin.target) for plugin in plugins.values()])
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
         report.touch()
@@ -74,7 +74,7 @@ def _try(plugins: Mapping[str, Plugin]) -> tuple[list[Check], str]:
 def check_strangers(kind: str) -> dict[str, str]:
     """For every plugin of a kind why it cannot be used, or ""; ours are not tried."""
     plugins = find_plugins(kind)
-    strangers = {key: one for key, one in plugins.items() if not one.built_in}
+    strangers = {key: plugin for key, plugin in plugins.items() if not plugin.built_in}
     checks = check_plugins(strangers)
     return {key: checks[key].error if key in checks else "" for key in plugins}
 

@@ -64,7 +64,9 @@ def find_plugins(kind: str) -> dict[str, Plugin]:
     MEDNEXT_PLUGINS limits strangers to a comma-separated list of distributions (empty: none).
     """
     found: dict[str, Plugin] = {}
-    for plugin in sorted(_plugins(kind), key=lambda one: (not one.built_in, one.distribution)):
+    for plugin in sorted(
+        _plugins(kind), key=lambda entry: (not entry.built_in, entry.distribution)
+    ):
         if plugin.name not in found:
             found[plugin.name] = plugin
         elif found[plugin.name].distribution != plugin.distribution:

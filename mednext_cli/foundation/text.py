@@ -15,7 +15,7 @@ def printable(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escaped(one) if _steers(one) else one for one in text)
+    return "".join(_escaped(character) if _steers(character) else character for character in text)
 
 
 def _steers(character: str) -> bool:

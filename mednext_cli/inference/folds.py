@@ -95,12 +95,12 @@ def _light(path: Path) -> Checkpoint:
 def _chosen_folds(path: Path, folds: Folds) -> list[FoundCheckpoint]:
     found = []
     for fold in folds:
-        one = _checkpoint_of(path / f"fold{fold}")
-        if one is None:
+        run = _checkpoint_of(path / f"fold{fold}")
+        if run is None:
             raise CheckpointError(f"{path}: fold{fold} has no checkpoint", _have(path))
-        if not one.finished:
-            logger.warning("%s is not finished: %s is used", path / f"fold{fold}", one.path.name)
-        found.append(one)
+        if not run.finished:
+            logger.warning("%s is not finished: %s is used", path / f"fold{fold}", run.path.name)
+        found.append(run)
     return found
 
 
@@ -113,8 +113,8 @@ def _all_folds(path: Path) -> list[FoundCheckpoint]:
     if "all" in there:
         logger.info("%s is left out; --folds all predicts with it alone", there["all"])
     found = {number: _checkpoint_of(path / f"fold{number}") for number in numbers}
-    runs = {number: one for number, one in found.items() if one is not None}
-    planned = max((_planned_folds(one.checkpoint) for one in runs.values()), default=0)
+    runs = {number: run for number, run in found.items() if run is not None}
+    planned = max((_planned_folds(run.checkpoint) for run in runs.values()), default=0)
     missing = [
         f"fold{number} has no checkpoint"
         for number in range(max(planned, numbers[-1] + 1))

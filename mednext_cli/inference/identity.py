@@ -84,7 +84,7 @@ def _status_of(stamps: Stamps) -> str | None:
     if any(not stamp.modified_ns for stamp in stamps.values()):
         return None
     return status_key(
-        [[path, one.size, one.modified_ns, one.changed_ns] for path, one in stamps.items()]
+        [[path, stamp.size, stamp.modified_ns, stamp.changed_ns] for path, stamp in stamps.items()]
     )
 
 
@@ -103,7 +103,7 @@ def _status_now(images: Case, changed: bool) -> str:
 
 def _images(case: Case) -> Case:
     """Without its label, which prediction does not look at, and with links followed."""
-    channels = tuple(Channel(one.path.resolve(), one.index) for one in case.channels)
+    channels = tuple(Channel(channel.path.resolve(), channel.index) for channel in case.channels)
     return replace(case, channels=channels, label=None, masks=None)
 
 

@@ -119,11 +119,11 @@ def check_same_task(models: list[Model]) -> None:
     first = models[0]
     for other in models[1:]:
         for name in _SHARED:
-            one, two = attrgetter(name)(first.plan), attrgetter(name)(other.plan)
-            if one != two:
+            ours, theirs = attrgetter(name)(first.plan), attrgetter(name)(other.plan)
+            if ours != theirs:
                 raise SettingsError(
                     f"{first.path} and {other.path} cannot be averaged: their {name} differ "
-                    f"({_short(one)} and {_short(two)})",
+                    f"({_short(ours)} and {_short(theirs)})",
                     "Predict with each into a folder of its own.",
                 )
 

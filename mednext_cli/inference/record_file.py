@@ -80,7 +80,7 @@ def read_record(folder: Path) -> RecordContent:
         if version <= _VERSION:
             return _parse(content, version)
     except (DatasetError, ValidationError, AttributeError, LookupError, TypeError, ValueError):
-        names = (one.name for one in folder.glob(f"[!.]*{LABEL_SUFFIX}"))
+        names = (file.name for file in folder.glob(f"[!.]*{LABEL_SUFFIX}"))
         cases = {name.removesuffix(LABEL_SUFFIX): Entry() for name in names}
         return RecordContent(settings=None, cases=cases)
     raise SettingsError(
@@ -106,7 +106,9 @@ def _first_version(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "places": [path for path, _, _ in known["scans"]],
-            "status": status_key([list(one) for one in dict.fromkeys(map(tuple, known["scans"]))]),
+            "status": status_key(
+                [list(scan) for scan in dict.fromkeys(map(tuple, known["scans"]))]
+            ),
             "made_with": key,
             "seconds": known["seconds"],
         }

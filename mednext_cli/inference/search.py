@@ -194,29 +194,33 @@ def _take_series(place: Place, folder: Path, others: list[Path], found: Found) -
     if len(volumes) == 1 or (contents.damaged and not volumes):
         place.series.append(("", folder))
     else:
-        found.passed |= {one.path: one.no_volume for one in contents.series if one.no_volume}
+        found.passed |= {
+            series.path: series.no_volume for series in contents.series if series.no_volume
+        }
         found.passed |= {path: contents.others[path] for path in others if path in contents.others}
     if len(volumes) > 1:
         found.notes.append(_tell(contents))
-        place.series += zip(_series_names(volumes), (one.path for one in volumes), strict=True)
-    for one in volumes:
-        path = folder if len(volumes) == 1 else one.path
-        found.parts.setdefault(one.uid, []).append((place, one, path))
+        place.series += zip(
+            _series_names(volumes), (series.path for series in volumes), strict=True
+        )
+    for series in volumes:
+        path = folder if len(volumes) == 1 else series.path
+        found.parts.setdefault(series.uid, []).append((place, series, path))
 
 
 def _series_names(volumes: tuple[Series, ...]) -> list[str]:
     """Their numbers, where each has one of its own; else the names of their first files."""
-    numbers = [one.slices[0].number if one.slices else "" for one in volumes]
+    numbers = [series.slices[0].number if series.slices else "" for series in volumes]
     if all(numbers) and len(set(numbers)) == len(numbers):
         return [f"series{number}" for number in numbers]
-    return [one.path.name for one in volumes]
+    return [series.path.name for series in volumes]
 
 
 def _tell(contents: Contents) -> str:
     volumes = contents.volumes
     named = "; ".join(
-        f"{name}: {describe(one)}"
-        for name, one in zip(_series_names(volumes), volumes, strict=True)
+        f"{name}: {describe(series)}"
+        for name, series in zip(_series_names(volumes), volumes, strict=True)
     )
     return f"{contents.folder} holds {len(volumes)} DICOM series, each a case of its own: {named}"
 
@@ -224,7 +228,7 @@ def _tell(contents: Contents) -> str:
 def _name_split_series(found: Found) -> None:
     """Slices of one series that lie in several folders make no volume in any of them."""
     for uid, parts in found.parts.items():
-        if not uid or len(parts) == 1 or not make_one_volume([one for _, one, _ in parts]):
+        if not uid or len(parts) == 1 or not make_one_volume([series for _, series, _ in parts]):
             continue
         folders = name_some([str(series.path.parent) for _, series, _ in parts])
         for place, _, path in parts:

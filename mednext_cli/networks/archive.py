@@ -49,7 +49,7 @@ def open_archive(path: Path) -> Archive:
         if whole is None:
             _check_sums(file, members)
         prefix = members[0].filename.partition("/")[0]
-        sizes = {one.filename.removeprefix(f"{prefix}/"): one.file_size for one in members}
+        sizes = {member.filename.removeprefix(f"{prefix}/"): member.file_size for member in members}
         _check_structure(sizes)
         structure = file.read(f"{prefix}/data.pkl")
     storages = {
@@ -61,13 +61,13 @@ def open_archive(path: Path) -> Archive:
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
-    names = {one.filename.casefold() for one in members}
+    names = {member.filename.casefold() for member in members}
     if len(names) != len(members):
         raise ValueError("two of its members have the same name")
-    for one in members:
-        if one.compress_type != zipfile.ZIP_STORED or one.compress_size != one.file_size:
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
             raise ValueError("its members are compressed, which torch.save never does")
-    if not members or sum(one.file_size for one in members) > size:
+    if not members or sum(member.file_size for member in members) > size:
         raise ValueError("its members are larger than the file")
 
 
@@ -76,8 +76,8 @@ def _check_sums(file: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:
     if len(file.comment) == SEAL_BYTES:
         raise ValueError("its checksum is damaged")
     try:
-        for one in members:
-            with file.open(one) as stream:
+        for member in members:
+            with file.open(member) as stream:
                 while stream.read(_BLOCK_BYTES):
                     pass
     except zipfile.BadZipFile as error:

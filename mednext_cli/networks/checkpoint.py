@@ -126,12 +126,12 @@ def _packed(tensor: Tensor) -> Tensor:
 def _check_plain(value: Any, where: str) -> None:  # noqa: ANN401 - anything may be handed in
     """`weights_only` refuses numpy scalars and objects: better now than when it is loaded."""
     if isinstance(value, Mapping):
-        for key, one in value.items():
+        for key, inner in value.items():
             _check_plain(key, f"{where} key")
-            _check_plain(one, f"{where}.{key}")
+            _check_plain(inner, f"{where}.{key}")
     elif type(value) in (list, tuple):
-        for index, one in enumerate(value):
-            _check_plain(one, f"{where}[{index}]")
+        for index, inner in enumerate(value):
+            _check_plain(inner, f"{where}[{index}]")
     elif type(value) not in _PLAIN and not isinstance(value, Tensor):
         raise TypeError(f"{where} is a {type(value).__name__}: neither a tensor nor a plain type")
 
@@ -172,7 +172,7 @@ def _unpacked(path: Path, content: dict[str, Any]) -> Checkpoint:
     if first:
         content = checkpoint_from_1(content)
     try:
-        check_texts({name: one for name, one in content.items() if name != "optimiser"})
+        check_texts({name: inner for name, inner in content.items() if name != "optimiser"})
         network = read_spec(content["network"])
         check_weights(network, content["state_dict"])
     except (SettingsError, CheckpointError, PluginError) as error:

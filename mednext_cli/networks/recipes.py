@@ -58,7 +58,9 @@ def check_recipe(source: RecipeSource) -> Recipe:
     if isinstance(name, str) and isinstance(model, dict):
         problems += [*_of_tables(name, model), *_of_options(name, source)]
     if problems:
-        raise refused(source, [_unknown(one) for one in problems], _keys(name), _moved(name))
+        raise refused(
+            source, [_unknown(problem) for problem in problems], _keys(name), _moved(name)
+        )
     return completed(recipe)
 
 

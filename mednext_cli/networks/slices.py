@@ -33,4 +33,4 @@ def _with_depth(
     del inputs
     if isinstance(outputs, Tensor):
         return outputs.unsqueeze(2)
-    return [one.unsqueeze(2) for one in outputs]
+    return [output.unsqueeze(2) for output in outputs]

@@ -131,7 +131,9 @@ def _tensor(  # as torch._utils._rebuild_tensor_v2
 
 
 def _counts(values: object) -> tuple[int, ...]:
-    if not isinstance(values, tuple) or not all(type(one) is int and one >= 0 for one in values):
+    if not isinstance(values, tuple) or not all(
+        type(number) is int and number >= 0 for number in values
+    ):
         raise ValueError("it has a tensor without a shape")
     return values
 

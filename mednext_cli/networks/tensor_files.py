@@ -71,10 +71,12 @@ class _Plain:
         if depth > _DEEPEST or self._entries < 0:
             raise ValueError("its structure is endless")
         if isinstance(value, dict):
-            return {self._key(key): self.made_of(one, depth + 1) for key, one in dict.items(value)}
+            return {
+                self._key(key): self.made_of(inner, depth + 1) for key, inner in dict.items(value)
+            }
         if isinstance(value, list | tuple):
             return (list if isinstance(value, list) else tuple)(
-                self.made_of(one, depth + 1) for one in value
+                self.made_of(inner, depth + 1) for inner in value
             )
         if isinstance(value, Tensor):
             return self._tensor(value)
@@ -101,14 +103,14 @@ def check_texts(value: Any, where: str = "") -> None:  # noqa: ANN401 - a strang
     if isinstance(value, str) and (len(value) > _LONGEST_TEXT or steers(value)):
         raise _steering(where, value)
     if isinstance(value, dict):
-        for key, one in value.items():
+        for key, inner in value.items():
             name = str(key)
             if len(name) > LONGEST or steers(name) or not _LINE_BREAKS.isdisjoint(name):
                 raise _steering(f"the name of an entry of {where or 'the file'}", name)
-            check_texts(one, f"{where}.{name}" if where else name)
+            check_texts(inner, f"{where}.{name}" if where else name)
     elif isinstance(value, list | tuple):
-        for one in value:
-            check_texts(one, where)
+        for inner in value:
+            check_texts(inner, where)
 
 
 def _steering(where: str, value: str) -> CheckpointError:

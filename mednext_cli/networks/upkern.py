@@ -182,7 +182,7 @@ def upkern(spec: UpKernSpec) -> UpKernResult:
 
 def _check_larger(source: NetworkSpec, kernel: int) -> None:
     if max(source.kernels) > kernel or min(source.kernels) == kernel:
-        kernels = " and ".join(str(one) for one in sorted(set(source.kernels)))
+        kernels = " and ".join(str(kernel) for kernel in sorted(set(source.kernels)))
         raise CheckpointError(
             f"kernel {kernel} is not larger than the checkpoint's {kernels}",
             "UpKern only enlarges: take a larger --to, or a checkpoint with smaller kernels.",

@@ -92,15 +92,15 @@ def _check_npz(path: Path) -> None:
 
     with zipfile.ZipFile(path) as file:
         members = file.infolist()
-        if sum(one.file_size for one in members) > _MOST_INFLATED * path.stat().st_size:
+        if sum(member.file_size for member in members) > _MOST_INFLATED * path.stat().st_size:
             raise ValueError("its arrays are far larger than the file")
-        for one in members:
-            with file.open(one) as stream:
+        for member in members:
+            with file.open(member) as stream:
                 version = np.lib.format.read_magic(stream)
                 read = _NPY_HEADERS[version]
                 shape, _, kind = getattr(np.lib.format, read)(stream)
-                if kind.hasobject or math.prod(shape) * kind.itemsize > one.file_size:
-                    raise ValueError(f"{shown(one.filename)} claims more than it holds")
+                if kind.hasobject or math.prod(shape) * kind.itemsize > member.file_size:
+                    raise ValueError(f"{shown(member.filename)} claims more than it holds")
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
@@ -115,7 +115,7 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:  # noqa: ANN401 
     inner = content
     for _ in range(_DEEPEST):
         held = [inner[key] for key in _HOLDERS if isinstance(inner, dict) and key in inner]
-        nested = [one for one in held if isinstance(one, dict)]
+        nested = [table for table in held if isinstance(table, dict)]
         if not nested:
             break
         inner = nested[0]

@@ -110,13 +110,13 @@ def drop_strangers(folder: Path, dataset: Dataset) -> None:
 def forget(folder: Path, case_ids: Iterable[str]) -> None:
     """Take cases that turned bad out of the cache: no file of theirs is left to be read."""
     path = schema.description_file(folder)
-    gone = [one for one in case_ids if schema.case_file(folder, one).exists()]
+    gone = [case_id for case_id in case_ids if schema.case_file(folder, case_id).exists()]
     try:
         description = check_description(path, read_json(path))
     except (DatasetError, CacheError):
         description = None
     if gone and description is not None:
-        left = {name: one for name, one in description.cases.items() if name not in gone}
+        left = {name: entry for name, entry in description.cases.items() if name not in gone}
         write_description(folder, description.model_copy(update={"cases": left}))
         write_index(folder, tuple(sorted(left)))
     for case_id in gone:

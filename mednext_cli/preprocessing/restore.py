@@ -49,10 +49,10 @@ def restore_probabilities(
     """
     made = np.zeros((len(scores), *geometry.file_grid.shape), dtype=np.float16)
     background = not plan.label_set.region_training
-    for index, one in enumerate(_resampled(scores, geometry, plan)):
+    for index, voxels in enumerate(_resampled(scores, geometry, plan)):
         outside = 1.0 if background and index == 0 else 0.0
         whole = np.full(geometry.canonical_shape, outside, dtype=np.float16)
-        whole[slices_of(geometry.box)] = one
+        whole[slices_of(geometry.box)] = voxels
         made[index] = contiguous(from_canonical(whole, geometry.file_grid))
     return made
 
@@ -60,9 +60,9 @@ def restore_probabilities(
 def _resampled(
     scores: NDArray[np.floating[Any]], geometry: SourceGeometry, plan: Plan
 ) -> Iterator[NDArray[np.float32]]:
-    for one in scores:
+    for class_scores in scores:
         yield resample_probabilities(
-            one, geometry.cropped_shape, plan.spacing_mm, geometry.spacing_mm
+            class_scores, geometry.cropped_shape, plan.spacing_mm, geometry.spacing_mm
         )
 
 
@@ -73,9 +73,9 @@ def _label_type(plan: Plan) -> type[np.unsignedinteger[Any]]:
 def _classes(resampled: Iterator[NDArray[np.float32]], plan: Plan) -> NDArray[Any]:
     best = next(resampled)
     labels = np.zeros(best.shape, dtype=_label_type(plan))
-    for value, one in zip(plan.class_values[1:], resampled, strict=True):
-        labels[one > best] = value
-        np.maximum(best, one, out=best)
+    for value, class_scores in zip(plan.class_values[1:], resampled, strict=True):
+        labels[class_scores > best] = value
+        np.maximum(best, class_scores, out=best)
     return labels
 
 
@@ -84,6 +84,6 @@ def _regions(
 ) -> NDArray[Any]:
     """Later regions are written over earlier ones (nnU-Net's ``regions_class_order``)."""
     labels = np.zeros(geometry.cropped_shape, dtype=_label_type(plan))
-    for value, one in zip(plan.label_set.region_values, resampled, strict=True):
-        labels[one > _REGION_THRESHOLD] = value
+    for value, region_scores in zip(plan.label_set.region_values, resampled, strict=True):
+        labels[region_scores > _REGION_THRESHOLD] = value
     return labels

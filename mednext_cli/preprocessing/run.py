@@ -189,7 +189,7 @@ def _survey_and_plan(
     dataset: Dataset, folder: Path, spec: PreprocessSpec, failed: Failures
 ) -> tuple[Plan, Fingerprint, dict[str, SurveyedCase]]:
     surveyed = _survey(dataset, folder, spec, failed)
-    cases = [one.fingerprint for one in surveyed.values()]
+    cases = [case.fingerprint for case in surveyed.values()]
     fingerprint = summarise(cases)
     planned = plan_dataset(dataset, cases, fingerprint, spec.spacing_mm)
     plan = planned if spec.plan is None else read_plan(spec.plan, planned)
@@ -217,7 +217,7 @@ def _survey(
             case.id: recall_case(case, dataset.labels, folder, spec.resample_labels)
             for case in dataset.labelled
         }
-        found = {case_id: one for case_id, one in recalled.items() if one is not None}
+        found = {case_id: case for case_id, case in recalled.items() if case is not None}
     cases = [case for case in dataset.labelled if case.id not in found]
     work = partial(
         survey_case,
@@ -235,7 +235,7 @@ def _survey(
             forget(folder, failed)
         raise failed_cases(failed.values(), len(dataset.labelled), _NO_CASE)
     found = dict(sorted(found.items()))
-    notes = {case_id: _notes(one.fingerprint) for case_id, one in found.items()}
+    notes = {case_id: _notes(case.fingerprint) for case_id, case in found.items()}
     say_notes(notes, "mednext datasets verify gives them all")
     return found
 

@@ -13,7 +13,7 @@ from mednext_cli.datasets.case_labels import read_case_label
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.settings.labels import LabelSet
-from mednext_cli.volumes.orientation import difference, to_canonical, turned_onto
+from mednext_cli.volumes.orientation import difference, on_another_grid, to_canonical, turned_onto
 from mednext_cli.volumes.regrid import regrid_labels
 from mednext_cli.volumes.scans import check_last, format_of, read_volumes
 from mednext_cli.volumes.volume import Affine, Grid, Spacing, Volume
@@ -146,7 +146,7 @@ def _on_grid(
     turned = turned_onto(volume, expected)
     if turned is None:
         raise ScanError(
-            f"{path} lies on another grid than {other}: {difference(volume.grid, expected)}",
+            on_another_grid(path, volume.grid, other, expected),
             f"Correct the header of the wrong one, or {way_out}.",
         )
     return turned

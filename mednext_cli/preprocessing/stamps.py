@@ -112,7 +112,7 @@ def content_of(case: Case, stamps: Stamps) -> list[Any]:
     Raises:
         KeyError: a file has no stamp.
     """
-    channels = [[_hash_of(one.path, stamps), one.index] for one in case.channels]
+    channels = [[_hash_of(channel.path, stamps), channel.index] for channel in case.channels]
     if case.label is None or case.masks is None:
         return [channels, _hash_of(case.label, stamps) if case.label else None]
     masks = [[stamps[_name(case.label / name)].sha256, value] for name, value in case.masks]
@@ -124,7 +124,7 @@ def _hash_of(path: Path, stamps: Stamps) -> str | list[str]:
     files = _files_at(path)
     if files == [path]:
         return stamps[_name(path)].sha256
-    return sorted(stamps[_name(one)].sha256 for one in files)
+    return sorted(stamps[_name(file)].sha256 for file in files)
 
 
 def content_key(*parts: Any) -> str:  # noqa: ANN401 - any JSON

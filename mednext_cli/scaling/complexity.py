@@ -62,6 +62,6 @@ def count_complexity(spec: NetworkSpec, patch_voxels: Sequence[int]) -> Complexi
             module.register_forward_hook(count)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run_all_heads(network, image, spec)
-    parameters = sum(one.numel() for one in network.parameters() if one.requires_grad)
+    parameters = sum(weights.numel() for weights in network.parameters() if weights.requires_grad)
     operations = counter.get_total_flops()  # a multiply-add is two of them
     return Complexity(parameters, operations // 2, normalised)

@@ -87,7 +87,7 @@ def measure_network(
 
 def _backward(network: nn.Module, outputs: Sequence[Tensor]) -> None:
     network.zero_grad(set_to_none=True)
-    loss = torch.stack([one.float().square().mean() for one in outputs]).sum()
+    loss = torch.stack([output.float().square().mean() for output in outputs]).sum()
     loss.backward()  # type: ignore[no-untyped-call]
 
 

@@ -55,12 +55,12 @@ def estimate_memory(
     """
     with torch.device("meta"):
         network: Any = build_plain(spec)
-    weights = sum(one.numel() * one.element_size() for one in network.parameters())
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
     kept = (1 + moments) * weights  # gradients are followed
 
     def train() -> None:
         outputs = run_all_heads(network, _image(spec, patch_voxels, batch_size), spec)
-        reduce(torch.add, [one.mean() for one in outputs]).backward()  # type: ignore[no-untyped-call]
+        reduce(torch.add, [output.mean() for output in outputs]).backward()  # type: ignore[no-untyped-call]
 
     def infer() -> None:
         with torch.no_grad():

@@ -83,7 +83,7 @@ def _row(
         and _percent(complexity.multiply_adds / 1e9, published[1]),
         **({} if measured is None else vars(measured)),
         device="" if measured is None else _device_name(device),
-        note="; ".join(one for one in (_explain(complexity, published), missing) if one),
+        note="; ".join(reason for reason in (_explain(complexity, published), missing) if reason),
     )
 
 

@@ -33,7 +33,7 @@ def checkpoint_from_1(content: Mapping[str, Any]) -> dict[str, Any]:
     """
     metadata = dict(content["metadata"])
     moved = {name: metadata.pop(name, None) for name in ("origin", "changes")}
-    progress = {name: one for name, one in content["progress"].items() if name != "finished"}
+    progress = {name: value for name, value in content["progress"].items() if name != "finished"}
     if progress and moved["changes"]:
         progress["changes"] = moved["changes"]
     return {
@@ -55,9 +55,9 @@ def recipe_from_1(values: object) -> object:
     model = values.get("model")
     if not isinstance(model, Mapping) or not isinstance(model.get("network", ""), str):
         return values
-    renamed = {("operators" if name == "kernels" else name): one for name, one in model.items()}
-    own = {name: one for name, one in renamed.items() if name not in _OF_EVERY_NETWORK}
-    beside = {name: one for name, one in renamed.items() if name in _OF_EVERY_NETWORK}
+    renamed = {("operators" if name == "kernels" else name): value for name, value in model.items()}
+    own = {name: value for name, value in renamed.items() if name not in _OF_EVERY_NETWORK}
+    beside = {name: value for name, value in renamed.items() if name in _OF_EVERY_NETWORK}
     if beside.get("deep_supervision") is True:  # as it was wherever nothing was said
         del beside["deep_supervision"]
     return {**values, "model": {**beside, model.get("network", "mednext"): own}}
@@ -65,8 +65,8 @@ def recipe_from_1(values: object) -> object:
 
 def network_from_1(values: Mapping[str, Any]) -> dict[str, Any]:
     """What a network is built from: settings of its family, and the rest."""
-    rest = {name: one for name, one in values.items() if name in _ENDS}
-    own = {name: one for name, one in values.items() if name not in (*_ENDS, "network")}
+    rest = {name: value for name, value in values.items() if name in _ENDS}
+    own = {name: value for name, value in values.items() if name not in (*_ENDS, "network")}
     return {"name": values.get("network", "mednext"), "settings": own, **rest}
 
 

@@ -134,11 +134,12 @@ def problems_in(error: ValidationError, below: tuple[str, ...] = ()) -> list[Pro
     """All that pydantic found wrong with values that stand `below` this key."""
     return [
         Problem(
-            key=(*below, *map(str, one["loc"])),
-            message=one["msg"].removeprefix("Value error, ") * (one["type"] != "extra_forbidden"),
-            value=one["input"],
+            key=(*below, *map(str, fault["loc"])),
+            message=fault["msg"].removeprefix("Value error, ")
+            * (fault["type"] != "extra_forbidden"),
+            value=fault["input"],
         )
-        for one in error.errors(include_url=False)
+        for fault in error.errors(include_url=False)
     ]
 
 

@@ -47,7 +47,7 @@ def multiply(
         shape[axis] = len(matrix)
         out = np.empty(shape, dtype=np.float32)
     # The last two axes are what is multiplied: H and W, or, for the first axis, D and W.
-    source, target = (one.swapaxes(0, 1) if axis == 0 else one for one in (array, out))
+    source, target = (voxels.swapaxes(0, 1) if axis == 0 else voxels for voxels in (array, out))
     for start in range(0, len(matrix), _BLOCK_ROWS):
         rows = slice(start, min(start + _BLOCK_ROWS, len(matrix)))
         columns = reach(matrix[rows], 1)

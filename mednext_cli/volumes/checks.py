@@ -86,7 +86,7 @@ def whole_numbers(
         furthest = _check_whole(path, values, error)
         if furthest > 0:
             notes = (f"{path.name}: values up to {furthest:.2g} beside a whole number are rounded",)
-    low, high = (int(np.rint(one)) for one in (values.min(initial=0), values.max(initial=0)))
+    low, high = (int(np.rint(bound)) for bound in (values.min(initial=0), values.max(initial=0)))
     if low < 0 or high > np.iinfo(np.uint16).max:
         raise ScanError(
             f"{path}: a label map with the value {low if low < 0 else high}",

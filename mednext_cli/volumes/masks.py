@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.orientation import difference
+from mednext_cli.volumes.orientation import on_another_grid
 from mednext_cli.volumes.scan_names import SCAN_ENDINGS
 from mednext_cli.volumes.scans import read_label_map
 from mednext_cli.volumes.volume import Grid, Volume
@@ -40,8 +40,7 @@ def merge_masks(
             merged = Volume(np.zeros(mask.array.shape, dtype=kind), mask.affine)
         elif not mask.grid.same_as(merged.grid):
             raise ScanError(
-                f"{path} lies on another grid than {masks[0][0].name}: "
-                f"{difference(mask.grid, merged.grid)}",
+                on_another_grid(path, mask.grid, masks[0][0].name, merged.grid),
                 "Export the masks again.",
             )
         inside = mask.array > 0

@@ -92,16 +92,28 @@ def turned_onto(volume: Volume, grid: Grid) -> Volume | None:
     return Volume(from_canonical(to_canonical(volume).array, grid), grid.affine)
 
 
+def on_another_grid(what: object, grid: Grid, other: object, expected: Grid) -> str:
+    """The sentence for a scan or label map that does not lie where another one does.
+
+    Args:
+        what: its path or name.
+        grid: its own.
+        other: path or name of what it belongs to.
+        expected: the grid of that.
+    """
+    return f"{what} lies on another grid than {other}: {difference(grid, expected)}"
+
+
 def difference(grid: Grid, expected: Grid) -> str:
     """How a grid differs from the one that was expected, a clause.
 
     Whichever way the two count their voxels.
     """
-    one, other = _canonical_grid(grid), _canonical_grid(expected)
-    if one.shape != other.shape:
+    own, other = _canonical_grid(grid), _canonical_grid(expected)
+    if own.shape != other.shape:
         shapes = [" x ".join(map(str, shape)) for shape in (grid.shape, expected.shape)]
         return f"its shape is {shapes[0]}, not {shapes[1]}"
-    voxels, mm = one.distance_from(other)
+    voxels, mm = own.distance_from(other)
     return f"its corners lie up to {voxels:.3g} voxels ({mm:.3g} mm) away"
 
 

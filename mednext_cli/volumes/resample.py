@@ -236,7 +236,7 @@ def resample_probabilities(
     separate = separate_axis(spacing_mm, new_spacing_mm)
     if array.ndim == 3:
         return _resample_class(array, new_shape, separate)
-    return np.stack([_resample_class(one, new_shape, separate) for one in array])
+    return np.stack([_resample_class(class_scores, new_shape, separate) for class_scores in array])
 
 
 def _resample_class(

@@ -91,7 +91,9 @@ def _has_header(name: str, ending: str, names: set[str]) -> bool:
 
 
 def _why_unread(ending: str) -> str:
-    headers = [one for one in _HEADER_OF.get(ending.lower(), ()) if not one.endswith(".gz")]
+    headers = [
+        header for header in _HEADER_OF.get(ending.lower(), ()) if not header.endswith(".gz")
+    ]
     if headers:
         return f"the voxels of a scan without its header ({' or '.join(headers)})"
     return f"{ending} is not read: convert it to .nii.gz"

@@ -23,7 +23,7 @@ LABEL_SUFFIX = NIFTI.suffix  # of the label maps that are predicted, whatever th
 
 def format_of(path: Path) -> Format:
     """The format of a scan or label map; NIfTI's says what is wrong with a path of none."""
-    return next((one for one in FORMATS if one.recognises(path)), NIFTI)
+    return next((kind for kind in FORMATS if kind.recognises(path)), NIFTI)
 
 
 def read_grid(path: Path, index: int | None = None) -> Grid:
@@ -77,7 +77,7 @@ def write_label_map(
     Raises:
         ScanError: `array` has another shape than the scan. StorageError: the disk refuses.
     """
-    named = (one for one in FORMATS if path.name.lower().endswith(one.endings))
+    named = (kind for kind in FORMATS if path.name.lower().endswith(kind.endings))
     template = format_of(like).template(like)
     next(named, NIFTI).write_label_map(path, array, template, names or {})
 

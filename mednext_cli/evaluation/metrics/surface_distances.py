@@ -97,7 +97,7 @@ def compute_surface_distances(
     codes = neighbour_codes(reference), neighbour_codes(prediction)
     surfaces = is_surface(codes[0]), is_surface(codes[1])
     areas = element_areas(spacing_mm)
-    element = [areas[one[there]] for one, there in zip(codes, surfaces, strict=True)]
+    element = [areas[code[there]] for code, there in zip(codes, surfaces, strict=True)]
     first, second = (np.pad(there, REACH) for there in surfaces)
     return SurfaceDistances(
         from_reference=_sorted(nearest_distances(first, second, spacing_mm), element[0]),

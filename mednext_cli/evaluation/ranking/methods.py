@@ -111,12 +111,12 @@ def _shared_regions(read: Mapping[str, CasesTable]) -> tuple[str, ...]:
 def _check_rules(read: Mapping[str, CasesTable], regions: Sequence[str]) -> None:
     """Raise `DatasetError` where two methods' scores do not mean the same."""
     for first, second in combinations(read, 2):
-        one, other = read[first].rules, read[second].rules
-        for key in sorted(one.keys() & other.keys()):
+        these, other = read[first].rules, read[second].rules
+        for key in sorted(these.keys() & other.keys()):
             column, region = key
-            if region in regions and one[key] != other[key]:
+            if region in regions and these[key] != other[key]:
                 said = [" and ".join(found or "nothing" for found in sorted(rules[key]))
-                        for rules in (one, other)]  # fmt: skip
+                        for rules in (these, other)]  # fmt: skip
                 raise DatasetError(
                     f"scores that cannot be compared: {column} of {region} is {said[0]} for "
                     f"{first} and {said[1]} for {second}",

@@ -91,9 +91,9 @@ def gains(values: Values, pair: tuple[int, int], *, larger_is_better: bool) -> V
         pair: two methods.
         larger_is_better: whether a larger value is better.
     """
-    one, other = values[:, pair[0]], values[:, pair[1]]
-    difference = one - other if larger_is_better else other - one
-    scale = np.maximum(1.0, np.minimum(np.abs(one), np.abs(other)))
+    scores, other = values[:, pair[0]], values[:, pair[1]]
+    difference = scores - other if larger_is_better else other - scores
+    scale = np.maximum(1.0, np.minimum(np.abs(scores), np.abs(other)))
     return np.where(np.abs(difference) <= TOLERANCE * scale, 0.0, difference)
 
 

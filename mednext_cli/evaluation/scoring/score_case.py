@@ -19,7 +19,7 @@ from mednext_cli.evaluation.scoring.scores import (
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.masks import read_labels
-from mednext_cli.volumes.orientation import difference, turned_onto
+from mednext_cli.volumes.orientation import on_another_grid, turned_onto
 from mednext_cli.volumes.regrid import regrid_labels
 from mednext_cli.volumes.scans import read_label_map
 from mednext_cli.volumes.volume import Volume
@@ -121,8 +121,7 @@ def read_prediction(
     elsewhere = turned is None
     if elsewhere and not settings.resample:
         raise ScanError(
-            f"{pair.prediction} lies on another grid than {pair.reference}: "
-            f"{difference(prediction.grid, first)}",
+            on_another_grid(pair.prediction, prediction.grid, pair.reference, first),
             "Write predictions on the grid of the reference, or give --resample.",
         )
     array = (turned or regrid_labels(prediction, first)).array

@@ -104,7 +104,7 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
 def _size(settings: MedNeXtSettings) -> str:
     if settings.size is not None:
         return settings.size
-    expansion, blocks = ("_".join(map(str, one)) for one in vars(settings.variant).values())
+    expansion, blocks = ("_".join(map(str, numbers)) for numbers in vars(settings.variant).values())
     return f"e{expansion}-b{blocks}"
 
 

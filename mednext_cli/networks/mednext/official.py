@@ -58,7 +58,7 @@ def official_name(name: str) -> str:
     for ours, theirs in _PLACES:
         if match := re.match(ours + r"\.", name):
             rest = name[match.end() :]
-            layer = next(one for one in _LAYERS if rest.startswith(one))
+            layer = next(known for known in _LAYERS if rest.startswith(known))
             return match.expand(theirs) + "." + _LAYERS[layer] + rest.removeprefix(layer)
     raise KeyError(name)
 

@@ -82,7 +82,7 @@ class Dicom(Format):
         """
         if path.is_dir():
             return dicom_files(path)
-        return [one.path for one in find_series(path).slices]
+        return [header.path for header in find_series(path).slices]
 
 
 DICOM = Dicom()
@@ -104,14 +104,14 @@ def _volume(path: Path) -> Volume:
     slices = _in_order(path, find_series(path))
     grid = _grid(path, slices)
     array = empty_as_canonical(grid, np.float32)
-    for index, one in enumerate(slices):
-        array[:, :, index] = read_pixels(one).T
+    for index, header in enumerate(slices):
+        array[:, :, index] = read_pixels(header).T
     return Volume(array, grid.affine)
 
 
 def make_one_volume(parts: Sequence[Series]) -> bool:
     """Whether these series, which share their UID, are the parts of one regular volume."""
-    together = Series(tuple(one for part in parts for one in part.slices))
+    together = Series(tuple(header for part in parts for header in part.slices))
     try:
         _grid(parts[0].path, _in_order(parts[0].path, together))
     except ScanError:
@@ -121,61 +121,61 @@ def make_one_volume(parts: Sequence[Series]) -> bool:
 
 def _in_order(path: Path, series: Series) -> list[Header]:
     """The slices along their normal, if they can be slices of one volume."""
-    for one in series.slices:
-        _check_kind(one)
-    claimed = sum(one.claimed for one in series.slices)
-    if claimed > max(_MUCH, _MOST_PACKED * sum(one.stored for one in series.slices)):
+    for header in series.slices:
+        _check_kind(header)
+    claimed = sum(header.claimed for header in series.slices)
+    if claimed > max(_MUCH, _MOST_PACKED * sum(header.stored for header in series.slices)):
         raise ScanError(
             f"{path} claims {claimed / 2**30:.3g} GiB of pixels, more than its files can hold",
             "Copy or export the series again.",
         )
     first = series.slices[0]
-    for one in series.slices[1:]:
-        if differing := _differing(one, first):
+    for header in series.slices[1:]:
+        if differing := _differing(header, first):
             raise ScanError(
-                f"{one.path} has another {differing} than {first.path.name}",
+                f"{header.path} has another {differing} than {first.path.name}",
                 "Remove slices of other scans from the folder.",
             )
     normal = _normal(first)
-    return sorted(series.slices, key=lambda one: float(np.array(one.position) @ normal))
+    return sorted(series.slices, key=lambda header: float(np.array(header.position) @ normal))
 
 
-def _check_kind(one: Header) -> None:
-    if one.frames > 1 or one.enhanced:
-        kind = " (enhanced multi-frame)" if one.enhanced else ""
-        raise ScanError(f"{one.path} holds several frames in one file{kind}", CONVERT)
-    if one.samples > 1:
-        raise ScanError(f"{one.path} is a colour image", "Give a series with one value a voxel.")
+def _check_kind(header: Header) -> None:
+    if header.frames > 1 or header.enhanced:
+        kind = " (enhanced multi-frame)" if header.enhanced else ""
+        raise ScanError(f"{header.path} holds several frames in one file{kind}", CONVERT)
+    if header.samples > 1:
+        raise ScanError(f"{header.path} is a colour image", "Give a series with one value a voxel.")
     places = {
-        "ImagePositionPatient": one.position,
-        "ImageOrientationPatient": one.orientation,
-        "PixelSpacing": one.pixel_spacing,
+        "ImagePositionPatient": header.position,
+        "ImageOrientationPatient": header.orientation,
+        "PixelSpacing": header.pixel_spacing,
     }
     missing = [tag for tag, value in places.items() if not value]
     if missing:
         raise ScanError(
-            f"{one.path} does not say where its slice lies: {', '.join(missing)} "
+            f"{header.path} does not say where its slice lies: {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing",
             "Export the original series of slices; scouts, screenshots and radiographs are none.",
         )
 
 
-def _differing(one: Header, first: Header) -> str:
+def _differing(header: Header, first: Header) -> str:
     """What keeps two slices from being of one volume; "" for nothing."""
     alike = {
-        "size": one.size == first.size,
-        "pixel spacing": np.allclose(one.pixel_spacing, first.pixel_spacing, rtol=_SAME),
-        "orientation": np.allclose(one.orientation, first.orientation, atol=_SAME),
+        "size": header.size == first.size,
+        "pixel spacing": np.allclose(header.pixel_spacing, first.pixel_spacing, rtol=_SAME),
+        "orientation": np.allclose(header.orientation, first.orientation, atol=_SAME),
     }
     return " and ".join(what for what, same in alike.items() if not same)
 
 
-def _normal(one: Header) -> NDArray[np.float64]:
+def _normal(header: Header) -> NDArray[np.float64]:
     """Unit vector across the slices."""
-    along_row, along_column = np.array(one.orientation[:3]), np.array(one.orientation[3:])
+    along_row, along_column = np.array(header.orientation[:3]), np.array(header.orientation[3:])
     lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
     if not (np.allclose(lengths, 1, atol=1e-2) and abs(along_row @ along_column) < 1e-2):
-        raise ScanError(f"{one.path} has an orientation that describes no plane", CONVERT)
+        raise ScanError(f"{header.path} has an orientation that describes no plane", CONVERT)
     normal = np.cross(along_row, along_column)
     return np.asarray(normal / np.linalg.norm(normal))
 
@@ -198,7 +198,7 @@ def _step(path: Path, slices: Sequence[Header]) -> float:
     if len(slices) == 1:
         check_spacing(path, [slices[0].thickness or 0.0])
         return float(slices[0].thickness or 0.0)
-    shifts = np.array([one.position for one in slices]) - slices[0].position
+    shifts = np.array([header.position for header in slices]) - slices[0].position
     normal = _normal(slices[0])
     heights = shifts @ normal
     step = float(heights[-1]) / (len(slices) - 1)

@@ -19,36 +19,39 @@ _JPEG_2000 = b"\xff\x4f\xff\x51"
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 
 
-def read_pixels(one: Header) -> NDArray[np.float32]:
+def read_pixels(header: Header) -> NDArray[np.float32]:
     """Intensities of a slice (row, column), rescale slope and intercept applied.
 
     Raises:
         ScanError: the file is damaged, or packed in a way that no decoder here can unpack.
     """
     try:
-        dataset = _read(one)
+        dataset = _read(header)
         packed = bool(dataset.file_meta.TransferSyntaxUID.is_compressed)
         if packed:
-            _check_stream(one, dataset.get("PixelData") or b"")
+            _check_stream(header, dataset.get("PixelData") or b"")
     except MemoryError:
         raise
     except Exception as error:  # pydicom lets through whatever broken bytes lead to
-        raise _damaged(one) from error
-    stored = _decode(one, dataset, packed)
+        raise _damaged(header) from error
+    stored = _decode(header, dataset, packed)
     try:
         slope = float(dataset.get("RescaleSlope") or 1)
         intercept = float(dataset.get("RescaleIntercept") or 0)
     except Exception as error:  # pydicom reads values when they are asked for
-        raise _damaged(one) from error
-    if stored.shape != (one.size[1], one.size[0]) or not np.isfinite([slope, intercept]).all():
-        raise _damaged(one)
+        raise _damaged(header) from error
+    if (
+        stored.shape != (header.size[1], header.size[0])
+        or not np.isfinite([slope, intercept]).all()
+    ):
+        raise _damaged(header)
     with np.errstate(over="ignore"):  # becomes infinite, which is checked where it matters
         return np.asarray(stored, dtype=np.float32) * np.float32(slope) + np.float32(intercept)
 
 
-def _read(one: Header) -> Any:  # noqa: ANN401 - pydicom's own types are not needed
-    pydicom = library(one.path)
-    with open_stream(pydicom, one.path) as stream:
+def _read(header: Header) -> Any:  # noqa: ANN401 - pydicom's own types are not needed
+    pydicom = library(header.path)
+    with open_stream(pydicom, header.path) as stream:
         dataset = pydicom.dcmread(stream, force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:  # a data set without the file's preamble
         implicit, little = dataset.original_encoding
@@ -59,33 +62,33 @@ def _read(one: Header) -> Any:  # noqa: ANN401 - pydicom's own types are not nee
     return dataset
 
 
-def _decode(one: Header, dataset: Any, packed: bool) -> NDArray[Any]:  # noqa: ANN401
+def _decode(header: Header, dataset: Any, packed: bool) -> NDArray[Any]:  # noqa: ANN401
     try:
         return np.asarray(dataset.pixel_array)
     except MemoryError:
         raise
     except Exception as error:
         syntax = dataset.file_meta.TransferSyntaxUID
-        if not packed or _has_decoder(one, syntax):
-            raise _damaged(one) from error
+        if not packed or _has_decoder(header, syntax):
+            raise _damaged(header) from error
         raise ScanError(
-            f"{one.path} is compressed ({syntax.name}) and cannot be decoded",
+            f"{header.path} is compressed ({syntax.name}) and cannot be decoded",
             _DECODED if "JPEG 2000" in syntax.name else _NOT_DECODED,
         ) from error
 
 
-def _has_decoder(one: Header, syntax: Any) -> bool:  # noqa: ANN401
+def _has_decoder(header: Header, syntax: Any) -> bool:  # noqa: ANN401
     try:
-        return bool(library(one.path).pixels.get_decoder(syntax).is_available)
+        return bool(library(header.path).pixels.get_decoder(syntax).is_available)
     except NotImplementedError:
         return False
 
 
-def _damaged(one: Header) -> ScanError:
-    return ScanError(f"{one.path} is damaged or cut off", COPY)
+def _damaged(header: Header) -> ScanError:
+    return ScanError(f"{header.path} is damaged or cut off", COPY)
 
 
-def _check_stream(one: Header, content: bytes) -> None:
+def _check_stream(header: Header, content: bytes) -> None:
     """Raise `ScanError` where the packed stream is of another size than the header says.
 
     Decoders take memory by the stream's own word.
@@ -95,8 +98,8 @@ def _check_stream(one: Header, content: bytes) -> None:
         if at < 0:
             continue
         size = _size_2000(content, at) if start == _JPEG_2000 else _size_jpeg(content, at)
-        if size is not None and size != one.size:
-            raise _damaged(one)
+        if size is not None and size != header.size:
+            raise _damaged(header)
         return
 
 

@@ -46,10 +46,10 @@ class Series:
         """Why nobody would take it for a volume: a localizer, a screenshot; else ""."""
         if not self.slices:
             return ""
-        if all(one.localizer for one in self.slices):
+        if all(header.localizer for header in self.slices):
             return "a localizer"
         flat = self.slices[0].flat
-        return flat if flat and not all(one.position for one in self.slices) else ""
+        return flat if flat and not all(header.position for header in self.slices) else ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Contents:
     @property
     def volumes(self) -> tuple[Series, ...]:
         """The series that should be volumes."""
-        return tuple(one for one in self.series if not one.no_volume)
+        return tuple(series for series in self.series if not series.no_volume)
 
 
 def holds_dicom(folder: Path) -> bool:
@@ -139,27 +139,27 @@ def read_contents(folder: Path) -> Contents:
     """
     files = dicom_files(folder)
     headers = [read_header(path) for path in files]
-    with_slices = {one.series for one in headers if one.kind == "slice"}
+    with_slices = {header.series for header in headers if header.kind == "slice"}
     groups: dict[str, list[Header]] = {}
     others = {path: "no DICOM file" for path in _list(folder) if path not in set(files)}
     lost = []
-    for one in headers:
-        if one.kind == "object" and (one.known or one.series not in with_slices):
-            others[one.path] = one.why
-        elif one.kind == "slice" or (one.series and one.series in with_slices):
-            groups.setdefault(one.series, []).append(one)
+    for header in headers:
+        if header.kind == "object" and (header.known or header.series not in with_slices):
+            others[header.path] = header.why
+        elif header.kind == "slice" or (header.series and header.series in with_slices):
+            groups.setdefault(header.series, []).append(header)
         else:
-            lost.append(one)
+            lost.append(header)
     return Contents(folder, tuple(map(_series, groups.values())), tuple(lost), others)
 
 
 def _series(headers: Sequence[Header]) -> Series:
-    slices = [one for one in headers if one.kind == "slice"]
-    planned = [one for one in slices if not one.localizer]
+    slices = [header for header in headers if header.kind == "slice"]
+    planned = [header for header in slices if not header.localizer]
     return Series(
         tuple(planned or slices),
-        tuple(one for one in slices if planned and one.localizer),
-        tuple(one for one in headers if one.kind != "slice"),
+        tuple(header for header in slices if planned and header.localizer),
+        tuple(header for header in headers if header.kind != "slice"),
     )
 
 
@@ -176,7 +176,7 @@ def find_series(path: Path) -> Series:
         raise _damaged(contents.folder, contents.damaged)
     found = contents.volumes or contents.series
     if not path.is_dir():
-        found = tuple(one for one in contents.series if path in _paths(one))
+        found = tuple(series for series in contents.series if path in _paths(series))
     if not found:
         what = sorted(set(contents.others.values()) - {"no DICOM file"})
         only = f", only {', '.join(what)}" if what else ""
@@ -192,11 +192,11 @@ def find_series(path: Path) -> Series:
 
 
 def _paths(series: Series) -> list[Path]:
-    return [one.path for one in (*series.slices, *series.localizers, *series.damaged)]
+    return [header.path for header in (*series.slices, *series.localizers, *series.damaged)]
 
 
 def _name_all(found: Sequence[Series]) -> str:
-    return name_some([f"{one.path.name}: {describe(one)}" for one in found])
+    return name_some([f"{series.path.name}: {describe(series)}" for series in found])
 
 
 def describe(series: Series) -> str:
@@ -209,7 +209,7 @@ def describe(series: Series) -> str:
 def _damaged(folder: Path, files: Sequence[Header]) -> ScanError:
     found = "; ".join(
         f"{names} ({why})"
-        for why, names in _by_reason({one.path: one.why for one in files}).items()
+        for why, names in _by_reason({header.path: header.why for header in files}).items()
     )
     return ScanError(
         f"{folder} holds {len(files)} damaged DICOM file{'s' * (len(files) != 1)}: {found}",
@@ -239,10 +239,10 @@ def passed_over(folder: Path) -> tuple[str, ...]:
     """
     contents = read_contents(folder)
     passed = dict(contents.others)
-    for one in contents.series:
-        passed |= {scout.path: "a localizer" for scout in one.localizers}
-        if one.no_volume and contents.volumes:
-            passed |= {header.path: one.no_volume for header in one.slices}
+    for series in contents.series:
+        passed |= {scout.path: "a localizer" for scout in series.localizers}
+        if series.no_volume and contents.volumes:
+            passed |= {header.path: series.no_volume for header in series.slices}
     return tuple(
         f"{folder}: not of its series and passed over: {names} ({why})"
         for why, names in _by_reason(passed).items()

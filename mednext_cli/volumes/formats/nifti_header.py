@@ -167,13 +167,18 @@ def _read_nifti(path: Path) -> StoredScan:
 def _files(path: Path) -> tuple[Path, Path]:
     """The files of header and voxels: one, or the two of a pair."""
     name = path.name
-    ending = max((one for one in _PAIRS if name.lower().endswith(one)), key=len, default="")
+    ending = max(
+        (suffix for suffix in _PAIRS if name.lower().endswith(suffix)), key=len, default=""
+    )
     if not ending:
         return path, path
     stem = name[: -len(ending)]
-    found = {one.name.lower(): one for one in _partners(path.parent, stem)}
+    found = {partner.name.lower(): partner for partner in _partners(path.parent, stem)}
     files = [
-        next((found[stem.lower() + one] for one in kind if stem.lower() + one in found), None)
+        next(
+            (found[stem.lower() + suffix] for suffix in kind if stem.lower() + suffix in found),
+            None,
+        )
         for kind in (_PAIRS[:2], _PAIRS[2:])
     ]
     if files[0] is None or files[1] is None:
@@ -183,7 +188,7 @@ def _files(path: Path) -> tuple[Path, Path]:
 
 
 def _partners(folder: Path, stem: str) -> list[Path]:
-    names = [stem + change(one) for one in _PAIRS for change in (str.lower, str.upper)]
+    names = [stem + change(suffix) for suffix in _PAIRS for change in (str.lower, str.upper)]
     return [folder / name for name in names if is_file(folder / name)]
 
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from mednext_cli.scaling import doctor
-from mednext_cli.scaling.doctor import examine
+from mednext_cli.doctor import examination
+from mednext_cli.doctor.examination import examine
 
 
 def test_this_installation_is_sound():
@@ -57,6 +57,6 @@ def test_what_does_not_work_is_said_in_one_line(monkeypatch):
     def fail():
         raise OSError("no\nroom")
 
-    monkeypatch.setattr(doctor, "_write_temporary", fail)
+    monkeypatch.setattr(examination, "_write_temporary", fail)
     finding = next(one for one in examine() if one.what == "temporary folder")
     assert (finding.status, finding.found) == ("failed", "OSError: no room")

@@ -1,0 +1,1 @@
+"""Is this installation sound: versions, devices, and what every command needs, tried."""
