@@ -86,16 +86,6 @@ def load_models(paths: Sequence[Path], folds: Folds | None = None) -> list[Model
     return models
 
 
-def load_model(path: Path) -> Model:
-    """Load a checkpoint file, or that of a run folder.
-
-    Raises:
-        CheckpointError: no usable checkpoint, or one without a plan (imported weights).
-    """
-    found = find_checkpoints(path)[0]
-    return _describe(found.path, found.checkpoint)
-
-
 def _describe(file: Path, checkpoint: Checkpoint) -> Model:
     plan, recipe = checkpoint.plan, checkpoint.recipe or _NO_RECIPE
     if plan is None:

@@ -37,9 +37,15 @@ def box_of(mask: NDArray[np.bool_]) -> Box:
     bounds = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
-        where = np.flatnonzero(mask.any(axis=others))
-        bounds.append((int(where[0]), int(where[-1]) + 1))
+        extent = extent_of(np.asarray(mask.any(axis=others)))
+        bounds.append((extent.start, extent.stop))
     return bounds[0], bounds[1], bounds[2]
+
+
+def extent_of(occupied: NDArray[np.bool_]) -> slice:
+    """From the first to the last place of an axis that is occupied; empty where none is."""
+    where = np.flatnonzero(occupied)
+    return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
 
 
 def slices_of(box: Box) -> tuple[slice, slice, slice]:

@@ -6,7 +6,7 @@ import pytest
 
 from mednext_cli.app import main
 from mednext_cli.datasets.columns import VERIFIED
-from mednext_cli.volumes.formats.nifti_writer import write_volume
+from tests.datasets.conftest import write_scan
 
 Captured = pytest.CaptureFixture[str]
 
@@ -20,8 +20,8 @@ def raw(tmp_path: Path) -> Path:
         image = np.random.default_rng(number).normal(size=(4, 5, 6)).astype(np.float32)
         label = np.zeros((4, 5, 6), np.uint8)
         label[1:3, 2, 2] = value
-        write_volume(case / "imaging.nii.gz", image, np.eye(4))
-        write_volume(case / "segmentation.nii.gz", label, np.eye(4))
+        write_scan(case / "imaging.nii.gz", image)
+        write_scan(case / "segmentation.nii.gz", label)
     return folder
 
 

@@ -179,14 +179,13 @@ def series(tmp_path: Path) -> Path:
 
 
 def test_a_dicom_series_is_cached_as_its_nifti(series: Path, tmp_path: Path) -> None:
-    from mednext_cli.volumes.formats.nifti_writer import write_volume
     from mednext_cli.volumes.scans import read_volume
 
     classes = check_and_preprocess(series)
     cached = open_cache(tmp_path / "cache" / "raw").case("a").read_image()
     volume = read_volume(series / "images" / "a")
     twin = tmp_path / "twin"
-    write_volume(twin / "images" / "a.nii.gz", volume.array, volume.affine)
+    write_scan(twin / "images" / "a.nii.gz", volume.array, volume.affine)
     (twin / "labels").mkdir()
     os.link(series / "labels" / "a.nii.gz", twin / "labels" / "a.nii.gz")
     assert np.array_equal(check_and_preprocess(twin), classes)

@@ -12,7 +12,7 @@ from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.plugins import find_plugins, load_plugin
 from mednext_cli.inference.engine import Activation, EngineOptions, build_engine, choose_engine
-from mednext_cli.inference.models import load_model
+from mednext_cli.inference.models import load_models
 from mednext_cli.inference.tiles import activate, predict_tiles
 from mednext_cli.inference.torch_engine import TorchEngine
 from mednext_cli.settings.recipe import Precision
@@ -28,7 +28,7 @@ def make_tiles(count: int) -> Tensor:
 @pytest.mark.slow
 def test_engines_agree(model: Path) -> None:
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
-    loaded = load_model(model)
+    [loaded] = load_models([model])
     images, options = make_tiles(2), EngineOptions(CPU)
     made = {}
     with torch.inference_mode():
@@ -88,7 +88,7 @@ def test_devices_that_are_not_there_are_named(
 def test_a_batch_too_large_for_the_device_is_halved(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = load_model(model)
+    [loaded] = load_models([model])
     engine = TorchEngine(loaded.checkpoint, loaded.plan, EngineOptions(CPU))
     tiles = make_tiles(3)
     whole, real, most = predict_tiles(engine, tiles, 3), TorchEngine.__call__, 1
@@ -118,7 +118,7 @@ def test_logits_become_probabilities(activation: Activation) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_precision_of_the_forward_pass(model: Path, precision: Precision) -> None:
-    loaded = load_model(model)
+    [loaded] = load_models([model])
     options = EngineOptions(CPU, precision=precision)
     engine = TorchEngine(loaded.checkpoint, loaded.plan, options)
     with torch.inference_mode():
@@ -126,6 +126,6 @@ def test_the_precision_of_the_forward_pass(model: Path, precision: Precision) ->
 
 
 def test_half_precision_on_a_cpu_is_refused(model: Path) -> None:
-    loaded = load_model(model)
+    [loaded] = load_models([model])
     with pytest.raises(SettingsError, match="float16 does not work on the CPU"):
         TorchEngine(loaded.checkpoint, loaded.plan, EngineOptions(CPU, precision="float16"))

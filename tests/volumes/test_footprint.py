@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from mednext_cli.volumes.footprint import Footprint, peek_grid, peek_voxels
-from mednext_cli.volumes.formats.nifti_writer import write_volume
+from tests.datasets.conftest import write_scan
 
 
 def test_a_header_tells_the_voxels(tmp_path: Path) -> None:
-    write_volume(tmp_path / "a.nii.gz", np.zeros((4, 5, 6), np.float32), np.eye(4))
+    write_scan(tmp_path / "a.nii.gz")
     assert peek_voxels(tmp_path / "a.nii.gz") == 120
     grid = peek_grid(tmp_path / "a.nii.gz")
     assert grid is not None

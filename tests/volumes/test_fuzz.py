@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from mednext_cli.foundation.errors import MednextError
-from mednext_cli.volumes.formats.nifti_writer import write_volume
 from mednext_cli.volumes.scans import (
     format_of,
     read_grid,
@@ -80,7 +79,7 @@ def test_bytes_of_files_that_nibabel_writes(tmp_path: Path, ending: str) -> None
     if ending.startswith(".mg"):
         nibabel.save(nibabel.MGHImage(VOXELS, GOOD.astype(np.float32)), path)
     else:
-        write_volume(path, VOXELS, GOOD)
+        nibabel.save(nibabel.Nifti1Image(VOXELS, GOOD), path)
     whole = path.read_bytes()
     for seed in seeds(60):
         path.write_bytes(damaged_bytes(whole, seed))

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mednext_cli.volumes.crop import extent_of
+
 LabelArray = NDArray[Any]
 Box = tuple[slice, slice, slice]
 _SLAB_VOXELS = 2**21  # a slab's temporaries stay in the cache and far below the maps' own memory
@@ -127,17 +129,13 @@ def label_values(array: LabelArray) -> tuple[int, ...]:
 def _foreground_box(first: LabelArray, second: LabelArray) -> Box:
     """The smallest box outside of which both maps are zero; empty where there is nothing."""
     planes = [plane.any() or other.any() for plane, other in zip(first, second, strict=True)]
-    depth = _extent(np.array(planes, bool))
+    depth = extent_of(np.array(planes, bool))
     filled = np.zeros(first.shape[1:], bool)
     for plane, other in zip(first[depth], second[depth], strict=True):
         filled |= plane != 0
         filled |= other != 0
-    return depth, _extent(np.asarray(filled.any(axis=1))), _extent(np.asarray(filled.any(axis=0)))
-
-
-def _extent(occupied: NDArray[np.bool_]) -> slice:
-    where = np.flatnonzero(occupied)
-    return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
+    height, width = (extent_of(np.asarray(filled.any(axis=axis))) for axis in (1, 0))
+    return depth, height, width
 
 
 def _class_indices(array: LabelArray, values: Sequence[int]) -> LabelArray:

@@ -20,7 +20,7 @@ from mednext_cli.volumes.formats.format import Template
 from mednext_cli.volumes.formats.gzipped import write_bytes
 from mednext_cli.volumes.formats.nifti_affine import millimetres
 from mednext_cli.volumes.orientation import contiguous
-from mednext_cli.volumes.volume import Affine, Grid
+from mednext_cli.volumes.volume import Grid
 
 _nib: Any = nibabel  # untyped
 _SAME = 0.01  # of a voxel; float32 rounds far less
@@ -49,15 +49,6 @@ def write_labels(path: Path, array: NDArray[Any], like: Template) -> None:
     """
     labels = _as_labels(path, array, like.grid)
     _save(path, labels, _new(like.grid) if like.header is None else _like(like.header, like.grid))
-
-
-def write_volume(path: Path, array: NDArray[Any], affine: Affine) -> None:
-    """Write a 3D array with its affine (mm, RAS).
-
-    Raises:
-        StorageError: the disk refuses.
-    """
-    _save(path, array, _new(Grid((array.shape[0], array.shape[1], array.shape[2]), affine)))
 
 
 def _as_labels(path: Path, array: NDArray[Any], grid: Grid) -> NDArray[Any]:

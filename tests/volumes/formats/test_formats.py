@@ -11,7 +11,6 @@ import pytest
 
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.formats.dicom import is_series
-from mednext_cli.volumes.formats.nifti_writer import write_volume
 from mednext_cli.volumes.orientation import to_canonical, turned_onto
 from mednext_cli.volumes.scans import (
     format_of,
@@ -275,7 +274,7 @@ def test_the_same_voxels_in_another_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["label.nrrd", "label.dcm"])
 def test_label_maps_are_refused_in_formats_that_are_not_written(tmp_path: Path, name: str) -> None:
     scan = tmp_path / "scan.nii.gz"
-    write_volume(scan, np.zeros((2, 3, 4), np.float32), np.eye(4))
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 3, 4), np.float32), np.eye(4)), scan)
     with pytest.raises(ScanError, match=f"{name}: label maps are not written in this format"):
         write_label_map(tmp_path / name, np.zeros((2, 3, 4), np.uint8), scan)
     assert not (tmp_path / name).exists()

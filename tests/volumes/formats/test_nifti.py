@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from mednext_cli.foundation.errors import ScanError
-from mednext_cli.volumes.formats.nifti_writer import write_volume
 from mednext_cli.volumes.scans import read_grid, read_label_map, read_volume, write_label_map
 
 ARRAY = np.arange(2 * 3 * 4).reshape(2, 3, 4)
@@ -130,14 +129,6 @@ def test_a_written_label_map_has_the_scan_s_header(tmp_path: Path, form: str) ->
     with pytest.raises(ScanError, match="shape"):
         write_label_map(path, ARRAY[1:], tmp_path / "scan.nii.gz")
     assert [one.name for one in path.parent.iterdir()] == ["label.nii.gz"]
-
-
-def test_written_volumes_are_read_back(tmp_path: Path) -> None:
-    affine = np.diag([2.0, 0.5, 1.0, 1.0])
-    write_volume(tmp_path / "scan.nii.gz", ARRAY.astype(np.float32), affine)
-    made = read_volume(tmp_path / "scan.nii.gz")
-    assert np.array_equal(made.array, ARRAY)
-    assert made.spacing_mm == (2.0, 0.5, 1.0)
 
 
 def test_real_scans(data_folder: Path) -> None:

@@ -7,8 +7,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from mednext_cli.volumes.formats.nifti_writer import write_volume
+from mednext_cli.volumes.formats.format import Template
+from mednext_cli.volumes.formats.nifti_writer import write_labels
 from mednext_cli.volumes.scans import read_grid, write_label_map
+from mednext_cli.volumes.volume import Grid
 from tests.inference.synthetic import predict, save_model
 from tests.volumes.headers import (
     OBLIQUE,
@@ -104,7 +106,7 @@ def test_on_a_grid_without_a_header(tmp_path: Path) -> None:
     for number, (order, signs) in enumerate(ORIENTATIONS):
         for turn in (None, OBLIQUE):
             affine, path = affine_of(order, signs, turn), tmp_path / f"{number}.nii"
-            write_volume(path, VOXELS, affine)
+            write_labels(path, VOXELS % 3, Template(path, Grid(SHAPE, affine)))
             made, by_itk = nibabel.load(path), itk_grid(path)
             assert np.allclose(made.affine, affine, atol=1e-4)
             assert np.allclose(made.header["pixdim"][1:4], SPACING)
@@ -132,7 +134,7 @@ def test_of_a_sheared_scan_which_itk_does_not_read(tmp_path: Path) -> None:
     write_header(scan, sform=(SHEARED, 2))
     write_label_map(label, VOXELS % 3, scan)
     assert np.allclose(nibabel.load(label).affine, SHEARED, atol=1e-5)
-    write_volume(label, VOXELS, SHEARED)
+    write_labels(label, VOXELS % 3, Template(scan, Grid(SHAPE, SHEARED)))
     assert np.allclose(nibabel.load(label).affine, SHEARED, atol=1e-5)
 
 

@@ -13,12 +13,7 @@ from mednext_cli.networks.mednext.family import FAMILY
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.settings import recipe_files
-from mednext_cli.settings.recipe import (
-    MayChange,
-    Recipe,
-    changeable_keys,
-    recipe_fields,
-)
+from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.recipe_files import (
     find_recipes,
     write_recipe,
@@ -226,37 +221,6 @@ def test_a_written_recipe_reads_back_the_same(tmp_path: Path) -> None:
     recipe = load_recipe("cpu", ["model.mednext.kernel=5"])
     write_recipe(tmp_path / "recipe.toml", recipe)
     assert load_recipe(str(tmp_path / "recipe.toml")) == recipe
-
-
-def test_known_keys_are_dotted() -> None:
-    keys = recipe_fields()
-    assert {"training.epochs", "model.network", "augmentation.mirror_axes"} <= keys.keys()
-    assert "description" in keys
-    assert Recipe().model_dump().keys() == {key.partition(".")[0] for key in keys}
-
-
-def test_a_key_says_itself_whether_it_may_change_in_a_run_that_has_begun() -> None:
-    """A key that says nothing may not: a new one is not forgotten."""
-    assert changeable_keys() == {
-        "description",
-        "model.checkpointing",
-        "model.operators",
-        "training.batch_size",
-        "training.patch_voxels",
-        "training.epochs",
-        "training.workers",
-        "training.checkpoint_minutes",
-        "inference.overlap",
-        "inference.mirror",
-    }
-    reasons = [
-        mark.why
-        for field in recipe_fields().values()
-        for mark in field.metadata
-        if isinstance(mark, MayChange)
-    ]
-    assert len(reasons) == len(changeable_keys())
-    assert all(reasons)
 
 
 def test_the_command_browses_copies_and_checks(

@@ -1,0 +1,34 @@
+"""The keys of a recipe, and which of them may change in a run that has begun."""
+
+from mednext_cli.settings.recipe import MayChange, Recipe, changeable_keys, recipe_fields
+
+
+def test_known_keys_are_dotted() -> None:
+    keys = recipe_fields()
+    assert {"training.epochs", "model.network", "augmentation.mirror_axes"} <= keys.keys()
+    assert "description" in keys
+    assert Recipe().model_dump().keys() == {key.partition(".")[0] for key in keys}
+
+
+def test_a_key_says_itself_whether_it_may_change_in_a_run_that_has_begun() -> None:
+    """A key that says nothing may not: a new one is not forgotten."""
+    assert changeable_keys() == {
+        "description",
+        "model.checkpointing",
+        "model.operators",
+        "training.batch_size",
+        "training.patch_voxels",
+        "training.epochs",
+        "training.workers",
+        "training.checkpoint_minutes",
+        "inference.overlap",
+        "inference.mirror",
+    }
+    reasons = [
+        mark.why
+        for field in recipe_fields().values()
+        for mark in field.metadata
+        if isinstance(mark, MayChange)
+    ]
+    assert len(reasons) == len(changeable_keys())
+    assert all(reasons)
