@@ -102,23 +102,31 @@ def build_app(arguments: Sequence[str] = ()) -> typer.Typer:
         PluginError: the subcommand that was called does not load. Strangers' commands that do not
             are named and left out.
     """
-    app = typer.Typer(
-        help="MedNeXt: 3D medical image segmentation, from raw scans to a leaderboard.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        add_completion=True,
-        context_settings={"help_option_names": ["--help", "-h"]},
-    )
-    app.callback()(_options_of_mednext)
     commands = find_plugins("commands")
     called = next((argument for argument in arguments if not argument.startswith("-")), None)
-    if called in commands and not commands[called].refused:
+    known = called in commands and not commands[called].refused
+    app = _empty_app(with_options=not known or called != arguments[0])
+    if called in commands and known:
         _add(app, commands[called])
         return app
     for plugin in commands.values():
         if plugin.built_in:
             _add(app, plugin)
     _add_strangers(app, {key: plugin for key, plugin in commands.items() if not plugin.built_in})
+    return app
+
+
+def _empty_app(*, with_options: bool) -> typer.Typer:
+    """`mednext` without commands; its own options cost a tenth of a second where none is given."""
+    app = typer.Typer(
+        help="MedNeXt: 3D medical image segmentation, from raw scans to a leaderboard.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=with_options,
+        add_help_option=with_options,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(_options_of_mednext if with_options else _no_options)
     return app
 
 
@@ -166,6 +174,10 @@ def _options_of_mednext(
 def _text_of(error: typer.TyperException) -> str:
     """What Typer says, without the name that pydantic gives the kind of fault."""
     return " ".join(error.format_message().split()).replace(": Value error, ", ": ", 1)
+
+
+def _no_options() -> None:
+    """MedNeXt: 3D medical image segmentation, from raw scans to a leaderboard."""
 
 
 def _command_of(arguments: Sequence[str]) -> str:

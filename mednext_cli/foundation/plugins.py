@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 from mednext_cli.foundation.errors import PluginError, nearest
@@ -79,13 +79,25 @@ def find_plugins(kind: str) -> dict[str, Plugin]:
 def _plugins(kind: str) -> list[Plugin]:
     selection = os.environ.get(_SELECTION)
     allowed = None if selection is None else {BUILT_IN, *selection.replace(" ", "").split(",")}
+    owners = _Owners()
     plugins = []
     for entry in entry_points(group=f"mednext.{kind}"):
-        owner = entry.dist.name if entry.dist else "unknown"
-        version = entry.dist.version if entry.dist else ""
+        owner, version = owners[entry.dist]
         if allowed is None or owner in allowed:
             plugins.append(Plugin(entry.name, kind, entry.value, owner, version))
     return plugins
+
+
+class _Owners(dict[Distribution | None, tuple[str, str]]):
+    """Name and version by distribution, each read once: it parses a file with a whole README."""
+
+    def __missing__(self, distribution: Distribution | None) -> tuple[str, str]:
+        owner = ("unknown", "")
+        if distribution is not None:
+            about = distribution.metadata
+            owner = (about["Name"], about["Version"])
+        self[distribution] = owner
+        return owner
 
 
 def load_plugin(kind: str, name: str) -> Any:  # noqa: ANN401 - each kind has its own type

@@ -9,7 +9,7 @@ import pytest
 
 from tests.contracts.conftest import PACKAGE, ROOT
 
-# Not pydantic, which Typer itself loads; ruff's TID253 keeps ours out of what --help imports.
+# Not pydantic, which Typer itself loads where it converts a value; TID253 keeps ours out of --help.
 HEAVY = (
     "torch", "numpy", "pandas", "scipy", "nibabel", "h5py", "matplotlib", "hdf5plugin", "edt",
     "tensorboard", "batchgeneratorsv2", "jinja2", "pebble", "psutil",
@@ -25,6 +25,16 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines() == ["0"]
+
+
+def test_help_of_a_command_does_without_pydantic() -> None:
+    """Typer loads it to convert values, which takes longer than the rest of the help."""
+    code = (
+        "import sys; from mednext_cli.app import main; main(['train', '--help']); "
+        "print('pydantic' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.split() == ["False"]
 
 
 def test_work_begins_without_what_it_does_not_use() -> None:
