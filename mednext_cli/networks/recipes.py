@@ -58,9 +58,8 @@ def check_recipe(source: RecipeSource) -> Recipe:
     if isinstance(name, str) and isinstance(model, dict):
         problems += [*_of_tables(name, model), *_of_options(name, source)]
     if problems:
-        raise refused(
-            source, [_unknown(problem) for problem in problems], _keys(name), _moved(name)
-        )
+        told = [_meant(_unknown(problem), source) for problem in problems]
+        raise refused(source, told, _keys(name), _moved(name))
     return completed(recipe)
 
 
@@ -88,6 +87,19 @@ def _unknown(problem: Problem) -> Problem:
     section, *path = problem.key
     stray = section == "model" and len(path) == 1 and path[0] not in ModelSettings.model_fields
     return replace(problem, message="") if stray and not _is_installed(path[0]) else problem
+
+
+def _meant(problem: Problem, source: RecipeSource) -> Problem:
+    """A word in an option of one network's own was perhaps meant to choose the network."""
+    section, network, *path = (*problem.key, "")
+    is_option = ".".join(problem.key) in source.options
+    if not (is_option and section == "model" and path[:-1] and isinstance(problem.value, str)):
+        return problem
+    return replace(
+        problem,
+        message=f"{problem.message}, of the network {network}; --network NAME or a recipe "
+        "chooses another",
+    )
 
 
 def _of_tables(name: str, model: Mapping[str, Any]) -> list[Problem]:

@@ -112,7 +112,9 @@ def _remedy(demand: Demand, capacity_gib: float) -> str:
         if less.step_gib is not None and less.step_gib <= _SAFE * capacity_gib
     ]
     if not fitting:
-        fitting = ["smaller training.patch_voxels"]
+        halved = demand.network.patch_rule.halve(demand.patch_voxels)
+        can_shrink = halved != demand.patch_voxels
+        fitting = ["smaller training.patch_voxels" if can_shrink else "more memory"]
     return f"Use {', '.join(fitting)}, or --recipe cpu; mednext recipes check estimates any recipe."
 
 

@@ -137,6 +137,10 @@ def test_a_setting_changes_nothing_beside_its_key() -> None:
     ("options", "expected"),
     [
         (["--model", "XL"], "error: --model 'XL': Input should be 'S', 'B', 'M' or 'L'"),
+        (
+            ["--model", "nnunet"],
+            "of the network mednext; --network NAME or a recipe chooses another",
+        ),
         (["--kernel", "4"], "error: --kernel 4: Input should be 3, 5 or 7"),
         (["--operators", "fast"], "Invalid value for '--operators'"),
         (["--set", "training.epochs=true"], "training.epochs = True: a number is needed"),

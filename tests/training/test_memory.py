@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from mednext_cli.app import main
-from mednext_cli.foundation.errors import MednextError
+from mednext_cli.foundation.errors import MednextError, SettingsError
 from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.recipes import load_recipe
+from mednext_cli.networks.registry import find_family
+from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.training import data, loader, loop, patch_validation, train
 from mednext_cli.training.memory import Demand, check_memory, explained_memory
 from tests.networks.made import mednext
@@ -146,6 +148,20 @@ def test_only_what_fits_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "checkpointing" not in str(found.value)
     free[0] = whole.step_gib * 1.01
     check_memory(whole)
+
+
+def test_a_network_that_takes_one_patch_is_not_told_to_take_a_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mednext_cli.training.memory.free_memory_bytes", lambda: 0)
+    family = find_family("nnformer")
+    settings = family.Settings()
+    patch = family.fixed_patch(settings)
+    assert patch is not None
+    network = NetworkSpec("nnformer", settings, 1, 3, deep_supervision=False)
+    with pytest.raises(SettingsError, match="Use more memory, or --recipe cpu") as found:
+        check_memory(_demand(network=network, patch_voxels=patch))
+    assert "patch_voxels" not in str(found.value)
 
 
 @pytest.mark.parametrize(
