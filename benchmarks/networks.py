@@ -3,8 +3,8 @@
     python benchmarks/networks.py   (needs the extras baselines and openvino, and onnxscript)
 
 A process each. Sizes are of the published network for one channel and 14 classes, without heads on
-lower resolutions, on a patch of 128^3 voxels, or of 1 x 512 x 512 for networks of slices. What is run here has a patch of 64^3, or
-1 x 256 x 256, batch 1, float32 and one thread.
+lower resolutions, on a patch of 128^3 voxels, or of 1 x 512 x 512 for networks of slices. What is
+run here has a patch of 64^3, or 1 x 256 x 256, batch 1, float32 and one thread.
 """
 
 import argparse
