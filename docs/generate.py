@@ -1,4 +1,4 @@
-"""Write the generated pages of docs/: commands, columns and recipe keys (``make docs``).
+"""Write the generated pages of docs/: commands, columns, networks and recipe keys (``make docs``).
 
 With --check nothing is written; the exit code says whether the pages are up to date.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import typer
+from networks_page import networks_page
 from recipe_page import recipe_page
 
 from mednext_cli.commands.csv_tables import columns_page
@@ -118,6 +119,7 @@ def main() -> int:
     pages = {
         "command_line.md": command_page(),
         "csv_columns.md": columns_page(),
+        "networks.md": networks_page(),
         "recipe_keys.md": recipe_page(),
     }
     stale = []

@@ -21,6 +21,12 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
     """MedNeXt of any size, kernel and number of dimensions.
 
     Source: arXiv 2303.09975.
+    Licence: Apache-2.0 (MIC-DKFZ/MedNeXt), written anew here.
+
+    Differences from the published code:
+    - the heads are plain 1x1x1 convolutions, there transposed ones; import and export turn them
+    - global response normalisation can be had in the first downsampling, too
+      (`grn_in_first_downsampling`), where the published code forgets it
     """
 
     name = "mednext"

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 class NnUNetFamily(NetworkFamily[NnUNetSettings]):
     """The plain U-Net: convolution, instance norm, leaky ReLU.
 
-    Source: Isensee et al., Nature Methods 2021; `PlainConvUNet` of dynamic-network-architectures.
+    Source: Isensee et al., Nature Methods 2021; `PlainConvUNet` of
+    dynamic-network-architectures.
+    Licence: Apache-2.0 (nnU-Net and dynamic-network-architectures, which builds it).
     """
 
     name = "nnunet"
@@ -117,6 +119,7 @@ class ResEncFamily(NnUNetFamily):
 
     Source: Isensee et al., arXiv 2404.09556; `ResidualEncoderUNet` of
     dynamic-network-architectures.
+    Licence: Apache-2.0 (nnU-Net and dynamic-network-architectures, which builds it).
     """
 
     name = "nnunet_resenc"

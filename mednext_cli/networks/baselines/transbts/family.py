@@ -17,6 +17,15 @@ class TransBtsFamily(NetworkFamily[TransBtsSettings]):
     """The published network, of any width; it is tied to the patch it is built for.
 
     Source: arXiv 2103.04430.
+    Licence: Apache-2.0 (Wenxuan-1119/TransBTS), written anew here.
+
+    Differences from the published code:
+    - it gives logits, there probabilities; MedNeXt and 3D UX-Net dropped the softmax, too
+    - channels are dropped in training alone, there in evaluation as well
+      (`input_dropout_in_evaluation`)
+    - patches need not be cubes
+    - weights that are never used (`linear_encoding`, `pre_head_ln`: 67,072 of 32,789,854) are
+      left out; an import passes over them
     """
 
     name = "transbts"

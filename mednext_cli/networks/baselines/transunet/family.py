@@ -21,6 +21,15 @@ class TransUNetFamily(NetworkFamily[TransUNetSettings]):
     """TransUNet of three dimensions, with transformers in the encoder, the decoder or both.
 
     Source: arXiv 2310.07781.
+    Licence: Apache-2.0 (Beckschen/3D-TransUNet), written anew here.
+
+    Differences from the published code:
+    - none in the numbers of published weights: the scale of the transformer's layers is of what
+      they add to, not of what is added (`vit_layer_scale`)
+    - the mask decoder is trained by the loss of all networks on its semantic map, there by
+      matching queries to classes
+    - without deep supervision the encoder-only network has a head at full resolution, there
+      none at all
     """
 
     name = "transunet"

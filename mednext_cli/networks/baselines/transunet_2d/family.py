@@ -20,6 +20,10 @@ class TransUNet2DFamily(NetworkFamily[TransUNet2DSettings]):
     """R50-ViT-B/16 of any size; a network of slices, tied to the size of its slice.
 
     Source: arXiv 2102.04306.
+    Licence: Apache-2.0 (Beckschen/TransUNet), written anew here.
+
+    Differences from the published code:
+    - weights are random at first, as in MedNeXt's comparison, there from ImageNet
     """
 
     name = "transunet_2d"
