@@ -15,9 +15,15 @@ _DIVISOR = 32  # the image is halved five times
 
 
 class SwinUNETRFamily(NetworkFamily[SwinUNETRSettings]):
-    """Swin UNETR, versions 1 and 2, as MONAI has it.
+    """Swin UNETR, versions 1 and 2, as MONAI has it; without deep supervision there, too.
 
-    Source: arXiv 2201.01266 and MONAI 1.6; no deep supervision in either.
+    Source: arXiv 2201.01266 and MONAI 1.6.
+    Licence: Apache-2.0 (MONAI, which builds it).
+
+    Differences from the published code:
+    - all eight corners of 2 x 2 x 2 tokens are merged, unless `patch_merging` is "before_1_5":
+      MONAI before 1.5, and so MedNeXt's comparison, merged two of them twice and two never
+    - attention stores no weights of pairs of tokens; the numbers are the same
     """
 
     name = "swin_unetr"

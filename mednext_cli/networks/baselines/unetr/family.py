@@ -57,7 +57,11 @@ class UNETRSettings(NetworkSettings):
 
 
 class UNETRFamily(NetworkFamily[UNETRSettings]):
-    """MONAI's UNETR. Source: arXiv 2103.10504, no deep supervision there."""
+    """UNETR as MONAI has it; it has no deep supervision, as published.
+
+    Source: arXiv 2103.10504 and MONAI 1.6.
+    Licence: Apache-2.0 (MONAI, which builds it).
+    """
 
     name = "unetr"
     Settings = UNETRSettings

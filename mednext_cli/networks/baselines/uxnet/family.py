@@ -39,7 +39,15 @@ class UXNetSettings(NetworkSettings):
 
 
 class UXNetFamily(NetworkFamily[UXNetSettings]):
-    """3D UX-Net. Source: arXiv 2209.15076; no deep supervision there."""
+    """3D UX-Net; it has no deep supervision, as published.
+
+    Source: arXiv 2209.15076.
+    Licence: MIT by its README, without a file that says so; written anew here, of blocks of MONAI
+    (Apache-2.0).
+
+    Differences from the published code:
+    - the head takes the width of the decoder, there always 48
+    """
 
     name = "uxnet"
     Settings = UXNetSettings
