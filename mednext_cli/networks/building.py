@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mednext_cli.foundation.errors import CheckpointError
+from mednext_cli.foundation.errors import CheckpointError, PluginError
 from mednext_cli.foundation.names import shown
 from mednext_cli.networks.slices import take_slices
 from mednext_cli.networks.spec import NetworkSpec
@@ -22,12 +23,22 @@ def build_plain(spec: NetworkSpec) -> nn.Module:
     """A fresh network; it takes and gives (B, C, D, H, W), where it is of two dimensions with D 1.
 
     Raises:
-        PluginError: nobody registered its family.
+        PluginError: nobody registered its family, or what it builds with is not installed.
     """
+    _check_installed(spec)
     network: nn.Module = spec.family.build(
         spec.settings, spec.in_channels, spec.out_channels, spec.deep_supervision
     )
     return network if spec.patch_rule.dimensions == 3 else take_slices(network)
+
+
+def _check_installed(spec: NetworkSpec) -> None:
+    for package, install in spec.family.requires.items():
+        if find_spec(package) is None:
+            raise PluginError(
+                f"network {spec.name} needs the package {package}, which is not installed",
+                f"pip install '{install}'.",
+            )
 
 
 def run_all_heads(network: nn.Module, images: Tensor, spec: NetworkSpec) -> list[Tensor]:

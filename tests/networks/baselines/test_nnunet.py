@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dynamic_network_architectures.architectures import unet as library
 from torch import nn
 
 from mednext_cli.app import main
@@ -16,11 +15,13 @@ from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint, build_network, save_checkpoint
 from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.published import import_weights
+from mednext_cli.networks.registry import find_family
 from mednext_cli.networks.spec import describe_network
 from mednext_cli.settings.recipe import ModelSettings
 from tests.networks.baselines.references import assert_matches, load_reference
 from tests.places import COMMITTED
 
+library = pytest.importorskip("dynamic_network_architectures.architectures.unet")
 _TOPOLOGIES = json.loads((COMMITTED / "nnunet_topology.json").read_text())
 _KINDS = {"nnunet": "PlainConvUNet", "nnunet_resenc": "ResidualEncoderUNet"}
 _ANISOTROPIC = {
@@ -144,8 +145,8 @@ def test_heads_that_were_not_trained_are_zero_in_the_published_network(name, tmp
     ("options", "message"),
     [
         (["--network", "nnunet_resenc"], "are of nnunet, not nnunet_resenc"),
-        (["--network", "nnunet", "--set=features=8"], "are of features 4, not 8"),
-        (["--network", "nnunet", "--set=feature=8"], "weights of nnunet: feature"),
+        (["--network", "nnunet", "--set=features=8"], "have features 4, not 8"),
+        (["--network", "nnunet", "--set=feature=8"], "settings of the weights: feature"),
         (["--network", "mednext"], "not weights of the published MedNeXt"),
     ],
 )
@@ -157,6 +158,15 @@ def test_weights_of_another_network_are_refused(options, message, tmp_path, caps
     assert message in said
     assert said.count("\n") == 1
     assert not out.exists()
+
+
+def test_without_the_library_one_line_says_what_to_install(monkeypatch, capsys):
+    lacking = {"no_such_package": "mednext[baselines]"}
+    monkeypatch.setattr(find_family("nnunet"), "requires", lacking, raising=False)
+    assert main(["recipes", "check", "baselines/nnunet"]) == 2
+    said = capsys.readouterr().err
+    assert "nnunet needs the package no_such_package, which is not installed" in said
+    assert "pip install 'mednext[baselines]'" in said
 
 
 @pytest.mark.parametrize("fault", ["bottom", "head", "second value", "extra"])

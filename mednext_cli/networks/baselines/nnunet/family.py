@@ -42,7 +42,7 @@ class NnUNetFamily(NetworkFamily[NnUNetSettings]):
         """With nnU-Net's initialisation: He's for a slope of 0.01, biases 0."""
         from mednext_cli.networks.baselines.nnunet.network import build_unet
 
-        return build_unet(settings, (in_channels, out_channels), self.residual, deep_supervision)
+        return build_unet(settings, in_channels, out_channels, self.residual, deep_supervision)
 
     def planned(
         self, settings: NnUNetSettings, patch_voxels: Patch, spacing_mm: tuple[float, float, float]

@@ -79,13 +79,18 @@ class UpStage(nn.Module):
 
 
 def build_unet(
-    settings: NnUNetSettings, ends: tuple[int, int], residual: bool, deep_supervision: bool
+    settings: NnUNetSettings,
+    in_channels: int,
+    out_channels: int,
+    residual: bool,
+    deep_supervision: bool,
 ) -> UNet:
     """A fresh network, initialised as published.
 
     Args:
         settings: what was chosen.
-        ends: channels of the image, and classes.
+        in_channels: channels of the image.
+        out_channels: classes with the background, or regions.
         residual: whether the encoder has residual blocks.
         deep_supervision: whether it has heads on lower resolutions.
     """
@@ -93,7 +98,6 @@ def build_unet(
     stages, dimensions = len(topology.strides), settings.dimensions
     encoder_blocks = of_stages(settings.encoder_blocks, stages)
     depths = {"n_blocks_per_stage" if residual else "n_conv_per_stage": encoder_blocks}
-    in_channels, classes = ends
     network: Any = (ResidualEncoderUNet if residual else PlainConvUNet)(
         input_channels=in_channels,
         n_stages=stages,
@@ -101,7 +105,7 @@ def build_unet(
         conv_op=_CONVOLUTIONS[dimensions],
         kernel_sizes=topology.kernel_sizes,
         strides=topology.strides,
-        num_classes=classes,
+        num_classes=out_channels,
         n_conv_per_stage_decoder=of_stages(settings.decoder_blocks, stages - 1),
         conv_bias=True,
         norm_op=_NORMS[dimensions],

@@ -12,14 +12,14 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.baselines.nnunet.settings import (
     MOST_STAGES,
     NnUNetSettings,
     of_stages,
 )
+from mednext_cli.networks.baselines.shapes import agree, count_parts
 from mednext_cli.networks.family import NetworkFamily, PublishedNetwork
-from mednext_cli.settings.problems import first_problem
 
 _LAYERS = {".conv.": ".all_modules.0.", ".norm.": ".all_modules.1."}
 _ENCODER, _ENCODER_AGAIN = "encoder.", "decoder.encoder."
@@ -29,10 +29,7 @@ _FIRST_LAYER = {  # of a stage of the encoder
     "nnunet": "encoder.stages.{}.0.convs.0.all_modules.0.weight",
     "nnunet_resenc": "encoder.stages.{}.blocks.0.conv1.all_modules.0.weight",
 }
-_BLOCK = {
-    "nnunet": r"encoder\.stages\.{}\.0\.convs\.(\d+)\.",
-    "nnunet_resenc": r"encoder\.stages\.{}\.blocks\.(\d+)\.",
-}
+_BLOCKS = {"nnunet": "encoder.stages.{}.0.convs.", "nnunet_resenc": "encoder.stages.{}.blocks."}
 _STEM = "encoder.stem.convs.0.all_modules.0.weight"
 
 
@@ -53,7 +50,7 @@ def read_published(
         CheckpointError: not weights of this family, or not of what was said.
         SettingsError: `said` cannot be.
     """
-    stages = 1 + _count(weights, r"decoder\.transpconvs\.(\d+)\.")
+    stages = 1 + count_parts(weights, "decoder.transpconvs.")
     ours = _once((_our_name(name, stages), value) for name, value in weights.items())
     _check_encoder(family.name, ours)
     try:
@@ -63,7 +60,7 @@ def read_published(
         raise CheckpointError(
             f"these are not weights of nnU-Net's {family.name}", "Give its checkpoint_final.pth."
         ) from error
-    _check_said(family, found, said)
+    agree(family.Settings, found.model_dump(), said)
     lower = [name for name in ours if name.startswith(family.auxiliary_weights)]
     deep = any(bool(torch.any(ours[name] != 0)) for name in lower)
     kept = {name: value for name, value in ours.items() if deep or name not in lower}
@@ -164,8 +161,8 @@ def _settings(
         max_features=max(map(len, firsts)),
         strides=((1,) * dimensions, *(tuple(up.shape[2:]) for up in ups)),
         kernel_sizes=tuple(tuple(first.shape[2:]) for first in firsts),
-        encoder_blocks=_counts(ours, _BLOCK[family.name], stages),
-        decoder_blocks=_counts(ours, r"decoder\.{}\.blocks\.convs\.(\d+)\.", stages - 1),
+        encoder_blocks=_counts(ours, _BLOCKS[family.name], stages),
+        decoder_blocks=_counts(ours, "decoder.{}.blocks.convs.", stages - 1),
         dimensions=dimensions,
     )
     return _in_published_words(found, family.Settings(), stages)
@@ -184,29 +181,5 @@ def _in_published_words(
     return found.model_copy(update=same)
 
 
-def _counts(ours: Mapping[str, Tensor], pattern: str, stages: int) -> tuple[int, ...]:
-    return tuple(_count(ours, pattern.format(stage)) for stage in range(stages))
-
-
-def _count(names: Iterable[str], pattern: str) -> int:
-    """How many numbers there are in the place of the pattern's group."""
-    matches = (re.match(pattern, name) for name in names)
-    return len({match[1] for match in matches if match})
-
-
-def _check_said(
-    family: NetworkFamily[NnUNetSettings], found: NnUNetSettings, said: Mapping[str, Any]
-) -> None:
-    try:
-        asked = family.Settings.model_validate(found.model_dump() | dict(said))
-    except ValidationError as error:
-        raise SettingsError(
-            f"weights of {family.name}: {first_problem(error)}",
-            "Leave it out: the weights tell everything.",
-        ) from error
-    for name in said:
-        if getattr(asked, name) != getattr(found, name):
-            raise CheckpointError(
-                f"these weights are of {name} {getattr(found, name)}, not {getattr(asked, name)}",
-                f"Leave out {name}.",
-            )
+def _counts(ours: Mapping[str, Tensor], prefix: str, stages: int) -> tuple[int, ...]:
+    return tuple(count_parts(ours, prefix.format(stage)) for stage in range(stages))
