@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from mednext_cli.foundation.machine import GIB
 from mednext_cli.networks.building import build_plain, run_all_heads
 from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.scaling.attention import attention_as_on
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,11 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    spec: NetworkSpec, patch_voxels: Sequence[int], batch_size: int, moments: int = 2
+    spec: NetworkSpec,
+    patch_voxels: Sequence[int],
+    batch_size: int,
+    moments: int = 2,
+    device_type: str = "cuda",
 ) -> MemoryEstimate:
     """Peak memory for patches of this size.
 
@@ -49,6 +54,7 @@ def estimate_memory(
         patch_voxels: size of a patch along each axis.
         batch_size: patches a training step.
         moments: numbers that the optimiser keeps of each weight: AdamW 2, SGD 1.
+        device_type: where it would run, which decides what attention keeps.
 
     Raises:
         SettingsError: the network cannot take such a patch.
@@ -66,17 +72,19 @@ def estimate_memory(
         with torch.no_grad():
             network(_image(spec, patch_voxels, 1))
 
-    plain = _peak_bytes(train)
-    network.zero_grad(set_to_none=True)
-    checkpointed = plain
-    if spec.family.recomputes:
-        spec.family.set_checkpointing(network, True)
-        checkpointed = _peak_bytes(train)
+    with attention_as_on(device_type):
+        inference = _peak_bytes(infer)
+        plain = _peak_bytes(train)
+        network.zero_grad(set_to_none=True)
+        checkpointed = plain
+        if spec.family.recomputes:
+            spec.family.set_checkpointing(network, True)
+            checkpointed = _peak_bytes(train)
     return MemoryEstimate(
         weights_gib=weights / GIB,
         training_gib=(plain + kept) / GIB,
         training_checkpointed_gib=(checkpointed + kept) / GIB,
-        inference_gib=(_peak_bytes(infer) + weights) / GIB,
+        inference_gib=(inference + weights) / GIB,
     )
 
 

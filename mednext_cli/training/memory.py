@@ -44,7 +44,9 @@ class Demand:
         """Estimated peak of a step; None where it cannot be estimated."""
         if not self.network.family.runs_without_memory:
             return None
-        estimate = _estimate(self.network, self.patch_voxels, self.batch_size, self.moments)
+        estimate = _estimate(
+            self.network, self.patch_voxels, self.batch_size, self.moments, self.device.type
+        )
         share = self.dtype.itemsize / torch.float32.itemsize  # of what is in float32
         return share * (
             estimate.training_checkpointed_gib if self.checkpointing else estimate.training_gib
@@ -59,9 +61,13 @@ class Demand:
 
 @cache
 def _estimate(
-    network: NetworkSpec, patch_voxels: tuple[int, int, int], batch_size: int, moments: int
+    network: NetworkSpec,
+    patch_voxels: tuple[int, int, int],
+    batch_size: int,
+    moments: int,
+    device_type: str,
 ) -> MemoryEstimate:
-    return estimate_memory(network, patch_voxels, batch_size, moments)
+    return estimate_memory(network, patch_voxels, batch_size, moments, device_type)
 
 
 def check_memory(demand: Demand) -> None:
