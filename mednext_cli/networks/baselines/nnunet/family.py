@@ -25,6 +25,14 @@ class NnUNetFamily(NetworkFamily[NnUNetSettings]):
     Source: Isensee et al., Nature Methods 2021; `PlainConvUNet` of
     dynamic-network-architectures.
     Licence: Apache-2.0 (nnU-Net and dynamic-network-architectures, which builds it).
+
+    Differences from the published code:
+    - all outputs count in the loss, half as much with each halving of the resolution; there the
+      lowest counts nothing
+    - heads on lower resolutions are left out without deep supervision, there they are always
+      there; an export writes zeros for them
+    - the plan's patch goes to the nearest multiple of what the stages halve, there to the next
+      larger one
     """
 
     name = "nnunet"
@@ -120,6 +128,16 @@ class ResEncFamily(NnUNetFamily):
     Source: Isensee et al., arXiv 2404.09556; `ResidualEncoderUNet` of
     dynamic-network-architectures.
     Licence: Apache-2.0 (nnU-Net and dynamic-network-architectures, which builds it).
+
+    Differences from the published code:
+    - all outputs count in the loss, half as much with each halving of the resolution; there the
+      lowest counts nothing
+    - heads on lower resolutions are left out without deep supervision, there they are always
+      there; an export writes zeros for them
+    - the plan's patch goes to the nearest multiple of what the stages halve, there to the next
+      larger one
+    - M, L and XL are recipes for scans of 1 mm; there the planner fits patch and batch to the
+      memory for any spacing and size
     """
 
     name = "nnunet_resenc"
