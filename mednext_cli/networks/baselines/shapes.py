@@ -25,6 +25,15 @@ def root_of(tokens: int, dimensions: int) -> int | None:
     return edge if edge**dimensions == tokens else None
 
 
+def check_patch(settings: NetworkSettings, tokens: int) -> None:
+    """Raise `CheckpointError` where nobody said what patch so many tokens are of."""
+    if getattr(settings, "patch_voxels", None) is None:
+        raise CheckpointError(
+            f"these weights are of a patch of {tokens} tokens, which does not tell its shape",
+            "Say it with --set patch_voxels=[D,H,W].",
+        )
+
+
 def agree(kind: type[Chosen], found: Mapping[str, Any], said: Mapping[str, Any]) -> Chosen:
     """Settings from what weights tell, and what was said because they do not.
 

@@ -12,11 +12,14 @@ from mednext_cli.networks.registry import find_family
 from mednext_cli.networks.spec import describe_network
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.settings.recipe import ModelSettings
+from tests.networks import small_networks
+from tests.networks import test_registry_contract as contract
 from tests.networks.baselines.references import (
     assert_matches,
     assert_round_trip,
     load_reference,
 )
+from tests.networks.small_networks import Small
 
 ENCODER_ONLY = ["transunet3d_encoder", "transunet3d_encoder_layerscale"]
 WITH_MASKS = ["transunet3d_encoder_decoder", "transunet3d_decoder"]
@@ -98,6 +101,24 @@ def test_the_published_size(transformer, parameters, multiply_adds):
     assert complexity.multiply_adds == pytest.approx(multiply_adds, rel=2e-3)
 
 
+CONTRACT = (
+    contract.test_settings_come_back_from_plain_values,
+    contract.test_heads_come_and_go_with_their_weights,
+    contract.test_computing_again_changes_nothing,
+    contract.test_half_precision_is_finite,
+    contract.test_it_is_built_and_run_without_memory,
+    pytest.param(contract.test_it_is_compiled_as_one_graph, marks=pytest.mark.slow),
+)
+
+
+@pytest.mark.parametrize("transformer", ["encoder_decoder", "decoder"])
+@pytest.mark.parametrize("holds", CONTRACT)
+def test_what_holds_for_every_network_holds_for_mask_decoders(holds, transformer, monkeypatch):
+    settings = {**SMALL, "strides": TRIPLES, "transformer": transformer}
+    monkeypatch.setitem(small_networks.SMALL, "transunet", Small((16, 32, 16), settings))
+    holds("transunet")
+
+
 @pytest.mark.parametrize("transformer", ["encoder", "encoder_decoder", "decoder"])
 def test_gradients_reach_what_is_used(transformer):
     spec = small(transformer, deep_supervision=True)
@@ -160,6 +181,23 @@ def test_what_was_said_is_not_planned():
     assert family.planned(planned, (128, 128, 128), (1.0, 1.0, 1.0)) == planned
 
 
+def test_a_patch_that_cannot_be_halved_as_planned_is_refused():
+    chosen = choose_network(
+        ModelSettings(network="transunet", transunet={"patch_voxels": [60, 64, 64]})
+    )
+    with pytest.raises(SettingsError, match="60 x 64 x 64 voxels cannot be halved") as error:
+        chosen.planned((64, 64, 64))
+    assert "Take 64 x 64 x 64" in error.value.remedy
+
+
+def test_spacings_that_allow_too_few_steps_are_refused():
+    chosen = choose_network(
+        ModelSettings(network="transunet", transunet={"transformer": "decoder"})
+    )
+    with pytest.raises(SettingsError, match="is halved 2 times; this TransUNet needs 3"):
+        chosen.planned((32, 32, 32), (1.0, 20.0, 20.0))
+
+
 def test_the_mask_decoder_alone_takes_any_patch():
     network = build_plain(small("decoder")).eval()
     with torch.no_grad():
@@ -216,6 +254,8 @@ def test_weights_of_other_settings_are_refused(tmp_path):
     said = {"vit_heads": 2, "patch_voxels": [16, 32, 16]}
     with pytest.raises(CheckpointError, match="have vit_layers 1, not 2"):
         import_weights(path, "transunet", {**said, "vit_layers": 2})
+    with pytest.raises(CheckpointError, match="16 tokens, which does not tell its shape"):
+        import_weights(path, "transunet", {"vit_heads": 2})
     with pytest.raises(SettingsError, match="multiple of vit_heads"):
         import_weights(path, "transunet", {**said, "vit_heads": 3})
     torch.save({"stem.weight": torch.zeros(1)}, path)

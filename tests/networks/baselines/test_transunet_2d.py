@@ -110,8 +110,10 @@ def test_the_network_is_read_off_the_shapes(tmp_path):
     assert (of_colours.in_channels, of_colours.out_channels) == (3, 3)
     with pytest.raises(CheckpointError, match="have base_channels 32, not 64"):
         import_weights(path, "transunet_2d", {**said, "base_channels": 64})
-    with pytest.raises(CheckpointError, match="position_embeddings has shape"):
+    with pytest.raises(CheckpointError, match="6 tokens, which does not tell its shape"):
         import_weights(path, "transunet_2d", {"vit_heads": 2})
+    with pytest.raises(CheckpointError, match="position_embeddings has shape"):
+        import_weights(path, "transunet_2d", {**said, "patch_voxels": [1, 32, 32]})
 
 
 def test_other_weights_are_refused(tmp_path):

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
+from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.baselines.nnunet.topology import plan_topology
 from mednext_cli.networks.baselines.transunet.settings import TransUNetSettings
-from mednext_cli.networks.patches import Patch
+from mednext_cli.networks.patches import Patch, shown_patch
 
 _PUBLISHED_PATCH = (128, 128, 128)
 _ISOTROPIC = (1.0, 1.0, 1.0)
@@ -22,20 +22,40 @@ def plan_settings(
         settings: what they hold stays.
         patch_voxels: (D, H, W) that is asked for; rounded up to what the steps divide.
         spacing_mm: (D, H, W) of the prepared images.
+
+    Raises:
+        SettingsError: the settings hold a patch that the steps do not divide, or the spacing allows
+            too few steps.
     """
-    wanted = settings.patch_voxels or _long_enough(patch_voxels, settings.least_steps)
-    update: dict[str, Any] = {}
+    wanted, planned = settings.patch_voxels or patch_voxels, settings
     if settings.strides is None:
-        topology = plan_topology(wanted, spacing_mm)
-        update |= {"strides": topology.strides[1:], "kernels": topology.kernel_sizes}
-    planned = settings.model_copy(update=update)
-    if settings.attends and settings.patch_voxels is None:
-        steps = divisors_of(planned)
-        fitted = tuple(
-            -(-length // step) * step for length, step in zip(wanted, steps, strict=True)
+        wanted = _long_enough(wanted, settings.least_steps)
+        planned = _with_steps(settings, wanted, spacing_mm)
+    if not settings.attends:
+        return planned
+    depth, height, width = (
+        -(-length // step) * step for length, step in zip(wanted, divisors_of(planned), strict=True)
+    )
+    if settings.patch_voxels not in (None, (depth, height, width)):
+        raise SettingsError(
+            f"a patch of {shown_patch(settings.patch_voxels)} voxels cannot be halved as planned",
+            f"Take {shown_patch((depth, height, width))}, or give strides as well.",
         )
-        planned = planned.model_copy(update={"patch_voxels": fitted})
-    return planned
+    return planned.model_copy(update={"patch_voxels": (depth, height, width)})
+
+
+def _with_steps(
+    settings: TransUNetSettings, patch_voxels: Patch, spacing_mm: tuple[float, float, float]
+) -> TransUNetSettings:
+    topology = plan_topology(patch_voxels, spacing_mm)
+    strides = topology.strides[1:]
+    if len(strides) < settings.least_steps:
+        raise SettingsError(
+            f"a patch of {shown_patch(patch_voxels)} voxels of such spacing is halved "
+            f"{len(strides)} times; this TransUNet needs {settings.least_steps}",
+            "Take a larger patch, or give strides.",
+        )
+    return settings.model_copy(update={"strides": strides, "kernels": topology.kernel_sizes})
 
 
 def _long_enough(patch_voxels: Sequence[int], steps: int) -> Patch:

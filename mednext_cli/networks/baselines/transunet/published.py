@@ -8,12 +8,17 @@ from typing import Any
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.networks.baselines.shapes import agree, count_parts, root_of
+from mednext_cli.networks.baselines.shapes import (
+    agree,
+    check_patch,
+    count_parts,
+    root_of,
+)
 from mednext_cli.networks.baselines.transunet.planning import complete_strides
 from mednext_cli.networks.baselines.transunet.settings import TransUNetSettings
 from mednext_cli.networks.family import PublishedNetwork
 
-_VIT, _LAYER = "transformer.embeddings.", "transformer.encoder.layer."
+_POSITIONS, _LAYER = "transformer.embeddings.position_embeddings", "transformer.encoder.layer."
 _MASKS = "predictor."
 _HEAD, _PUBLISHED_HEAD = re.compile(r"heads\.(\d+)\."), re.compile(r"seg_outputs\.(\d+)\.")
 _UNUSED = "unused_head."
@@ -63,6 +68,8 @@ def read_published(
             "Give the state_dict of its network.",
         ) from error
     settings = agree(TransUNetSettings, found, likely | dict(said))
+    if settings.attends:
+        check_patch(settings, weights[_POSITIONS].shape[1])
     return PublishedNetwork(
         settings,
         in_channels,
@@ -88,7 +95,7 @@ def _channels(weights: Mapping[str, Tensor]) -> tuple[int, int]:
 
 
 def _found(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    attends, masks = f"{_VIT}position_embeddings" in weights, f"{_MASKS}class_embed.bias" in weights
+    attends, masks = _POSITIONS in weights, f"{_MASKS}class_embed.bias" in weights
     if not attends and not masks:
         raise KeyError("there is no transformer")
     found = {
@@ -141,7 +148,7 @@ def _likely(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     bottom, strides = len(weights["tu.0.weight"]), _strides(weights)
     if bottom < len(weights["conv_blocks_context.0.blocks.0.conv.bias"]) * 2 ** len(strides):
         likely["most_channels"] = bottom
-    positions = weights.get(f"{_VIT}position_embeddings")
+    positions = weights.get(_POSITIONS)
     if positions is not None and (edge := root_of(positions.shape[1], 3)):
         divisors = map(prod, zip(*strides, strict=True))
         likely["patch_voxels"] = tuple(edge * divisor for divisor in divisors)

@@ -6,7 +6,12 @@ from typing import Any
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.networks.baselines.shapes import agree, count_parts, root_of
+from mednext_cli.networks.baselines.shapes import (
+    agree,
+    check_patch,
+    count_parts,
+    root_of,
+)
 from mednext_cli.networks.baselines.transunet_2d.settings import DOWNSAMPLING, TransUNet2DSettings
 from mednext_cli.networks.family import PublishedNetwork
 
@@ -44,6 +49,7 @@ def read_published(
             "Give the state_dict of its network.",
         ) from error
     settings = agree(TransUNet2DSettings, found, _square(tokens) | dict(said))
+    check_patch(settings, tokens)
     if settings.repeat_channel and in_channels == _COLOURS:
         in_channels = 1
     return PublishedNetwork(settings, in_channels, out_channels, False, dict(weights))
