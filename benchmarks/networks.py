@@ -67,7 +67,7 @@ def _measure(name: str) -> dict[str, object]:
     here, patch = _network(name, _HERE)
     complexity = count_complexity(paper, paper_patch)
     memory = estimate_memory(paper, paper_patch, _BATCH)
-    expected = estimate_memory(here, patch, 1, moments=0)
+    expected = estimate_memory(here, patch, 1, moments=0, device_type="cpu")
     measured = measure_network(here, patch, 1, torch.device("cpu"))
     return {
         "network": name,
