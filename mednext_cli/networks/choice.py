@@ -39,8 +39,9 @@ class ChosenNetwork:
     def label(self) -> str:
         """The folder of its runs, like ``S-k3``; another network never has the same."""
         own: str = self.family.label(self.settings)
-        head = () if self.deep_supervision or not self.family.deep_supervision else ("one_head",)
-        return "-".join((re.sub(r"[^A-Za-z0-9_-]+", "_", own), *head))
+        heads = "deep_supervision" if self.deep_supervision else "one_head"
+        usual = self.deep_supervision == self.family.supervises(self.settings)
+        return "-".join((re.sub(r"[^A-Za-z0-9_-]+", "_", own), *(() if usual else (heads,))))
 
     def planned(self, patch_voxels: Patch, spacing_mm: Spacing = ISOTROPIC) -> "ChosenNetwork":
         """With what the settings leave to the plan; see `NetworkFamily.planned`."""

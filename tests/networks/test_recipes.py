@@ -171,6 +171,24 @@ def test_the_label_says_what_differs_from_the_published_network(
     assert _label(load_recipe("mednext", settings)) == expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], "nnformer"),
+        (["model.deep_supervision=true"], "nnformer-deep_supervision"),
+        (["model.nnformer.variant=synapse"], "nnformer_synapse"),
+        (
+            ["model.nnformer.variant=synapse", "model.deep_supervision=false"],
+            "nnformer_synapse-one_head",
+        ),
+    ],
+)
+def test_heads_are_said_where_they_are_not_what_the_network_has_by_itself(
+    settings: list[str], expected: str
+) -> None:
+    assert _label(load_recipe("baselines/nnformer", settings)) == expected
+
+
 def test_every_setting_of_the_network_changes_the_label() -> None:
     """A new one that does not would let two networks share a run folder."""
     nine = [3] * 9
