@@ -14,6 +14,7 @@ from mednext_cli.inference.models import Model
 from mednext_cli.inference.sliding import count_tiles, predict_probabilities
 from mednext_cli.inference.tiles import predict_tiles
 from mednext_cli.settings.plan import Plan
+from mednext_cli.volumes.turning import UNTURNED, Turn
 
 Array = NDArray[np.float32]
 Advance = Callable[[int, str], None]
@@ -28,15 +29,17 @@ class Member:
 
     Attributes:
         engine: images to logits.
-        patch_voxels: (D, H, W) it was trained on.
+        patch_voxels: it was trained on, of images as it sees them.
         mirror_axes: axes of (D, H, W) to average over.
         overlap: of its tiles.
+        turn: brings an image (D, H, W) to what the network sees.
     """
 
     engine: Engine
     patch_voxels: tuple[int, int, int]
     mirror_axes: tuple[int, ...]
     overlap: float
+    turn: Turn = UNTURNED
 
     @property
     def batch(self) -> int:
@@ -47,7 +50,8 @@ class Member:
 
     def count_tiles(self, shape: Sequence[int]) -> int:
         """Tiles and mirrorings of an image of this shape (D, H, W)."""
-        return count_tiles(shape, self.patch_voxels, self.mirror_axes, self.overlap)
+        turned, mirrored = self.turn.triple(shape), self.turn.axes(self.mirror_axes)
+        return count_tiles(turned, self.patch_voxels, mirrored, self.overlap)
 
 
 @dataclass(frozen=True)
@@ -112,15 +116,16 @@ class NetworkAverage:
                 advance(done - said, note)
             said = done
 
-        return predict_probabilities(
+        found = predict_probabilities(
             partial(predict_tiles, member.engine, outputs=self.plan.output_channels),
-            image,
+            np.ascontiguousarray(member.turn.array(image)),
             member.patch_voxels,
-            member.mirror_axes,
+            member.turn.axes(member.mirror_axes),
             member.overlap,
             member.batch,
             report,
         )
+        return np.ascontiguousarray(member.turn.array_back(found))
 
 
 def build_average(models: Sequence[Model], engine: str, options: EngineOptions) -> NetworkAverage:
@@ -140,6 +145,7 @@ def build_average(models: Sequence[Model], engine: str, options: EngineOptions) 
             patch_voxels=model.plan.patch_voxels,
             mirror_axes=model.mirrored,
             overlap=model.overlap,
+            turn=model.plan.turn,
         )
         for model in models
     )

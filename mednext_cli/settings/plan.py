@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from mednext_cli.settings.labels import LabelSet, contradictions
 from mednext_cli.settings.spacing import LARGEST_MM, SMALLEST_MM, is_usable
 from mednext_cli.settings.values import MOST_CHANNELS, FileName, Flag, Frozen, Name, Number
+from mednext_cli.volumes.turning import Turn
 
 Millimetres = Annotated[float, Field(strict=True, gt=0.0)]
 PatchLength = Annotated[int, Field(strict=True, ge=1, le=2048)]
@@ -50,6 +51,8 @@ class Plan(Frozen):
         normalisation: one entry a channel.
         label_set: labels and regions.
         batch_dice: whether the Dice loss pools the batch.
+        slice_axis: of networks of slices, the axis that these are cut across; it then comes first
+            in `patch_voxels`, and the other two follow.
     """
 
     version: Literal[2] = 2
@@ -62,6 +65,7 @@ class Plan(Frozen):
     normalisation: Annotated[tuple[ChannelNormalisation, ...], Field(max_length=MOST_CHANNELS)]
     label_set: LabelSet
     batch_dice: Flag = False
+    slice_axis: Annotated[int, Field(strict=True, ge=0, le=2)] = 0
 
     @model_validator(mode="after")
     def _can_be(self) -> Self:
@@ -73,6 +77,11 @@ class Plan(Frozen):
     def class_values(self) -> tuple[int, ...]:
         """Label value by class index, background first, without the ignore label."""
         return (0, *sorted(set(self.label_set.names.values())))
+
+    @property
+    def turn(self) -> Turn:
+        """Images as the network sees them."""
+        return Turn(self.slice_axis)
 
     @property
     def output_channels(self) -> int:

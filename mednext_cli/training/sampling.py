@@ -15,6 +15,7 @@ from mednext_cli.settings.recipe import AugmentationSettings, Recipe
 from mednext_cli.training.augmentation.batch import Augmentation
 from mednext_cli.training.batches import Batch, SeededBatch
 from mednext_cli.training.splits import Split
+from mednext_cli.volumes.turning import UNTURNED, Turn
 
 _VALIDATION_SEED = 1  # added to the run's seed
 
@@ -26,13 +27,14 @@ class SamplingSpec:
     Attributes:
         cache: the dataset's cache folder.
         case_ids: the cases to draw from, uniformly with replacement.
-        patch_voxels: (D, H, W).
+        patch_voxels: (D, H, W) of the turned image.
         batch_size: patches a batch.
         oversample_foreground: share of each batch centred on a voxel of a random foreground class.
         augmentation: None leaves the patches as they are.
         seed: with the sample's number it decides everything about the sample.
         in_memory: keep every case's voxels in memory once read.
         masked_channels: channels that augmentation leaves 0 outside the non-zero mask.
+        turn: images are turned so before patches are cut from them.
     """
 
     cache: Path
@@ -44,6 +46,7 @@ class SamplingSpec:
     seed: int
     in_memory: bool
     masked_channels: tuple[int, ...] = ()
+    turn: Turn = UNTURNED
 
 
 def describe_sampling(
@@ -71,6 +74,7 @@ def describe_sampling(
         seed=settings.seed if training else settings.seed + _VALIDATION_SEED,
         in_memory=in_memory,
         masked_channels=tuple(masked),
+        turn=plan.turn,
     )
 
 
@@ -87,7 +91,7 @@ class PatchDataset:
         self._memory: dict[str, tuple[NDArray[np.float32], NDArray[np.uint8]]] = {}
         self._foreground: dict[str, Mapping[int, NDArray[np.integer]]] = {}
         self._augment = (
-            Augmentation(spec.patch_voxels, spec.augmentation, spec.masked_channels)
+            Augmentation(spec.patch_voxels, spec.augmentation, spec.masked_channels, spec.turn)
             if spec.augmentation
             else None
         )
@@ -171,22 +175,30 @@ class PatchDataset:
     def _voxels(
         self, case_id: str, inside: tuple[slice, ...]
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Of the part `inside` the turned image."""
         if not self._spec.in_memory:
-            case = self._dataset().case(case_id)
-            return case.read_image(inside), case.read_label(inside)
+            return self._read_turned(case_id, self._spec.turn.triple_back(inside))
         if case_id not in self._memory:
-            case = self._dataset().case(case_id)
-            self._memory[case_id] = case.read_image(None), case.read_label(None)
+            self._memory[case_id] = self._read_turned(case_id, None)
         image, label = self._memory[case_id]
         return image[(slice(None), *inside)], label[inside]
 
+    def _read_turned(
+        self, case_id: str, part: tuple[slice, ...] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """A part of (D, H, W), or all of it."""
+        case, turn = self._dataset().case(case_id), self._spec.turn
+        return turn.array(case.read_image(part)), turn.array(case.read_label(part))
+
     def _shape(self, case_id: str) -> Sequence[int]:
-        return self._dataset().case(case_id).image_shape[1:]
+        return self._spec.turn.triple(self._dataset().case(case_id).image_shape[1:])
 
     def _points(self, case_id: str) -> Mapping[int, NDArray[np.integer]]:
         if case_id not in self._foreground:
             found = self._dataset().case(case_id).foreground
-            self._foreground[case_id] = {index: at for index, at in found.items() if len(at)}
+            self._foreground[case_id] = {
+                index: self._spec.turn.columns(at) for index, at in found.items() if len(at)
+            }
         return self._foreground[case_id]
 
     def _dataset(self) -> CachedDataset:

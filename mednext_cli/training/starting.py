@@ -26,6 +26,7 @@ from mednext_cli.training.resume import resume
 from mednext_cli.training.run_folder import RunFolder, empty, has_begun, set_best_aside
 from mednext_cli.training.splits import Split
 from mednext_cli.training.state import TrainingState
+from mednext_cli.volumes.turning import UNTURNED, Turn, across_coarsest
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,17 @@ class Setup:
     device: torch.device
 
     @cached_property
+    def turn(self) -> Turn:
+        """Networks of slices see these across the coarsest axis."""
+        sliced = self.chosen.family.dimensions(self.chosen.settings) == 2
+        return across_coarsest(self.dataset_plan.spacing_mm) if sliced else UNTURNED
+
+    @cached_property
     def network(self) -> NetworkSpec:
         """What the network is built from, with what its settings leave to the plan."""
         plan = self.dataset_plan
-        wished = self.recipe.training.patch_voxels or plan.patch_voxels
-        chosen = self.chosen.planned(wished, plan.spacing_mm)
+        wished = self.recipe.training.patch_voxels or self.turn.triple(plan.patch_voxels)
+        chosen = self.chosen.planned(wished, self.turn.triple(plan.spacing_mm))
         return chosen.spec(len(plan.channels), plan.output_channels)
 
     @cached_property
@@ -60,9 +67,13 @@ class Setup:
             SettingsError: the network cannot take the recipe's patch.
         """
         plan, settings = self.dataset_plan, self.recipe.training
-        patch = choose_patch(settings.patch_voxels, plan.patch_voxels, self.network.patch_rule)
-        batch_size = settings.batch_size or plan.batch_size
-        return plan.model_copy(update={"patch_voxels": patch, "batch_size": batch_size})
+        planned = self.turn.triple(plan.patch_voxels)
+        changes = {
+            "patch_voxels": choose_patch(settings.patch_voxels, planned, self.network.patch_rule),
+            "batch_size": settings.batch_size or plan.batch_size,
+            "slice_axis": self.turn.axis,
+        }
+        return plan.model_copy(update=changes)
 
     @cached_property
     def precision(self) -> Precision:

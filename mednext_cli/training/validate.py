@@ -151,6 +151,7 @@ def _networks(state: TrainingState, loop: LoopSpec) -> NetworkAverage:
         patch_voxels=state.plan.patch_voxels,
         mirror_axes=recipe.augmentation.mirrored if recipe.inference.mirror else (),
         overlap=recipe.inference.overlap,
+        turn=state.plan.turn,
     )
     return NetworkAverage((member,), state.plan)
 

@@ -11,6 +11,7 @@ from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.inference.average import Member, NetworkAverage, build_average
 from mednext_cli.inference.engine import Activation, EngineOptions
 from mednext_cli.inference.models import load_models
+from mednext_cli.volumes.turning import Turn
 from tests.inference.synthetic import PLAN, save_model
 
 CPU = torch.device("cpu")
@@ -52,6 +53,41 @@ def test_an_engine_says_whether_its_outputs_exclude_each_other() -> None:
     )
     np.testing.assert_allclose(made[0], 1 / (1 + np.exp(-image[0])), atol=1e-6)
     np.testing.assert_allclose(made[1:], 1 / (1 + np.exp(-1)), atol=1e-6)
+
+
+class Ramp:
+    """Logits of the first class that are the image times the column a voxel is in."""
+
+    def __init__(self) -> None:
+        self.device, self.activation, self.shapes = CPU, "softmax", set()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.shapes.add(tuple(images.shape[2:]))
+        columns = torch.arange(images.shape[-1], dtype=torch.float32)
+        return (images * columns) * torch.tensor([1.0, 0, 0]).view(3, 1, 1, 1)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_are_seen_across_their_axis_and_put_back(axis: int) -> None:
+    image, engine = make_image((5, 6, 7)), Ramp()
+    within = [other for other in range(3) if other != axis]
+    lengths = [(5, 6, 7)[other] for other in within]
+    member = Member(engine, (1, *lengths), (), 0.5, Turn(axis))
+    made = NetworkAverage((member,), PLAN).predict(image, "a")
+    assert engine.shapes == {(1, *lengths)}
+    columns = np.arange(lengths[1]).reshape([-1 if a == within[1] else 1 for a in range(3)])
+    expected = 1 / (1 + 2 * np.exp(-image[0] * columns))
+    np.testing.assert_allclose(made[0], expected, rtol=1e-5)
+    assert member.count_tiles(image.shape[1:]) == (5, 6, 7)[axis]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_mirrorings_are_named_by_the_axes_before_turning(axis: int) -> None:
+    """Across slices there is none: of three axes two are left, of the slices' own none."""
+    lengths = Turn(axis).triple((5, 6, 7))[1:]
+    for mirrored, count in (((0, 1, 2), 4), ((axis,), 1)):
+        member = Member(Ramp(), (1, *lengths), mirrored, 0.5, Turn(axis))
+        assert member.count_tiles((5, 6, 7)) == count * (5, 6, 7)[axis]
 
 
 def test_nan_is_named() -> None:

@@ -31,9 +31,13 @@ def make_raw(
     modality: str = "MRI",
     size: tuple[int, int, int] = (22, 24, 12),
     affine: np.ndarray = AFFINE,
+    order: tuple[int, int, int] = (0, 1, 2),
     **changes: Any,
 ) -> Path:
-    """Noise with two labelled blobs, `cases` times; `changes` go to dataset.json."""
+    """Noise with two labelled blobs, `cases` times; `changes` go to dataset.json.
+
+    The files' axes are those of `size` in this `order`; `affine` is of the files.
+    """
     raw = folder / NAME
     names = [f"case_{number}" for number in range(cases)]
     for number, name in enumerate(names):
@@ -42,8 +46,9 @@ def make_raw(
         label[blob(shape, (0.3, 0.5, 0.5), 0.4)] = 1
         label[blob(shape, (0.7, 0.5, 0.5), 0.4)] = 2
         noise = np.random.default_rng(number).normal(100, 20, shape)
-        write(image_of(raw, name), (noise + 50 * label).astype(np.int16), affine)
-        write(label_of(raw, name), label, affine)
+        image = (noise + 50 * label).astype(np.int16)
+        write(image_of(raw, name), image.transpose(order), affine)
+        write(label_of(raw, name), label.transpose(order), affine)
     description = {
         "modality": {"0": modality},
         "labels": {"0": "background", "1": "left", "2": "right"},

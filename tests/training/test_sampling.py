@@ -11,6 +11,7 @@ from torch import Tensor
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.settings.recipe import AugmentationSettings
 from mednext_cli.training.sampling import PatchDataset, SamplingSpec
+from mednext_cli.volumes.turning import Turn
 from tests.training.conftest import NAME
 
 
@@ -93,3 +94,36 @@ def test_a_batch_is_its_samples(spec: SamplingSpec) -> None:
         image, label = _sample(PatchDataset(spec), number)
         assert torch.equal(images[place], image)
         assert torch.equal(labels[place], label)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_slices_are_cut_across_their_axis(spec: SamplingSpec, axis: int, in_memory: bool) -> None:
+    """Whole slices with foreground in them, of one case."""
+    case = open_cache(spec.cache).case(spec.case_ids[0])
+    image, label = case.read_image(None)[0], case.read_label(None)
+    turn = Turn(axis)
+    dataset = PatchDataset(
+        replace(
+            spec,
+            case_ids=spec.case_ids[:1],
+            patch_voxels=(1, *turn.triple(image.shape)[1:]),
+            oversample_foreground=1.0,
+            augmentation=None,
+            in_memory=in_memory,
+            turn=turn,
+        )
+    )
+    found = set()
+    for number in range(6):
+        slice_image, slice_label = (one[0].numpy() for one in dataset.batch([number]))
+        places = [
+            place
+            for place in range(image.shape[axis])
+            if np.array_equal(slice_image[0, 0], image.take(place, axis))
+        ]
+        assert len(places) == 1
+        assert np.array_equal(slice_label[0], label.take(places[0], axis))
+        assert slice_label.any()
+        found.update(places)
+    assert len(found) > 1

@@ -11,7 +11,9 @@ from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.training.augmentation.transforms import build_augmentation, enlarged_patch
 from mednext_cli.volumes.scans import read_grid, read_label_map
-from tests.training.synthetic import NAME, arguments, run_folder
+from tests.preprocessing.synthetic import NAME as BLOBS
+from tests.preprocessing.synthetic import make_raw
+from tests.training.synthetic import NAME, TINY, arguments, run_folder
 
 _SLICES = ("model.mednext.dimensions=2", "training.patch_voxels=[1, 32, 16]")
 
@@ -69,3 +71,47 @@ def test_augmentation_stays_within_the_slice() -> None:
     assert made["image"].shape == (2, *patch)
     assert made["segmentation"].shape == (1, *patch)
     assert bool(made["segmentation"].all())
+
+
+SPACING_MM = (1.0, 3.0, 1.5)  # of (X, Y, Z): slices lie across the second axis of (D, H, W), too
+
+
+def _trained(folder: Path, swapped: bool) -> Path:
+    """A run of slices on four scans; `swapped` is the same data with Y and Z for each other."""
+    order = (0, 2, 1) if swapped else (0, 1, 2)
+    affine = np.diag([*(SPACING_MM[axis] for axis in order), 1.0])
+    raw = make_raw(folder / "raw", cases=4, size=(36, 10, 28), affine=affine, order=order)
+    cache = ["--cache", str(folder / "cache")]
+    options = ["--dataset", "msd", *cache, "--workers", "0", "--spacing", "median"]
+    assert main(["preprocess", str(raw), *options]) == 0
+    settings = (
+        *TINY,
+        "model.mednext.dimensions=2",
+        "training.oversample_foreground=0",  # the cache's list of voxels has an order
+        "training.patch_voxels=[1, 16, 32]",
+        "training.batch_size=4",
+    )
+    changes = [part for setting in settings for part in ("--set", setting)]
+    runs = ["--runs", str(folder / "runs"), "--device", "cpu", "--recipe", "cpu"]
+    assert main(["train", BLOBS, *cache, *runs, *changes]) == 0
+    return folder / "runs" / BLOBS / "S-k3-2d-w4" / "fold0"
+
+
+@pytest.mark.slow
+def test_a_network_of_slices_sees_turned_scans_as_the_others(tmp_path: Path) -> None:
+    """The coarsest axis second, or first: the same training, and the same labels, turned."""
+    plain, swapped = (_trained(tmp_path / str(one), one) for one in (False, True))
+    checkpoints = [load_checkpoint(run / "checkpoint_last.pt") for run in (plain, swapped)]
+    plans = [checkpoint.plan for checkpoint in checkpoints]
+    assert [plan.slice_axis for plan in plans if plan] == [1, 0]
+    assert [plan.patch_voxels for plan in plans if plan] == [(1, 16, 32)] * 2
+    one, other = (checkpoint.state_dict for checkpoint in checkpoints)
+    for name, weights in one.items():
+        torch.testing.assert_close(other[name], weights, rtol=1e-3, atol=1e-4)
+    maps = sorted((plain / "validation").glob("*.nii.gz"))
+    assert maps
+    for path in maps:
+        labels = read_label_map(path).array
+        turned = read_label_map(swapped / "validation" / path.name).array
+        assert (np.swapaxes(turned, 1, 2) == labels).mean() > 0.99
+        assert len(np.unique(labels)) > 1

@@ -14,6 +14,7 @@ from mednext_cli.training.augmentation.transforms import (
     seed_augmentation,
 )
 from mednext_cli.training.batches import Batch, SeededBatch
+from mednext_cli.volumes.turning import UNTURNED, Turn
 
 
 class Augmentation:
@@ -26,6 +27,7 @@ class Augmentation:
         patch_voxels: (D, H, W) of what it gives.
         settings: probabilities and ranges.
         masked_channels: channels that stay 0 outside the non-zero mask.
+        turn: that its images were turned by.
 
     Attributes:
         read_voxels: (D', H', W') of what it is to be given, larger where it rotates or zooms.
@@ -36,10 +38,11 @@ class Augmentation:
         patch_voxels: Sequence[int],
         settings: AugmentationSettings,
         masked_channels: Sequence[int] = (),
+        turn: Turn = UNTURNED,
     ) -> None:
         self.read_voxels = enlarged_patch(patch_voxels, settings)
         self._masked_channels = masked_channels
-        self._transform = build_augmentation(patch_voxels, settings, masked_channels)
+        self._transform = build_augmentation(patch_voxels, settings, masked_channels, turn)
 
     def __call__(self, batch: SeededBatch) -> Batch:
         """The batch to train on; of the given one only images and labels may be overwritten."""

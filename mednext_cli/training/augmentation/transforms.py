@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mednext_cli.settings.recipe import AugmentationSettings
+from mednext_cli.volumes.turning import UNTURNED, Turn
 
 # v1 enlarges for +-30 degrees and a zoom of 0.85, whatever the recipe: facts of its trainer.
 _ENLARGE_DEGREES, _ENLARGE_ZOOM = 30.0, 0.85
@@ -53,7 +54,10 @@ def _is_slice(patch: Sequence[int]) -> bool:
 
 
 def build_augmentation(
-    patch: Sequence[int], settings: AugmentationSettings, masked_channels: Sequence[int] = ()
+    patch: Sequence[int],
+    settings: AugmentationSettings,
+    masked_channels: Sequence[int] = (),
+    turn: Turn = UNTURNED,
 ) -> BasicTransform:
     """The transforms in nnU-Net v1's order; they take and yield ``image`` and ``segmentation``.
 
@@ -62,10 +66,13 @@ def build_augmentation(
             slice, which is turned, zoomed and mirrored within itself.
         settings: probabilities and ranges.
         masked_channels: channels that stay 0 outside the non-zero mask; see `mark_outside`.
+        turn: that its images were turned by; the axes that `settings` mirror are those before.
     """
+    mirrored = turn.axes(settings.mirrored)
     if _is_slice(patch):
-        return _WithinSlices(_build(patch[1:], settings, masked_channels))
-    return _build(patch, settings, masked_channels)
+        within = [axis - 1 for axis in mirrored if axis > 0]
+        return _WithinSlices(_build(patch[1:], settings, within, masked_channels))
+    return _build(patch, settings, mirrored, masked_channels)
 
 
 class _WithinSlices:
@@ -82,7 +89,10 @@ class _WithinSlices:
 
 
 def _build(
-    patch: Sequence[int], settings: AugmentationSettings, masked_channels: Sequence[int]
+    patch: Sequence[int],
+    settings: AugmentationSettings,
+    mirrored: Sequence[int],
+    masked_channels: Sequence[int],
 ) -> BasicTransform:
     """For patches of two axes (H, W) or three."""
     angle = np.deg2rad(settings.rotation_degrees)
@@ -121,9 +131,7 @@ def _build(
     used = [
         RandomTransform(transform, probability) for transform, probability in steps if probability
     ]
-    missing = 3 - len(patch)
-    mirrored = tuple(axis - missing for axis in settings.mirrored if axis >= missing)
-    mirror = [MirrorTransform(mirrored)] if mirrored else []
+    mirror = [MirrorTransform(tuple(mirrored))] if mirrored else []
     mask = [MaskImageTransform(list(masked_channels)), RemoveLabelTransform(_OUTSIDE, 0)]
     return ComposeTransforms([spatial, *used, *mirror, *(mask if masked_channels else [])])
 
