@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.networks.baselines.transunet.mask_decoder import MaskPrediction
 from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.choice import choose_network
@@ -143,6 +144,19 @@ def test_heads_that_are_not_there_are_not_asked_for():
     network = build_plain(small(deep_supervision=False))
     with pytest.raises(SettingsError, match="no heads"):
         network(image(16, 32, 16), deep_supervision=True)
+
+
+@pytest.mark.parametrize("offset", [0.0, -60.0])
+def test_the_logarithm_of_a_map_is_exact_and_learns_where_no_mask_is(offset):
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randn(1, 4, 3, generator=generator)
+    masks = (torch.randn(1, 4, 2, 2, 2, generator=generator) + offset).requires_grad_()
+    logarithm = MaskPrediction(classes, masks).log_semantic_map()
+    weights = classes.double().softmax(-1)[..., :-1]
+    expected = torch.einsum("bqk,bqdhw->bkdhw", weights, masks.double().sigmoid()).log()
+    torch.testing.assert_close(logarithm, expected.float(), rtol=1e-5, atol=1e-5)
+    (gradient,) = torch.autograd.grad(logarithm[:, 0].sum(), masks)
+    assert gradient.sum() > 1e-2 * masks[0, 0].numel()
 
 
 def test_empty_masks_let_queries_look_everywhere():

@@ -24,10 +24,14 @@ class TransUNetFamily(NetworkFamily[TransUNetSettings]):
     Licence: Apache-2.0 (Beckschen/3D-TransUNet), written anew here.
 
     Differences from the published code:
-    - none in the numbers of published weights: the scale of the transformer's layers is of what
-      they add to, not of what is added (`vit_layer_scale`)
+    - none in the numbers of published weights, quirks included: the scale of the transformer's
+      layers is of what they add to, not of what is added (`vit_layer_scale`), that of the mask
+      decoder's feed-forward layers of the whole sum (`mask_layer_scale`), and the convolutions
+      on the way up have the kernels of the resolution below
+    - weights of the vision transformer are random at first, there from ImageNet
     - the mask decoder is trained by the loss of all networks on its semantic map, there by
-      matching queries to classes
+      matching queries to classes; its logits are the logarithm of that map, which softmax
+      undoes: for regions that overlap, whose logits a sigmoid takes, it is of little use
     - without deep supervision the encoder-only network has a head at full resolution, there
       none at all
     """

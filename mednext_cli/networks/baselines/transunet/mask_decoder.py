@@ -5,6 +5,7 @@ Modules carry the names of the published code, so that weights travel as they ar
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from mednext_cli.networks.baselines.transunet.mask_attention import (
 )
 
 _TEMPERATURE = 10000.0
+_LEAST = 1e-30  # of a probability that is a softmax's and of float32
 
 
 class MaskPrediction(NamedTuple):
@@ -33,8 +35,26 @@ class MaskPrediction(NamedTuple):
 
     def semantic_map(self) -> Tensor:
         """(B, K, D, H, W): masks, summed over the queries by the probability of their class."""
-        weights = self.classes.softmax(-1)[..., :-1]
-        return torch.einsum("bqk,bqdhw->bkdhw", weights, self.masks.sigmoid())
+        return self.log_semantic_map().exp()
+
+    def log_semantic_map(self) -> Tensor:
+        """The logarithm of the semantic map, in float32, with gradients where the map is nearly 0.
+
+        Masks are divided by the largest of each voxel before they are summed.
+        """
+        with _full_precision(self.masks.device):
+            weights = self.classes.float().softmax(-1)[..., :-1]
+            masks = F.logsigmoid(self.masks.float())
+            largest = masks.detach().amax(1, keepdim=True)
+            summed = torch.einsum("bqk,bqdhw->bkdhw", weights, (masks - largest).exp())
+            return summed.clamp(min=_LEAST).log() + largest
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast switched off, which the device "meta" does not have."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 class MaskDecoder(nn.Module):

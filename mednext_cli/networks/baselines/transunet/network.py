@@ -18,7 +18,6 @@ from mednext_cli.networks.baselines.transunet.unet import UNet
 from mednext_cli.networks.baselines.vision_transformer import VisionTransformer
 
 _GROUPS = 32
-_LEAST_PROBABILITY = 1e-6
 
 
 class TransUNet(UNet):
@@ -101,8 +100,8 @@ class TransUNet(UNet):
     def forward(self, image: Tensor, deep_supervision: bool = False) -> Tensor | list[Tensor]:
         """Logits for an image.
 
-        With a mask decoder, those at full resolution are the logarithm of its semantic map plus
-        1e-6: softmax makes probabilities of them again, scaled to a sum of 1.
+        With a mask decoder, those at full resolution are the logarithm of its semantic map:
+        softmax makes probabilities of them again, scaled to a sum of 1.
 
         Args:
             image: (B, in_channels, D, H, W).
@@ -118,8 +117,7 @@ class TransUNet(UNet):
         """
         features = self.features(image)
         if self._settings.masks:
-            found = self.predictor(*self.mask_inputs(features))
-            logits = (found.semantic_map().float() + _LEAST_PROBABILITY).log()
+            logits = self.predictor(*self.mask_inputs(features)).log_semantic_map()
         else:
             logits = self.heads["0"](features[-1])
         return [logits, *self._lower_logits(features)] if deep_supervision else logits

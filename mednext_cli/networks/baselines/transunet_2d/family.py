@@ -24,6 +24,8 @@ class TransUNet2DFamily(NetworkFamily[TransUNet2DSettings]):
 
     Differences from the published code:
     - weights are random at first, as in MedNeXt's comparison, there from ImageNet
+    - slices need not be square, and images of two channels, or more than three, have a first
+      convolution of their own, which an export keeps
     """
 
     name = "transunet_2d"
