@@ -57,6 +57,7 @@ def main() -> None:
     plans, dataset = (
         json.loads((made / name).read_text()) for name in (f"{PLANS}.json", "dataset.json")
     )
+    plans["continue_training"] = False  # as its own start of training hands it over
     TimedTrainer.minutes = options.minutes
     trainer = TimedTrainer(plans, CONFIGURATION, 0, dataset, torch.device("cpu"))
     trainer.run_training()
