@@ -21,8 +21,10 @@ _HEAD = """# Networks
 Written by `docs/generate.py` from the families themselves and from what `python
 benchmarks/networks.py` measured (`benchmarks/results/networks.csv`); `make docs` writes it anew.
 
-    mednext train NAME --network unetr
-    mednext predict scans/ --model runs/NAME/unetr/fold0 --out predictions
+```sh
+mednext train kits19 --network uxnet
+mednext predict scans/ --model runs/kits19/uxnet/fold0 --out predictions
+```
 
 `mednext train`, `predict`, `evaluate`, `weights` and the rest work alike with all of them. What of
 a network can be chosen: [recipe_keys.md](recipe_keys.md). Recipes with the optimiser and rate that

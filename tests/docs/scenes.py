@@ -59,10 +59,15 @@ def main_job() -> None:
         _as_folders("new", Path(), images, labels)
 
 
-def trained_folds() -> None:
-    """Both folds of S-k5, and scans/."""
+def prepared() -> None:
+    """The cache of KiTS19, and scans/."""
     main_job()
     run("preprocess", "raw", "--dataset", "kits19")
+
+
+def trained_folds() -> None:
+    """Both folds of S-k5, and scans/."""
+    prepared()
     for fold in ("0", "1"):
         run("train", "kits19", "--kernel", "5", "--fold", fold)
 
@@ -110,6 +115,7 @@ SCENES: dict[str, Callable[[], None]] = {
     "docs/concepts/prediction.md": trained_folds,
     "docs/concepts/recipe.md": hippocampus,
     "docs/datasets.md": own_data,
+    "docs/networks.md": prepared,
     "docs/tutorials/from_nnunet.md": nnunet_folder,
 }
 
