@@ -1,7 +1,7 @@
 """`mednext doctor` through the command line."""
 
 from mednext_cli.app import main
-from mednext_cli.scaling import doctor
+from mednext_cli.doctor import examination
 
 
 def test_a_sound_installation_exits_with_zero(capsys):
@@ -15,7 +15,7 @@ def test_a_broken_one_exits_with_two_and_names_what_failed(monkeypatch, capsys):
     def fail():
         raise ImportError("no filter")
 
-    monkeypatch.setattr(doctor, "_store_and_read", fail)
+    monkeypatch.setattr(examination, "_store_and_read", fail)
     assert main(["doctor"]) == 2
     captured = capsys.readouterr()
     assert "ImportError: no filter\tfailed" in captured.out
