@@ -69,6 +69,7 @@ def test_read_as_the_scan_that_is_meant(tmp_path: Path, name: str) -> None:
     assert np.array_equal(read_label_map(path).array, VOXELS)
 
 
+@pytest.mark.slow
 def test_predict_does_them_all(tmp_path: Path, capsys: Captured) -> None:
     pytest.importorskip("SimpleITK")
     for name in FAULTS:

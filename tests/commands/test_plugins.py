@@ -5,6 +5,7 @@ import pytest
 from tests.commands.conftest import Run
 
 
+@pytest.mark.slow
 def test_good_plugin_brings_a_command_and_a_layout(run_with_plugins: Run, tmp_path: Path) -> None:
     done = run_with_plugins("greet", "Ada", packages=("good",))
     assert (done.returncode, done.stdout, done.stderr) == (0, "hello Ada\n", "")
@@ -40,6 +41,7 @@ def test_calling_a_broken_command_is_one_line(run_with_plugins: Run) -> None:
     assert "made to fail" in done.stderr
 
 
+@pytest.mark.slow
 def test_names_that_are_taken_stay_ours(run_with_plugins: Run) -> None:
     shown = run_with_plugins("train", "--help", packages=("clash",))
     assert shown.returncode == 0

@@ -59,6 +59,7 @@ def _header(path: Path) -> tuple[str, ...]:
         return tuple(next(csv.reader(stream)))
 
 
+@pytest.mark.slow
 def test_headers_that_commands_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """log.csv is written by a run: tests/training/test_train.py; phantom: tests/commands."""
     raw, cache, out = (str(tmp_path / name) for name in ("raw", "cache", "out"))

@@ -37,6 +37,7 @@ def test_help_of_a_command_does_without_pydantic() -> None:
     assert done.stderr.split() == ["False"]
 
 
+@pytest.mark.slow
 def test_work_begins_without_what_it_does_not_use() -> None:
     """torch.compile and Triton cost more than a second, pandas a quarter: who uses them pays."""
     code = (

@@ -32,6 +32,7 @@ def test_layout_reads_them(phantoms: Path) -> None:
     assert len(dataset.labelled) == 8
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_seed_and_number_alone(phantoms: Path, tmp_path: Path) -> None:
     phantom(PhantomSpec(tmp_path / "raw", cases=2, seed=0, workers=1))
     phantom(PhantomSpec(tmp_path / "other", cases=2, seed=1))

@@ -77,6 +77,7 @@ def _children(folder: Path) -> list[int]:
     return [int(path.stem) for path in folder.glob("*.started")]
 
 
+@pytest.mark.slow
 def test_signals_to_the_group_leave_workers_alone_and_the_parent_can_stop_them(
     parent: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:

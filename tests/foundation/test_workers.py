@@ -163,12 +163,14 @@ def test_our_bug_in_one_item_leaves_the_others(workers: int) -> None:
     assert sum(one.error is None for one in outcomes.values()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "hint"), [(1, False), (2, True)])
 def test_fewer_workers_are_advised_only_where_there_are_several(workers: int, hint: bool) -> None:
     for work, item in ((_out_of_memory, "1"), (partial(_die, signal.SIGKILL), "3")):
         assert ("--workers 1" in (_run(work, workers)[item].error or "")) == hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0, 0.2])
 @pytest.mark.parametrize("items", [1, 3, 200])
 def test_workers_that_die_while_they_begin_end_the_run(

@@ -96,6 +96,7 @@ def test_nan_is_named() -> None:
         networks.predict(make_image(), "some_case")
 
 
+@pytest.mark.slow
 def test_loaded_once_called_often(model: Path, tmp_path: Path) -> None:
     models = load_models([model, save_model(tmp_path / "other.pt", 1)])
     asked = [one.asked(overlap=0.25, mirror=True) for one in models]

@@ -120,6 +120,7 @@ def test_a_checkpoint_is_named_where_a_folder_has_none(tmp_path: Path, capsys: C
     assert "S-k3 holds no checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_predictor_of_some_folds(scans: Path, tmp_path: Path) -> None:
     model = tmp_path / "S-k3"
     make_fold(model / "fold0", "best", "last", folds=3)

@@ -48,6 +48,7 @@ def test_as_the_command_on_awkward_grids(model: Path, scans: Path, tmp_path: Pat
         check(predictor, scans / f"{case}.nii.gz", tmp_path / "out", case)
 
 
+@pytest.mark.slow
 def test_as_the_command_on_the_phantom_with_two_networks(tmp_path: Path) -> None:
     phantom(PhantomSpec(tmp_path / "raw", cases=1, shape=(24, 64, 64), workers=0))
     plan = PLAN.model_copy(update={"spacing_mm": (8.0, 8.0, 8.0)})

@@ -68,6 +68,7 @@ def test_a_recipe_with_any_values_is_read_or_refused(
     _check(["recipes", "show", str(path)], capsys)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=_SHARED_FIXTURES, max_examples=120, deadline=None)
 @given(data=st.data())
 def test_a_recipe_of_any_bytes_is_read_or_refused(
@@ -81,6 +82,7 @@ def test_a_recipe_of_any_bytes_is_read_or_refused(
     _check(["recipes", "show", str(path)], capsys)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=_SHARED_FIXTURES, max_examples=120, deadline=None)
 @given(
     given_settings=st.lists(

@@ -45,6 +45,7 @@ def test_two_runs_at_once_share_the_work(tmp_path: Path) -> None:
     assert voxels(raw) == voxels(alone)
 
 
+@pytest.mark.slow
 def test_the_second_run_says_that_it_waits(tmp_path: Path) -> None:
     raw = make_raw(tmp_path, 1)
     with locked(cache_of(raw)):

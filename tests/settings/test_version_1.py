@@ -134,6 +134,7 @@ def test_what_cannot_be_is_refused(
     assert says in str(error.value)
 
 
+@pytest.mark.slow
 def test_whatever_a_checkpoint_says(content: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "mutant.pt"
     for seed in seeds(40):

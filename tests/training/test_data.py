@@ -62,6 +62,7 @@ def test_two_ranks_draw_what_one_draws(spec: SamplingSpec) -> None:
     assert not _equal(alone[0], alone[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rank", "world_size"), [(0, 1), (1, 2)])
 def test_the_number_of_workers_changes_no_batch(
     spec: SamplingSpec, rank: int, world_size: int

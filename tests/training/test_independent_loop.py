@@ -166,6 +166,7 @@ def test_the_weights_are_those_of_the_plain_loop(run: Run, expected: Made) -> No
     assert _distance(last, expected.weights[-1]) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_clipping_and_decay_are_seen_in_the_weights(run: Run, expected: Made) -> None:
     """So that the test above would see them missing."""
     assert min(expected.norms) > CLIP

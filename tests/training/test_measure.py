@@ -20,6 +20,7 @@ def test_workers_hide_what_is_faster_than_a_step() -> None:
     assert timing.minutes(_SETTINGS) == pytest.approx(10 * (60 * 0.4 + 6 * 0.5) / 60)
 
 
+@pytest.mark.slow
 def test_the_command_tells_the_minutes(capsys: pytest.CaptureFixture[str]) -> None:
     settings = [part for setting in TINY for part in ("--set", setting)]
     settings += ["--set", "training.epochs=10000"]
@@ -30,6 +31,7 @@ def test_the_command_tells_the_minutes(capsys: pytest.CaptureFixture[str]) -> No
     assert float(rows["whole run but its final validation (minutes)"].replace(",", "")) > 0
 
 
+@pytest.mark.slow
 def test_a_step_that_does_not_fit_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_batch_that_does_not_fit_says_so(
     assert "too little memory to prepare batches" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_only_what_fits_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     free = [0.0]
     monkeypatch.setattr(
@@ -150,6 +151,7 @@ def test_only_what_fits_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     check_memory(whole)
 
 
+@pytest.mark.slow
 def test_a_network_that_takes_one_patch_is_not_told_to_take_a_smaller(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -98,6 +98,7 @@ def test_the_loss_scale_follows_gradients_not_broken_losses() -> None:
     assert one.precision.is_searching_scale()
 
 
+@pytest.mark.slow
 def test_one_case_of_nan_is_named_and_left_out(
     cache: Path, tmp_path: Path, capsys: Captured
 ) -> None:

@@ -10,6 +10,7 @@ from tests.settings import version_1
 from tests.training.conftest import NAME, Train
 
 
+@pytest.mark.slow
 def test_a_run_of_version_1_goes_on(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,7 @@ def test_a_run_of_days_on_a_cpu_is_announced(
     assert error.count("hours. ") == says
 
 
+@pytest.mark.slow
 def test_a_run_asks_for_its_pace(
     boxes: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

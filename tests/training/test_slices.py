@@ -18,6 +18,7 @@ from tests.training.synthetic import NAME, TINY, arguments, run_folder
 _SLICES = ("model.mednext.dimensions=2", "training.patch_voxels=[1, 32, 16]")
 
 
+@pytest.mark.slow
 def test_a_network_of_slices_trains_and_predicts(boxes: Path, tmp_path: Path) -> None:
     assert main(arguments(boxes, tmp_path / "runs", settings=_SLICES)) == 0
     run = run_folder(tmp_path / "runs", model="S-k3-2d-w4")

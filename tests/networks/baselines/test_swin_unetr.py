@@ -76,6 +76,7 @@ def test_a_checkpoint_of_monai_gives_its_numbers_and_goes_back(tmp_path, options
     assert not written
 
 
+@pytest.mark.slow
 def test_the_order_of_merging_changes_numbers(tmp_path):
     _, path = monai_network(tmp_path)
     images, outputs = image(32, 32, 64), []

@@ -97,6 +97,7 @@ def test_frozen_parameters_get_no_gradient(frozen):
     assert layer.weight.grad is not None or layer.bias.grad is not None
 
 
+@pytest.mark.slow
 def test_a_whole_networks_gradients_are_pytorchs(monkeypatch):
     torch.manual_seed(0)
     network = build(mednext("B", 5, 1, 2, 4)).double()
@@ -129,6 +130,7 @@ def test_a_whole_networks_gradients_are_those_of_finite_differences():
     torch.testing.assert_close((losses[0] - losses[1]) / (2 * step), slope, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("voxels", [1, 16, 50, 1 << 18])
 @pytest.mark.parametrize(("size", "kernel"), [("S", 3), ("B", 5)])
 def test_without_gradients_a_network_gives_the_same_in_pieces_of_any_size(

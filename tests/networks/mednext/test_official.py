@@ -21,6 +21,7 @@ def _checkpoint(size="S", kernel=3, **settings):
     return Checkpoint(description, build(description).state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", NETWORKS)
 def test_a_round_trip_is_exact(source, tmp_path):
     _assert_round_trip(source, tmp_path / "weights.npz")

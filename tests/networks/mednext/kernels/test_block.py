@@ -55,6 +55,7 @@ def test_output_and_gradients(dtype, sizes, device):
         assert _distance(one, other) < _BOUNDS[dtype]
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_finite_differences(device):
     if device.type == "cuda":
         pytest.skip("float64 is for the interpreter only")
@@ -63,6 +64,7 @@ def test_derivatives_are_those_of_finite_differences(device):
     assert torch.autograd.gradcheck(bottleneck, given, fast_mode=True)
 
 
+@pytest.mark.slow
 def test_operator_is_well_behaved(device):
     given = [one.requires_grad_() for one in _tensors(torch.float32, 2, 3, 4, (1, 2, 2), device)]
     torch.library.opcheck(bottleneck, tuple(given))
@@ -106,6 +108,7 @@ def test_whole_networks(size, device):
         assert (one - wanted[name]).norm() < bound * max(wanted[name].norm(), 0.01 * scale), name
 
 
+@pytest.mark.slow
 def test_checkpointing_gives_the_same(device):
     network = build(mednext("S", 3, 1, 2, 1)).to(device)
     block = network.bottleneck[0]

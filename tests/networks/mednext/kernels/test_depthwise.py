@@ -74,6 +74,7 @@ def test_output_and_gradients(kernel, stride, transposed, dtype, shape, device):
     _compare(x, weight, bias, stride, transposed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layout",
     [
