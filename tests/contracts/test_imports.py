@@ -87,7 +87,8 @@ for name in sys.argv[2].split(","):
 
 _OTHERS = (
     "pydantic", "typer", "rich", "skimage", "safetensors.torch", "scipy.stats", "scipy.ndimage",
-    "torch._dynamo", "matplotlib.pyplot", "filelock", "isal",
+    "torch._dynamo", "matplotlib.pyplot", "filelock", "isal", "monai.networks.nets",
+    "dynamic_network_architectures.architectures.unet",
 )  # fmt: skip
 
 
