@@ -3,7 +3,7 @@
 import logging
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mednext_cli.foundation.errors import MednextError, PluginError, SettingsError
@@ -29,7 +29,7 @@ def on_cluster(
     items: Sequence[Item],
     name: Callable[[Item], str],
     address: str,
-) -> Iterator[tuple[str, Value | None, BaseException | None]]:
+) -> Generator[tuple[str, Value | None, BaseException | None], None, None]:
     """Do `work` for every item on the cluster; yield name, value and error as they come.
 
     The scheduler gives the items of a worker that dies to the others. An item that three workers

@@ -90,10 +90,11 @@ def run_over(
 
 
 def _outcomes_of(
-    pairs: Iterator[tuple[str, Value | None, BaseException | None]],
+    pairs: Generator[tuple[str, Value | None, BaseException | None], None, None],
 ) -> Iterator[Outcome[Value]]:
-    for name, value, error in pairs:
-        yield Outcome(name, value=value) if error is None else failure(name, error)
+    with closing(pairs):  # a disk that refuses ends it all, on the cluster, too
+        for name, value, error in pairs:
+            yield Outcome(name, value=value) if error is None else failure(name, error)
 
 
 def _pooled(

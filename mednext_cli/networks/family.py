@@ -5,7 +5,7 @@ PyTorch, so that recipes are checked and plans are made without it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -142,12 +142,7 @@ class NetworkFamily(ABC, Generic[Chosen]):
 
         By default its name, and every setting that is not the default: ``unetr-feature_size8``.
         """
-        defaults = self.Settings()
-        chosen = {name: getattr(settings, name) for name in self.Settings.model_fields}
-        differing = {
-            name: value for name, value in chosen.items() if value != getattr(defaults, name)
-        }
-        return "-".join((self.name, *(f"{name}{_short(differing[name])}" for name in differing)))
+        return label_of(self.name, settings, self.Settings())
 
     def checkpointing(self, settings: Chosen) -> bool:
         """Whether `checkpointing = "auto"` computes activations again for the gradient."""
@@ -199,7 +194,9 @@ class NetworkFamily(ABC, Generic[Chosen]):
             said: values of `Settings`, for what the shapes do not tell.
 
         Raises:
-            CheckpointError: they are not weights of this family, or not of what was said.
+            LookupError, TypeError, ValueError: they are not weights of this family; whoever imports
+                them says so.
+            CheckpointError: they are not of what was said.
             SettingsError: nothing of this family is published, or `said` cannot be.
         """
         del weights, said
@@ -232,9 +229,19 @@ class NetworkFamily(ABC, Generic[Chosen]):
         )
 
 
+def label_of(name: str, settings: NetworkSettings, usual: NetworkSettings) -> str:
+    """A name for the folder of a network's runs, and what differs from the usual settings."""
+    fields = type(usual).model_fields
+    values = ((field, getattr(settings, field), getattr(usual, field)) for field in fields)
+    return "-".join((name, *(f"{field}{_short(own)}" for field, own, its in values if own != its)))
+
+
 def _short(value: object) -> str:
-    """Of a setting's value, for the name of a folder."""
+    """Of a setting's value, for the name of a folder; numbers of one stage side by side."""
     if isinstance(value, bool):
         return "" if value else "_off"
-    values: Iterable[object] = value if isinstance(value, tuple) else (value,)
-    return "_".join(str(part) for part in values)
+    if not isinstance(value, tuple):
+        return str(value)
+    return "_".join(
+        "".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in value
+    )

@@ -6,15 +6,18 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from mednext_cli.foundation.errors import CheckpointError
+from mednext_cli.foundation.errors import CheckpointError, MednextError
 from mednext_cli.foundation.names import LONGEST, shown
 from mednext_cli.networks.building import check_dense, check_fit, expected_weights, without_counters
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
-from mednext_cli.networks.registry import find_family
+from mednext_cli.networks.family import NetworkSettings, PublishedNetwork
+from mednext_cli.networks.registry import Family, find_family
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.networks.weight_files import read_weights, write_weights
+from mednext_cli.settings.problems import first_problem
 from mednext_cli.settings.recipe import DEFAULT_NETWORK
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -42,7 +45,7 @@ def import_weights(
     weights = {name: value for name, value in held.items() if value.dtype != torch.int64}
     try:
         check_dense(weights)
-        found = family.read_published(weights, said)
+        found = _read(family, weights, said)
         spec = NetworkSpec(
             network, found.settings, found.in_channels, found.out_channels, found.deep_supervision
         )
@@ -51,6 +54,23 @@ def import_weights(
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error.message}", error.remedy) from error
     return Checkpoint(spec, state_dict, metadata={"imported_from": shown(path.name, LONGEST)[1:-1]})
+
+
+def _read(
+    family: Family, weights: Mapping[str, Tensor], said: Mapping[str, Any]
+) -> PublishedNetwork[NetworkSettings]:
+    """What the family reads off the weights; it stumbles over those of another network."""
+    try:
+        found: PublishedNetwork[NetworkSettings] = family.read_published(weights, said)
+    except MednextError:
+        raise
+    except (LookupError, TypeError, ValueError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else error
+        raise CheckpointError(
+            f"these are not weights of {family.name} as published ({reason})",
+            "Give the state_dict of its network, or another --network.",
+        ) from error
+    return found
 
 
 def import_file(

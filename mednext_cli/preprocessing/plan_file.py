@@ -44,6 +44,9 @@ def read_plan(path: Path, planned: Plan) -> Plan:
     plan = _validated(content, path)
     if problem := default_patch_rule().problem(plan.patch_voxels):
         raise SettingsError(f"--plan {path}: patch_voxels: {problem}", _CORRECT)
+    if plan.slice_axis:
+        what = "slice_axis: networks of slices choose it when they are trained"
+        raise SettingsError(f"--plan {path}: {what}", "Leave it out, or at 0.")
     return plan
 
 

@@ -46,12 +46,20 @@ def _check_same(checkpoint: Checkpoint, spec: NetworkSpec, path: Path) -> None:
     differing = _differing(checkpoint.network, spec)
     if not differing:
         return
-    remedy = "Train with the recipe it was trained with: recipe.toml in its run folder."
-    if checkpoint.network.name == spec.name and spec.kernels:
-        remedy = (
-            "Train with the same --model and --kernel, or enlarge it first with mednext upkern."
-        )
-    raise CheckpointError(f"{path} has another network: {'; '.join(differing)}", remedy)
+    raise CheckpointError(
+        f"{path} has another network: {'; '.join(differing)}", _remedy(checkpoint, spec)
+    )
+
+
+def _remedy(checkpoint: Checkpoint, spec: NetworkSpec) -> str:
+    name = checkpoint.network.name
+    if name == spec.name and spec.kernels:
+        return "Train with the same --model and --kernel, or enlarge it first with mednext upkern."
+    if checkpoint.recipe is not None:
+        return "Train with the recipe it was trained with: recipe.toml in its run folder."
+    if name == spec.name:
+        return f"Choose the same in the recipe, or with --set model.{name}.KEY=VALUE."
+    return f"Train with --network {name}."
 
 
 def _differing(theirs: NetworkSpec, ours: NetworkSpec) -> list[str]:

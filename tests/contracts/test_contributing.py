@@ -141,8 +141,10 @@ def test_a_checkpoint_of_another_network_is_said_with_what_to_train(tmp_path: Pa
     path = tmp_path / "begun.pt"
     save_checkpoint(path, Checkpoint(begun, build_plain(begun).state_dict()))
     others = {
-        "width 4 instead of 8. Train with the recipe": describe_network("toy", 1, 3, width=8),
-        "network: network toy instead of mednext. Train": describe_network("mednext", 1, 3),
+        "width 4 instead of 8. Choose the same": describe_network("toy", 1, 3, width=8),
+        "network: network toy instead of mednext. Train with --network toy": describe_network(
+            "mednext", 1, 3
+        ),
     }
     for said, other in others.items():
         with pytest.raises(CheckpointError, match=re.escape(said)):

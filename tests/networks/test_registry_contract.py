@@ -17,6 +17,7 @@ from mednext_cli.networks.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from mednext_cli.networks.published import export_weights
 from mednext_cli.networks.registry import family_names, find_family, plain
 from mednext_cli.networks.spec import NetworkSpec
 from tests.networks.small_networks import SMALL, small_image, small_spec
@@ -144,6 +145,22 @@ def test_a_checkpoint_gives_the_same_network(name: str, tmp_path: Path) -> None:
     assert checkpoint.network == spec
     with torch.no_grad():
         assert torch.equal(build_network(checkpoint)(images), network(images))
+
+
+@every_family
+@pytest.mark.parametrize("axes", [0, 1])
+def test_published_weights_of_other_shapes_are_refused(
+    name: str, axes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, path = small_spec(name), tmp_path / "published.pt"
+    published = export_weights(path, Checkpoint(spec, _built(spec).state_dict()))
+    flat = {key: weights.flatten() for key, weights in published.items()}
+    torch.save({key: weights if axes else weights[0] for key, weights in flat.items()}, path)
+    command = ["weights", "import", str(path), "--network", name]
+    assert main([*command, "--out", str(tmp_path / "ours.pt")]) == 2
+    said = capsys.readouterr().err
+    assert "these are not weights of" in said
+    assert said.count("\n") == 1
 
 
 @every_family

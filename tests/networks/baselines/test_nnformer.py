@@ -68,7 +68,7 @@ def test_what_the_weights_contradict_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="do not fit"):
         import_weights(path, "nnformer", {"patch_voxels": (32, 32, 32)})
     torch.save({"conv.weight": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="not weights of the published nnFormer"):
+    with pytest.raises(CheckpointError, match="not weights of nnformer as published"):
         import_weights(path, "nnformer")
 
 

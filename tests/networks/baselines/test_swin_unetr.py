@@ -148,8 +148,8 @@ def test_weights_of_another_network_are_refused(tmp_path):
     _, path = monai_network(tmp_path)
     with pytest.raises(CheckpointError, match="window_size 3, not 7"):
         import_weights(path, "swin_unetr", {"window_size": 7})
-    with pytest.raises(CheckpointError, match="not weights of MONAI's UNETR"):
+    with pytest.raises(CheckpointError, match="not weights of unetr as published"):
         import_weights(path, "unetr")
     torch.save({"out.conv.conv.weight": torch.ones(2, 2)}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="not weights of MONAI's SwinUNETR"):
+    with pytest.raises(CheckpointError, match="not weights of swin_unetr as published"):
         import_weights(tmp_path / "other.pt", "swin_unetr")

@@ -54,14 +54,14 @@ def test_layers_that_are_never_used_are_written_and_not_read(tmp_path):
 def test_what_the_weights_do_not_tell_is_said(tmp_path):
     patch = (16, 24, 40)
     path, _ = _weights(tmp_path, patch_voxels=patch, heads=4)
-    with pytest.raises(CheckpointError, match="positions has shape"):
-        import_weights(path, "transbts")
+    with pytest.raises(CheckpointError, match="tokens, which does not tell its shape"):
+        import_weights(path, "transbts", {"heads": 4})
     imported = import_weights(path, "transbts", {"patch_voxels": patch, "heads": 4})
     assert imported.network.patch_rule.fixed == patch
     with pytest.raises(CheckpointError, match="layers 2, not 3"):
         import_weights(path, "transbts", {"layers": 3, "patch_voxels": patch})
     torch.save({"conv.weight": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="not weights of the published TransBTS"):
+    with pytest.raises(CheckpointError, match="not weights of transbts as published"):
         import_weights(path, "transbts")
 
 

@@ -204,6 +204,15 @@ def test_a_patch_that_cannot_be_halved_as_planned_is_refused():
     assert "Take 64 x 64 x 64" in error.value.remedy
 
 
+def test_the_bottleneck_of_what_was_said_has_two_voxels():
+    said = {"strides": [[2, 2, 2]] * 4}
+    chosen = choose_network(ModelSettings(network="transunet", transunet=said))
+    assert chosen.label == "transunet-strides222_222_222_222"
+    settings = chosen.planned((16, 16, 16)).settings
+    assert settings.patch_voxels == (16, 16, 32)
+    assert chosen.family.patch_rule(settings).problem((16, 16, 32)) == ""
+
+
 def test_spacings_that_allow_too_few_steps_are_refused():
     chosen = choose_network(
         ModelSettings(network="transunet", transunet={"transformer": "decoder"})
@@ -273,7 +282,7 @@ def test_weights_of_other_settings_are_refused(tmp_path):
     with pytest.raises(SettingsError, match="multiple of vit_heads"):
         import_weights(path, "transunet", {**said, "vit_heads": 3})
     torch.save({"stem.weight": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="not weights of the published 3D TransUNet"):
+    with pytest.raises(CheckpointError, match="not weights of transunet as published"):
         import_weights(path, "transunet")
 
 

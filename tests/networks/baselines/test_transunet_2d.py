@@ -91,7 +91,8 @@ def test_other_slices_are_refused():
     [
         ({"vit_heads": 7}, "vit_width must be a multiple of vit_heads"),
         ({"base_channels": 48}, "multiple of 32"),
-        ({"patch_voxels": [1, 500, 512]}, "multiples of 16"),
+        ({"patch_voxels": [1, 500, 512]}, "divisible by 16"),
+        ({"patch_voxels": [1, 16, 16]}, "the smallest is 16 x 32"),
         ({"patch_voxels": [2, 512, 512]}, "patch_voxels"),
         ({"resnet_blocks": [3, 4]}, "resnet_blocks"),
     ],
@@ -119,7 +120,7 @@ def test_the_network_is_read_off_the_shapes(tmp_path):
 def test_other_weights_are_refused(tmp_path):
     path = tmp_path / "other.pt"
     torch.save({"stem.weight": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="not weights of the published 2D TransUNet"):
+    with pytest.raises(CheckpointError, match="not weights of transunet_2d as published"):
         import_weights(path, "transunet_2d")
 
 

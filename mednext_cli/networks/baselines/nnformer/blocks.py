@@ -5,10 +5,10 @@ Source: arXiv 2109.03201, section 3; arithmetic as in the published code.
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mednext_cli.networks.baselines.drop_path import DropPath
 from mednext_cli.networks.baselines.nnformer.attention import SkipAttention, WindowAttention
 from mednext_cli.networks.baselines.nnformer.windows import Windows
 from mednext_cli.networks.patches import Patch
@@ -22,24 +22,6 @@ def _tokens(image: Tensor) -> Tensor:
 
 def _image(tokens: Tensor) -> Tensor:
     return tokens.movedim(-1, 1)
-
-
-class DropPath(nn.Module):
-    """In training, leaves a branch out for some samples and makes up for it in the others.
-
-    Source: stochastic depth, arXiv 1603.09382.
-    """
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self._kept = 1 - probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, ...) to the same shape."""
-        if not self.training or self._kept == 1:
-            return x
-        kept = torch.full_like(x[:, :1, :1, :1, :1], self._kept).bernoulli()
-        return x * kept / self._kept
 
 
 class _Block(nn.Module):

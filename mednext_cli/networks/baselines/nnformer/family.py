@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from mednext_cli.networks.baselines.nnformer.settings import NnFormerSettings
-from mednext_cli.networks.family import NetworkFamily, PublishedNetwork
+from mednext_cli.networks.family import NetworkFamily, PublishedNetwork, label_of
 from mednext_cli.networks.patches import Patch
 
 if TYPE_CHECKING:
@@ -71,13 +71,8 @@ class NnFormerFamily(NetworkFamily[NnFormerSettings]):
 
     def label(self, settings: NnFormerSettings) -> str:
         """``nnformer``, ``nnformer_synapse``, and what differs from the variant."""
-        published = NnFormerSettings(variant=settings.variant)
-        values = settings.model_dump(exclude={"variant"}, exclude_none=True)
-        differing = {
-            name: value for name, value in values.items() if value != getattr(published, name)
-        }
         head = self.name if settings.variant == "tumour" else f"{self.name}_{settings.variant}"
-        return "-".join((head, *(f"{name}{_short(value)}" for name, value in differing.items())))
+        return label_of(head, settings, NnFormerSettings(variant=settings.variant))
 
     def set_checkpointing(self, network: "nn.Module", on: bool) -> None:
         """Of the embedding and every block."""
@@ -100,11 +95,6 @@ class NnFormerFamily(NetworkFamily[NnFormerSettings]):
         from mednext_cli.networks.baselines.nnformer.published import publish
 
         return publish(settings, state_dict)
-
-
-def _short(value: object) -> str:
-    values = value if isinstance(value, tuple) else (value,)
-    return "_".join(str(part) for part in values)
 
 
 FAMILY = NnFormerFamily()

@@ -35,18 +35,12 @@ def read_published(
             else the weights do not tell.
 
     Raises:
-        CheckpointError: not weights of the published nnFormer, or not of what was said.
-        SettingsError: `said` cannot be.
+        LookupError, TypeError, ValueError: not weights of the published nnFormer.
+        CheckpointError, SettingsError: not of what was said, or that cannot be.
     """
-    try:
-        settings = agree(NnFormerSettings, _found(weights), said)
-        stem = weights["model_down.patch_embed.proj1.conv1.weight"]
-        head = weights["final.0.up.weight"]
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(
-            f"these are not weights of the published nnFormer ({error})",
-            "Give the state_dict of its network.",
-        ) from error
+    settings = agree(NnFormerSettings, _found(weights), said)
+    stem = weights["model_down.patch_embed.proj1.conv1.weight"]
+    head = weights["final.0.up.weight"]
     return PublishedNetwork(
         settings,
         in_channels=stem.shape[1],

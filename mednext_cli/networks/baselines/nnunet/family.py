@@ -88,17 +88,6 @@ class NnUNetFamily(NetworkFamily[NnUNetSettings]):
         smallest[axis] *= 2
         return tuple(smallest)
 
-    def label(self, settings: NnUNetSettings) -> str:
-        """``nnunet``, and what differs: ``nnunet-features16-strides111_222``."""
-        published = self.Settings()
-        chosen = {name: getattr(settings, name) for name in self.Settings.model_fields}
-        differing = (
-            f"{name}{_short(value)}"
-            for name, value in chosen.items()
-            if value != getattr(published, name)
-        )
-        return "-".join((self.name, *differing))
-
     def set_checkpointing(self, network: "nn.Module", on: bool) -> None:
         """Each stage of the plain encoder, each residual block, each stage of the decoder."""
         from mednext_cli.networks.recompute import set_recomputed
@@ -143,15 +132,6 @@ class ResEncFamily(NnUNetFamily):
     name = "nnunet_resenc"
     Settings = ResEncSettings
     residual = True
-
-
-def _short(value: object) -> str:
-    """Of a setting's value, for the name of a folder; axes side by side."""
-    if not isinstance(value, tuple):
-        return str(value)
-    return "_".join(
-        "".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in value
-    )
 
 
 PLAIN = NnUNetFamily()

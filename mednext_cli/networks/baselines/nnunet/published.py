@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from mednext_cli.foundation.errors import CheckpointError
@@ -30,7 +29,10 @@ _FIRST_LAYER = {  # of a stage of the encoder
     "nnunet_resenc": "encoder.stages.{}.blocks.0.conv1.all_modules.0.weight",
 }
 _BLOCKS = {"nnunet": "encoder.stages.{}.0.convs.", "nnunet_resenc": "encoder.stages.{}.blocks."}
-_STEM = "encoder.stem.convs.0.all_modules.0.weight"
+_TAKES_THE_IMAGE = {
+    "nnunet": "encoder.stages.0.0.convs.0.all_modules.0.weight",
+    "nnunet_resenc": "encoder.stem.convs.0.all_modules.0.weight",
+}
 
 
 def read_published(
@@ -47,19 +49,14 @@ def read_published(
         said: settings that the weights must be of.
 
     Raises:
-        CheckpointError: not weights of this family, or not of what was said.
-        SettingsError: `said` cannot be.
+        LookupError, TypeError, ValueError: not weights of this family.
+        CheckpointError, SettingsError: not of what was said, or that cannot be.
     """
     stages = 1 + count_parts(weights, "decoder.transpconvs.")
     ours = _once((_our_name(name, stages), value) for name, value in weights.items())
     _check_encoder(family.name, ours)
-    try:
-        found = _settings(family, ours, stages)
-        in_channels, classes = _first(family.name, ours).shape[1], len(ours["heads.0.weight"])
-    except (KeyError, IndexError, ValidationError) as error:
-        raise CheckpointError(
-            f"these are not weights of nnU-Net's {family.name}", "Give its checkpoint_final.pth."
-        ) from error
+    found = _settings(family, ours, stages)
+    in_channels, classes = ours[_TAKES_THE_IMAGE[family.name]].shape[1], len(ours["heads.0.weight"])
     agree(family.Settings, found.model_dump(), said)
     lower = [name for name in ours if name.startswith(family.auxiliary_weights)]
     deep = any(bool(torch.any(ours[name] != 0)) for name in lower)
@@ -135,16 +132,11 @@ def _once(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _check_encoder(name: str, ours: Mapping[str, Tensor]) -> None:
-    kind = "nnunet_resenc" if _STEM in ours else "nnunet"
+    kind = next((kind for kind, first in _TAKES_THE_IMAGE.items() if first in ours), name)
     if kind != name:
         raise CheckpointError(
             f"these weights are of {kind}, not {name}", f"Import them with --network {kind}."
         )
-
-
-def _first(name: str, ours: Mapping[str, Tensor]) -> Tensor:
-    """The weight that takes the image."""
-    return ours[_STEM if name == "nnunet_resenc" else _FIRST_LAYER[name].format(0)]
 
 
 def _settings(

@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.baselines.shapes import agree, count_parts, root_of
 from mednext_cli.networks.baselines.swin_unetr.settings import STAGES, SwinUNETRSettings
 from mednext_cli.networks.baselines.swin_unetr.windows import relative_position_index
@@ -25,17 +24,12 @@ def read_monai(
         said: `patch_merging`, which leaves no trace, where they are not of MONAI 1.5 or newer.
 
     Raises:
-        CheckpointError: not weights of SwinUNETR, or of another network than was said.
-        SettingsError: `said` cannot be.
+        LookupError, TypeError, ValueError: not weights of SwinUNETR.
+        CheckpointError, SettingsError: not of what was said, or that cannot be.
     """
-    try:
-        found = _found(weights)
-        image, head = weights["encoder1.layer.conv1.conv.weight"], weights["out.conv.conv.weight"]
-        in_channels, out_channels = image.shape[1], head.shape[0]
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(
-            f"these are not weights of MONAI's SwinUNETR ({error})", "Give the state_dict of one."
-        ) from error
+    found = _found(weights)
+    image, head = weights["encoder1.layer.conv1.conv.weight"], weights["out.conv.conv.weight"]
+    in_channels, out_channels = image.shape[1], head.shape[0]
     settings = agree(SwinUNETRSettings, found, said)
     ours = {name: value for name, value in weights.items() if not name.endswith(_INDEX)}
     return PublishedNetwork(settings, in_channels, out_channels, False, ours)

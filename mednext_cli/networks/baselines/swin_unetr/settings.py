@@ -48,7 +48,7 @@ class SwinUNETRSettings(NetworkSettings):
     patch_merging: PatchMerging = "since_1_5"
     drop_rate: Probability = 0.0
     attn_drop_rate: Probability = 0.0
-    dropout_path_rate: Probability = 0.0
+    dropout_path_rate: Annotated[Probability, Field(lt=1.0)] = 0.0
 
     @model_validator(mode="after")
     def _heads_divide_the_widths(self) -> Self:

@@ -7,9 +7,9 @@ the 343 of its window, and which torch.compile cannot take whole.
 import torch
 import torch.nn.functional as F
 from monai.networks.blocks import MLPBlock
-from monai.networks.layers import DropPath
 from torch import Tensor, nn
 
+from mednext_cli.networks.baselines.drop_path import DropPath
 from mednext_cli.networks.baselines.swin_unetr.settings import PatchMerging, SwinUNETRSettings
 from mednext_cli.networks.baselines.swin_unetr.windows import (
     Box,
@@ -79,7 +79,7 @@ class Block(nn.Module):
         width = settings.width(stage)
         self.norm1 = nn.LayerNorm(width)
         self.attn = WindowAttention(settings, stage, shifted)
-        self.drop_path = DropPath(path_rate) if path_rate else nn.Identity()
+        self.drop_path = DropPath(path_rate)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = MLPBlock(
             width, _EXPANSION * width, dropout_rate=settings.drop_rate, dropout_mode="swin"

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.baselines.renaming import rename
-from mednext_cli.networks.baselines.shapes import agree, count_parts, root_of
+from mednext_cli.networks.baselines.shapes import agree, check_patch, count_parts, root_of
 from mednext_cli.networks.baselines.transbts.settings import BLOCKS, TransBtsSettings
 from mednext_cli.networks.family import PublishedNetwork
 
@@ -79,18 +78,13 @@ def read_published(
             dropouts.
 
     Raises:
-        CheckpointError: not weights of the published TransBTS, or not of what was said.
-        SettingsError: `said` cannot be.
+        LookupError, TypeError, ValueError: not weights of the published TransBTS.
+        CheckpointError, SettingsError: not of what was said, or that cannot be.
     """
     used = {name: value for name, value in weights.items() if not name.startswith(_UNUSED)}
-    try:
-        settings = agree(TransBtsSettings, _found(used), _cube(used) | dict(said))
-        in_channels, out_channels = used[_STEM].shape[1], used["endconv.weight"].shape[0]
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(
-            f"these are not weights of the published TransBTS ({error})",
-            "Give the state_dict of its network.",
-        ) from error
+    settings = agree(TransBtsSettings, _found(used), _cube(used) | dict(said))
+    in_channels, out_channels = used[_STEM].shape[1], used["endconv.weight"].shape[0]
+    check_patch(settings, used[_POSITIONS].shape[1])
     return PublishedNetwork(settings, in_channels, out_channels, False, rename(used, _NAMES))
 
 

@@ -20,7 +20,8 @@ def plan_settings(
 
     Args:
         settings: what they hold stays.
-        patch_voxels: (D, H, W) that is asked for; rounded up to what the steps divide.
+        patch_voxels: (D, H, W) that is asked for; rounded up to what the steps divide
+            into two voxels or more.
         spacing_mm: (D, H, W) of the prepared images.
 
     Raises:
@@ -33,13 +34,16 @@ def plan_settings(
         planned = _with_steps(settings, wanted, spacing_mm)
     if not settings.attends:
         return planned
+    divisors = divisors_of(planned)
     depth, height, width = (
-        -(-length // step) * step for length, step in zip(wanted, divisors_of(planned), strict=True)
+        -(-length // step) * step for length, step in zip(wanted, divisors, strict=True)
     )
+    if (depth, height, width) == divisors:
+        width *= 2  # instance norm needs two voxels in the bottleneck
     if settings.patch_voxels not in (None, (depth, height, width)):
         raise SettingsError(
             f"a patch of {shown_patch(settings.patch_voxels)} voxels cannot be halved as planned",
-            f"Take {shown_patch((depth, height, width))}, or give strides as well.",
+            f"Take {shown_patch((depth, height, width))}, or give other strides.",
         )
     return planned.model_copy(update={"patch_voxels": (depth, height, width)})
 

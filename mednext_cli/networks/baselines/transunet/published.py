@@ -56,17 +56,11 @@ def read_published(
             cube.
 
     Raises:
-        CheckpointError: not weights of this network, or not of what was said.
-        SettingsError: `said` cannot be.
+        LookupError, TypeError, ValueError: not weights of this network.
+        CheckpointError, SettingsError: not of what was said, or that cannot be.
     """
-    try:
-        found, likely = _found(weights), _likely(weights)
-        in_channels, out_channels = _channels(weights)
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(
-            f"these are not weights of the published 3D TransUNet ({error})",
-            "Give the state_dict of its network.",
-        ) from error
+    found, likely = _found(weights), _likely(weights)
+    in_channels, out_channels = _channels(weights)
     settings = agree(TransUNetSettings, found, likely | dict(said))
     if settings.attends:
         check_patch(settings, weights[_POSITIONS].shape[1])

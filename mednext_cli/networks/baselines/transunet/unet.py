@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Triple = tuple[int, int, int]
+from mednext_cli.networks.baselines.transunet.settings import Triple
+
 _SLOPE = 0.01  # of the leaky ReLU
 
 

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from mednext_cli.networks.baselines.transunet_2d.settings import DOWNSAMPLING, TransUNet2DSettings
+from mednext_cli.networks.baselines.transunet_2d.settings import (
+    DOWNSAMPLING,
+    SLICES,
+    TransUNet2DSettings,
+)
 from mednext_cli.networks.family import NetworkFamily, PublishedNetwork
-from mednext_cli.networks.patches import Patch, PatchRule
+from mednext_cli.networks.patches import Patch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -13,7 +17,6 @@ if TYPE_CHECKING:
     from mednext_cli.networks.baselines.transunet_2d.network import TransUNet2D
 
 _PUBLISHED_PATCH = (1, 512, 512)
-_SMALLEST = (DOWNSAMPLING, 2 * DOWNSAMPLING)  # batch norm needs two voxels at the bottom
 
 
 class TransUNet2DFamily(NetworkFamily[TransUNet2DSettings]):
@@ -56,8 +59,7 @@ class TransUNet2DFamily(NetworkFamily[TransUNet2DSettings]):
         del spacing_mm
         if settings.patch_voxels is not None:
             return settings
-        nearest = PatchRule((DOWNSAMPLING,) * 2, _SMALLEST, dimensions=2).fit(patch_voxels)
-        return settings.model_copy(update={"patch_voxels": nearest})
+        return settings.model_copy(update={"patch_voxels": SLICES.fit(patch_voxels)})
 
     def divisor(self, settings: TransUNet2DSettings) -> int:
         """16: the residual network halves the slice four times."""
@@ -72,7 +74,7 @@ class TransUNet2DFamily(NetworkFamily[TransUNet2DSettings]):
     def smallest_patch(self, settings: TransUNet2DSettings) -> tuple[int, ...]:
         """16 x 32."""
         del settings
-        return _SMALLEST
+        return SLICES.smallest
 
     def fixed_patch(self, settings: TransUNet2DSettings) -> Patch:
         """The slice that the table of positions is of."""

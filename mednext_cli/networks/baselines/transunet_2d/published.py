@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.baselines.shapes import (
     agree,
     check_patch,
@@ -33,21 +32,12 @@ def read_published(
             `repeat_channel = false` for weights that were trained on images of three channels.
 
     Raises:
-        CheckpointError: not weights of this network, or not of what was said.
-        SettingsError: `said` cannot be.
+        LookupError, TypeError, ValueError: not weights of this network.
+        CheckpointError, SettingsError: not of what was said, or that cannot be.
     """
-    try:
-        found = _found(weights)
-        in_channels, out_channels = (
-            weights[_ROOT].shape[1],
-            len(weights["segmentation_head.0.bias"]),
-        )
-        tokens = weights[f"{_EMBEDDINGS}position_embeddings"].shape[1]
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(
-            f"these are not weights of the published 2D TransUNet ({error})",
-            "Give the state_dict of its network.",
-        ) from error
+    found = _found(weights)
+    in_channels, out_channels = weights[_ROOT].shape[1], len(weights["segmentation_head.0.bias"])
+    tokens = weights[f"{_EMBEDDINGS}position_embeddings"].shape[1]
     settings = agree(TransUNet2DSettings, found, _square(tokens) | dict(said))
     check_patch(settings, tokens)
     if settings.repeat_channel and in_channels == _COLOURS:

@@ -5,9 +5,12 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from mednext_cli.networks.family import NetworkSettings
+from mednext_cli.networks.patches import PatchRule
 from mednext_cli.settings.recipe import Count, Probability, Width
 
 DOWNSAMPLING = 16
+# Batch norm needs two voxels at the bottom.
+SLICES = PatchRule((DOWNSAMPLING,) * 2, (DOWNSAMPLING, 2 * DOWNSAMPLING), dimensions=2)
 _Blocks = Annotated[int, Field(strict=True, ge=1, le=64)]
 _Layers = Annotated[Count, Field(le=64)]
 _Slice = tuple[Annotated[int, Field(strict=True, ge=1, le=1)], Width, Width]
@@ -44,6 +47,6 @@ class TransUNet2DSettings(NetworkSettings):
     def _fitting(self) -> Self:
         if self.vit_width % self.vit_heads:
             raise ValueError("vit_width must be a multiple of vit_heads")
-        if any(length % DOWNSAMPLING for length in (self.patch_voxels or ())[1:]):
-            raise ValueError(f"height and width of patch_voxels are multiples of {DOWNSAMPLING}")
+        if self.patch_voxels is not None and (problem := SLICES.problem(self.patch_voxels)):
+            raise ValueError(problem)
         return self

@@ -7,11 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.networks.baselines.shapes import agree, root_of
+from mednext_cli.networks.baselines.shapes import agree, check_patch, root_of
 from mednext_cli.networks.baselines.unetr.family import LAYERS, TOKEN, UNETRSettings
 from mednext_cli.networks.family import PublishedNetwork
-from mednext_cli.networks.patches import Patch
 
 _CROSS_ATTENTION = re.compile(r"vit\.blocks\.\d+\.(norm_)?cross_attn\.")
 _EMBEDDING = "vit.patch_embedding"
@@ -28,20 +26,15 @@ def read_monai(
             the weights tell the number of tokens alone, where it is no cube.
 
     Raises:
-        CheckpointError: not weights of UNETR, or of another network than was said.
-        SettingsError: `said` cannot be.
+        LookupError, TypeError, ValueError: not weights of UNETR.
+        CheckpointError, SettingsError: not of what was said, or that cannot be.
     """
-    try:
-        found = _found(weights)
-        image, head = weights["encoder1.layer.conv1.conv.weight"], weights["out.conv.conv.weight"]
-        in_channels, out_channels = image.shape[1], head.shape[0]
-        if "patch_voxels" not in said:
-            found["patch_voxels"] = _cube(weights[f"{_EMBEDDING}.position_embeddings"].shape[1])
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(
-            f"these are not weights of MONAI's UNETR ({error})", "Give the state_dict of one."
-        ) from error
-    settings = agree(UNETRSettings, found, said)
+    found = _found(weights)
+    image, head = weights["encoder1.layer.conv1.conv.weight"], weights["out.conv.conv.weight"]
+    in_channels, out_channels = image.shape[1], head.shape[0]
+    tokens = weights[f"{_EMBEDDING}.position_embeddings"].shape[1]
+    settings = agree(UNETRSettings, found, _cube(tokens) | dict(said))
+    check_patch(settings, tokens)
     ours = _as_of_today(weights, settings.hidden_size)
     return PublishedNetwork(settings, in_channels, out_channels, False, ours)
 
@@ -55,14 +48,10 @@ def _found(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def _cube(tokens: int) -> Patch:
-    """The cubic patch of so many tokens."""
-    if (edge := root_of(tokens, 3)) is None:
-        raise CheckpointError(
-            f"these weights are of {tokens} tokens, which are no cube",
-            f"Say patch_voxels: {TOKEN} voxels a token along each axis.",
-        )
-    return (edge * TOKEN, edge * TOKEN, edge * TOKEN)
+def _cube(tokens: int) -> dict[str, Any]:
+    """The cubic patch of so many tokens, if there is one."""
+    edge = root_of(tokens, 3)
+    return {"patch_voxels": (edge * TOKEN,) * 3} if edge else {}
 
 
 def _as_of_today(weights: Mapping[str, Tensor], width: int) -> dict[str, Tensor]:

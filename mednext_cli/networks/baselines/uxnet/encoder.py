@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mednext_cli.networks.baselines.drop_path import DropPath
 from mednext_cli.networks.baselines.uxnet.family import STAGES, UXNetSettings
 
 _KERNEL = 7
@@ -80,20 +81,14 @@ class Block(nn.Module):
         self.pwconv1 = nn.Conv3d(width, inner, kernel_size=1, groups=width)
         self.act = nn.GELU()
         self.pwconv2 = nn.Conv3d(inner, width, kernel_size=1, groups=width)
-        self.drop_rate = drop_rate
+        self.drop_path = DropPath(drop_rate)
 
     def forward(self, image: Tensor) -> Tensor:
         """A map (B, C, D, H, W); the same shape back."""
         inner = self.act(self.pwconv1(self.norm(self.dwconv(image))))
         branch: Tensor = self.gamma[:, None, None, None] * self.pwconv2(inner)
-        return image + self._dropped(branch)
-
-    def _dropped(self, branch: Tensor) -> Tensor:
-        """Stochastic depth: a sample's branch is left out, the others weigh more."""
-        if not self.training or self.drop_rate == 0:
-            return branch
-        kept = branch.new_empty(len(branch), 1, 1, 1, 1).bernoulli_(1 - self.drop_rate)
-        return branch * kept / (1 - self.drop_rate)
+        output: Tensor = image + self.drop_path(branch)
+        return output
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -34,7 +34,7 @@ class UXNetSettings(NetworkSettings):
     depths: tuple[_Depth, _Depth, _Depth, _Depth] = (2, 2, 2, 2)
     feat_size: tuple[Width, Width, Width, Width] = (48, 96, 192, 384)
     hidden_size: Width = 768
-    drop_path_rate: Probability = 0.0
+    drop_path_rate: Annotated[Probability, Field(lt=1.0)] = 0.0
     layer_scale: _Scale = 1e-6
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.baselines.shapes import agree, count_parts
 from mednext_cli.networks.baselines.uxnet.family import STAGES, UXNetSettings
 from mednext_cli.networks.family import PublishedNetwork
@@ -21,17 +20,12 @@ def read_published(
         said: settings that the weights must be of.
 
     Raises:
-        CheckpointError: not weights of 3D UX-Net, or of another network than was said.
-        SettingsError: `said` cannot be.
+        LookupError, TypeError, ValueError: not weights of 3D UX-Net.
+        CheckpointError, SettingsError: not of what was said, or that cannot be.
     """
-    try:
-        found = _found(weights)
-        image, head = weights["encoder1.layer.conv1.conv.weight"], weights["out.conv.conv.weight"]
-        in_channels, out_channels = image.shape[1], head.shape[0]
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(
-            f"these are not weights of 3D UX-Net ({error})", "Give the state_dict of one."
-        ) from error
+    found = _found(weights)
+    image, head = weights["encoder1.layer.conv1.conv.weight"], weights["out.conv.conv.weight"]
+    in_channels, out_channels = image.shape[1], head.shape[0]
     settings = agree(UXNetSettings, found, said)
     return PublishedNetwork(settings, in_channels, out_channels, False, dict(weights))
 
