@@ -116,10 +116,10 @@ def _of_tables(name: str, model: Mapping[str, Any]) -> list[Problem]:
 
 
 def _of_options(name: str, source: RecipeSource) -> list[Problem]:
-    """Options that set a key in another network's table, where it would do nothing."""
-    paths = [tuple(key.split(".")) for key in source.options]
+    """Options and settings of a key in another network's table, where it would do nothing."""
+    paths = [tuple(key.split(".")) for key in (*source.options, *source.settings)]
     return [
         Problem(path, f"is of another network, the recipe's is {name}", {})
-        for path in paths
-        if path[0] == "model" and path[1] not in (name, *ModelSettings.model_fields)
+        for path in dict.fromkeys(paths)
+        if path[0] == "model" and path[1:] and path[1] != name and _is_installed(path[1])
     ]

@@ -81,11 +81,13 @@ class RecipeSource:
         values: by section.
         name: of the file, for messages.
         options: names of the command's options that gave a value, by dotted key.
+        settings: dotted keys that were set one by one.
     """
 
     values: Table
     name: str
     options: Mapping[str, str] = attribute(default_factory=dict)
+    settings: tuple[str, ...] = ()
 
 
 def read_source(
@@ -112,7 +114,8 @@ def read_source(
     given = {key: name for name, (key, value) in options.items() if value is not None}
     for key, name in given.items():
         table = _merge(table, _nested(key.split("."), options[name][1]))
-    return RecipeSource(table, str(path), given)
+    keys = tuple(setting.partition("=")[0].strip() for setting in settings)
+    return RecipeSource(table, str(path), given, keys)
 
 
 @dataclass(frozen=True)

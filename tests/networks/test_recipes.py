@@ -126,6 +126,7 @@ def test_all_errors_come_at_once_with_the_nearest_key(tmp_path: Path) -> None:
         (["model.mednext.kernel=4"], "model.mednext.kernel = 4"),
         (["training.epochs"], "KEY=VALUE"),
         (["description=x", "description.epochs=3"], "holds a value"),
+        (["model.uxnet.hidden_size=8"], "hidden_size: is of another network, the recipe's is med"),
     ],
 )
 def test_wrong_settings_are_refused(settings: list[str], expected: str) -> None:

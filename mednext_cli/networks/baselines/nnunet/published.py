@@ -144,7 +144,7 @@ def _settings(
 ) -> NnUNetSettings:
     """What the shapes tell; in the words of the published defaults where these say the same."""
     if not 1 < stages <= MOST_STAGES:
-        raise KeyError("stages")
+        raise ValueError(f"{stages} stages")
     firsts = [ours[_FIRST_LAYER[family.name].format(stage)] for stage in range(stages)]
     ups = [ours[f"decoder.{stage}.up.weight"] for stage in reversed(range(stages - 1))]
     dimensions = firsts[0].ndim - 2
