@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -23,22 +23,30 @@ def build_plain(spec: NetworkSpec) -> nn.Module:
     """A fresh network; it takes and gives (B, C, D, H, W), where it is of two dimensions with D 1.
 
     Raises:
-        PluginError: nobody registered its family, or what it builds with is not installed.
+        PluginError: nobody registered its family, or what it builds with is not there, or broken.
     """
-    _check_installed(spec)
+    _check_loads(spec)
     network: nn.Module = spec.family.build(
         spec.settings, spec.in_channels, spec.out_channels, spec.deep_supervision
     )
     return network if spec.patch_rule.dimensions == 3 else take_slices(network)
 
 
-def _check_installed(spec: NetworkSpec) -> None:
+def _check_loads(spec: NetworkSpec) -> None:
     for package, install in spec.family.requires.items():
-        if find_spec(package) is None:
+        try:
+            import_module(package)
+        except Exception as error:  # not installed, or for another torch or numpy
+            lacking = isinstance(error, ModuleNotFoundError) and error.name == package
+            why = "is not installed" if lacking else f"does not load ({_in_a_line(error)})"
             raise PluginError(
-                f"network {spec.name} needs the package {package}, which is not installed",
+                f"network {spec.name} needs the package {package}, which {why}",
                 f"pip install '{install}'.",
-            )
+            ) from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def run_all_heads(network: nn.Module, images: Tensor, spec: NetworkSpec) -> list[Tensor]:

@@ -50,7 +50,8 @@ def agree(kind: type[Chosen], found: Mapping[str, Any], said: Mapping[str, Any])
         settings = kind.model_validate({**found, **said})
     except ValidationError as error:
         raise SettingsError(
-            f"settings of the weights: {first_problem(error)}", "Correct what --set says of them."
+            f"settings of the weights: {first_problem(error)}",
+            f"--set takes {', '.join(kind.model_fields)}.",
         ) from error
     for name in said:
         if name in found and getattr(settings, name) != found[name]:

@@ -146,7 +146,7 @@ def test_heads_that_were_not_trained_are_zero_in_the_published_network(name, tmp
     [
         (["--network", "nnunet_resenc"], "are of nnunet, not nnunet_resenc"),
         (["--network", "nnunet", "--set=features=8"], "have features 4, not 8"),
-        (["--network", "nnunet", "--set=feature=8"], "settings of the weights: feature"),
+        (["--network", "nnunet", "--set=feature=8"], "not permitted. --set takes features, max_"),
         (["--network", "mednext"], "not weights of the published MedNeXt"),
     ],
 )
@@ -167,6 +167,17 @@ def test_without_the_library_one_line_says_what_to_install(monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "nnunet needs the package no_such_package, which is not installed" in said
     assert "pip install 'mednext[baselines]'" in said
+
+
+def test_a_library_that_does_not_load_is_said_in_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken_package.py").write_text("raise RuntimeError('made for\\nanother torch')")
+    monkeypatch.syspath_prepend(tmp_path)
+    lacking = {"broken_package": "mednext[baselines]"}
+    monkeypatch.setattr(find_family("nnunet"), "requires", lacking, raising=False)
+    assert main(["recipes", "check", "baselines/nnunet"]) == 2
+    said = capsys.readouterr().err
+    assert "does not load (RuntimeError: made for another torch)" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("fault", ["bottom", "head", "second value", "extra"])
