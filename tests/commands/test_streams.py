@@ -28,6 +28,7 @@ def test_full_output_is_one_line(arguments: tuple[str, ...]) -> None:
     assert (done.returncode, done.stderr) == (2, NO_SPACE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_harm_nothing(closed: str, tmp_path: Path) -> None:
     done = _shell(closed, "phantom", str(tmp_path / "raw"), "--cases", "1", "--shape", "8,32,32")

@@ -211,6 +211,7 @@ def test_version_1_that_lists_a_channel(tmp_path: Path) -> None:
         read_dataset(tmp_path, "nnunet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "labels",
     [{"background": "0", "PZ": "1", "TZ": "2"}, {"background": 0.0, "PZ": 1.0, "TZ": "2"}],

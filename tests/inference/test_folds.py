@@ -48,6 +48,7 @@ def test_all_folds_are_averaged(scans: Path, tmp_path: Path) -> None:
     assert used(tmp_path / "out") == [f"fold{fold}/checkpoint_last.pt" for fold in range(3)]
 
 
+@pytest.mark.slow
 def test_missing_and_unfinished_folds_are_named_and_chosen_by_hand(
     scans: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -118,6 +118,7 @@ def test_forcing_one_case_with_other_settings_touches_no_other(
     assert predict(scans, out, model, options=("--force", "--cases", "oblique", *FAST)) == 0
 
 
+@pytest.mark.slow
 def test_old_label_maps_stay_until_the_new_ones_are_whole(
     scans: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

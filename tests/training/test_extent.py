@@ -127,6 +127,7 @@ def test_what_a_run_takes_is_its_minutes_and_the_validation_of_epochs() -> None:
     assert timing.minutes(settings) == pytest.approx(10.75)
 
 
+@pytest.mark.slow
 def test_the_check_says_that_epochs_are_not_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "check", "demo", "--set", "training.minutes=2.5"]) == 0
     assert "minutes of steps (epochs are not used)\t2.5" in capsys.readouterr().out

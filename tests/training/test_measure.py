@@ -40,6 +40,7 @@ def test_a_step_that_does_not_fit_is_refused(
     assert "1.0 GiB are free" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_more_classes_than_label_maps_hold_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     settings = [part for setting in TINY for part in ("--set", setting)]
     assert main(["recipes", "check", "cpu", "--measure", "--classes", "257", *settings]) == 2

@@ -95,6 +95,7 @@ def test_every_place_says_it(
     assert "Use --set model.checkpointing=true" in error
 
 
+@pytest.mark.slow
 def test_a_validation_that_does_not_fit_loses_no_step(
     boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

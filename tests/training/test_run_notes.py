@@ -46,6 +46,7 @@ def test_a_run_asks_for_its_pace(
     assert "on this CPU: the 3 that are left take about 0 hours" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_validation_no_dice_is_mentioned(
     boxes: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +119,7 @@ def test_nohup_stays_in_force() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_stopped_in_the_validation_of_patches_no_step_is_done_again(
     boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_scan_that_is_not_the_caches_is_refused(tmp_path: Path, capsys: Captur
     assert len(run.dice) == 2  # both regions of the other case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "[]", '{"cases": 7}'])
 def test_a_damaged_note_validates_anew(run: Run, content: str) -> None:
     made = run.label_maps

@@ -105,6 +105,7 @@ def test_corners_are_merged_in_the_order_of_each_version(order, joined):
     assert merging(tokens).flatten().tolist() == joined
 
 
+@pytest.mark.slow
 def test_dropout_is_off_in_evaluation():
     rates = {"drop_rate": 0.3, "attn_drop_rate": 0.3, "dropout_path_rate": 0.3}
     network = build_plain(describe_network("swin_unetr", 2, 3, **SMALL, **rates)).eval()
