@@ -13,6 +13,7 @@ from mednext_cli.foundation.machine import GIB, free_memory_bytes
 from mednext_cli.networks.patches import shown_patch
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory
+from mednext_cli.settings.recipe import DEFAULT_NETWORK
 
 _SAFE = 0.9  # of the memory: the estimate leaves workspaces and fragments out
 
@@ -121,7 +122,9 @@ def _remedy(demand: Demand, capacity_gib: float) -> str:
         halved = demand.network.patch_rule.halve(demand.patch_voxels)
         can_shrink = halved != demand.patch_voxels
         fitting = ["smaller training.patch_voxels" if can_shrink else "more memory"]
-    return f"Use {', '.join(fitting)}, or --recipe cpu; mednext recipes check estimates any recipe."
+    if demand.network.name == DEFAULT_NETWORK:  # of which that recipe is
+        fitting.append("or --recipe cpu")
+    return f"Use {', '.join(fitting)}; mednext recipes check estimates any recipe."
 
 
 def _smaller(demand: Demand) -> Iterator[tuple[str, Demand]]:
