@@ -4,9 +4,10 @@
     python benchmarks/baselines.py .../Task04_Hippocampus --out baselines --peers .venv-peers/bin
 
 Each network is trained with two seeds on fold 0, by its published optimiser and rate, with the same
-patches of 32 x 64 x 32 voxels, batch and augmentation, on one thread; two runs side by side where
-there are two cores. Widths are such that a step takes about as long with each (see _NETWORKS).
-nnU-Net's own code has its own plan. The same command goes on where an interrupted one stopped.
+patches of 32 x 64 x 32 voxels, batch and augmentation, on one thread; a run on each core. Minutes
+are of processor time spent in steps, so that what else the machine does takes nothing from a
+network. Widths are such that a CPU does some hundred steps of each (see _NETWORKS). nnU-Net's own
+code has its own plan. The same command goes on where an interrupted one stopped.
 """
 
 import argparse
@@ -14,15 +15,15 @@ import csv
 import json
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 
 NAME, PEER = "Task04_Hippocampus", "nnunetv2"
 _PATCH, _STEPS = "[32, 64, 32]", 50
@@ -92,7 +93,7 @@ class _Job:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.cache = options.out / "cache"
-        self.labels = options.out / "labels"
+        self._making_labels = Lock()
         options.out.mkdir(parents=True, exist_ok=True)
 
     def prepare(self) -> None:
@@ -124,13 +125,10 @@ class _Job:
         words = ["train", NAME, "--cache", self.cache, "--network", run.network, "--runs", runs]
         for setting in settings:
             words += ["--set", setting]
-        started = time.monotonic()
-        _mednext(*words, one_thread=True)
-        minutes = (time.monotonic() - started) / 60
+        _mednext(*words, program=[str(Path(__file__).with_name("baselines_ours.py"))])
         [folder] = runs.glob(f"{NAME}/*/fold0")
         steps = _read(folder / "log.csv")[-1]["iteration"]
-        command = "mednext " + shlex.join(map(str, words))
-        return self._row(run, folder / "validation", steps, minutes, command)
+        return self._row(run, folder / "validation", steps, settings)
 
     def _train_peer(self, run: _Run) -> dict[str, object]:
         results = self.options.out / "nnunet" / f"results_{run.seed}"
@@ -143,17 +141,15 @@ class _Job:
         ]
         more = {**_folders(self.options.out / "nnunet"), "nnUNet_results": str(results)}
         more |= {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f", "nnUNet_def_n_proc": "1"}
-        started = time.monotonic()
         done = subprocess.run(
-            command, env=_environment(one_thread=True) | more, stdout=subprocess.PIPE, check=True
+            command, env=_environment() | more, stdout=subprocess.PIPE, check=True
         )
-        minutes = (time.monotonic() - started) / 60
         told = json.loads(done.stdout.splitlines()[-1])
         validation = Path(told["folder"]) / "validation"
-        return self._row(run, validation, told["steps"], minutes, shlex.join(command[1:]))
+        return self._row(run, validation, told["steps"], ["its own plan"])
 
     def _row(
-        self, run: _Run, predictions: Path, steps: object, minutes: float, command: str
+        self, run: _Run, predictions: Path, steps: object, settings: list[str]
     ) -> dict[str, object]:
         """Dice of the fold's cases, scored by the same code for all."""
         scores = self.options.out / "scores" / run.name
@@ -174,30 +170,31 @@ class _Job:
             "dice_mean": round((dice["anterior"] + dice["posterior"]) / 2, 4),
             "steps": int(str(steps)),
             "training_minutes": self.options.minutes,
-            "minutes_with_validation": round(minutes, 2),
-            "settings": " ".join(_NETWORKS.get(run.network, ("its own plan",))),
-            "command": command,
+            "settings": " ".join(settings),
             "mednext": version("mednext"),
             "torch": version("torch"),
-            "machine": f"{platform.machine()}, 1 thread, {self.options.side_by_side} side by side",
+            "machine": f"{platform.machine()}, 1 thread",
         }
 
     def _labels_of(self, predictions: Path) -> Path:
         """The cases' labels, as a dataset of their own."""
-        cases = sorted(path.name for path in predictions.glob("*.nii.gz"))
         made = self.options.out / "labels" / NAME
+        with self._making_labels:
+            if not (made / "dataset.json").exists():
+                self._make_labels(sorted(path.name for path in predictions.glob("*.nii.gz")), made)
+        return made
+
+    def _make_labels(self, cases: list[str], made: Path) -> None:
         for part in ("imagesTr", "labelsTr"):
             (made / part).mkdir(parents=True, exist_ok=True)
             for name in cases:
-                if not (made / part / name).exists():
-                    shutil.copy(self.options.data / part / name, made / part / name)
+                shutil.copy(self.options.data / part / name, made / part / name)
         description = json.loads((self.options.data / "dataset.json").read_text())
         description["training"] = [
             {"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in cases
         ]
         description |= {"test": [], "numTraining": len(cases), "numTest": 0}
         (made / "dataset.json").write_text(json.dumps(description))
-        return made
 
     def _prepare_peer(self) -> None:
         """nnU-Net's folders, its plan, and fold 0 as mednext splits it."""
@@ -223,7 +220,7 @@ class _Job:
             (raw / "dataset.json").write_text(json.dumps(description))
             tool = str(self.options.peers / "nnUNetv2_plan_and_preprocess")
             command = [tool, "-d", "902", "-npfp", "1", "-np", "1", "-c", "3d_fullres"]
-            environment = _environment(one_thread=True) | _folders(folder)
+            environment = _environment() | _folders(folder)
             subprocess.run(command, env=environment, check=True)
             cached = open_cache(self.cache / NAME)
             split = choose_split(cached.labelled_ids, "0", 5, self.cache / NAME / "splits.json")
@@ -249,14 +246,15 @@ class _Job:
                 _mednext("leaderboard", *entries, "--out", self.options.out / f"leaderboard_{seed}")
 
 
-def _mednext(*words: object, one_thread: bool = False) -> None:
-    command = [sys.executable, "-m", "mednext_cli", *map(str, words), "--quiet"]
-    subprocess.run(command, env=_environment(one_thread), check=True)
+def _mednext(*words: object, program: Sequence[str] = ("-m", "mednext_cli")) -> None:
+    command = [sys.executable, *program, *map(str, words), "--quiet"]
+    subprocess.run(command, env=_environment(), check=True)
 
 
-def _environment(one_thread: bool) -> dict[str, str]:
+def _environment() -> dict[str, str]:
+    """Of one thread."""
     limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return {**os.environ, **(dict.fromkeys(limits, "1") if one_thread else {})}
+    return {**os.environ, **dict.fromkeys(limits, "1")}
 
 
 def _folders(folder: Path) -> dict[str, str]:

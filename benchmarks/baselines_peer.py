@@ -1,4 +1,4 @@
-"""nnU-Net's own training for a number of minutes; runs in the peers' environment.
+"""nnU-Net's own training for some minutes of processor time; runs in the peers' environment.
 
     nnUNet_raw=... nnUNet_preprocessed=... nnUNet_results=... python benchmarks/baselines_peer.py \
         --minutes 10 --seed 0
@@ -22,7 +22,7 @@ _LONGEST = 10**6  # epochs: the minutes end the run
 
 
 class TimedTrainer(nnUNetTrainer):
-    """Trains until the minutes are over; waiting for batches counts, validation does not."""
+    """Trains until the minutes are over; preparing batches counts, validation does not."""
 
     minutes = 10.0
 
@@ -31,8 +31,8 @@ class TimedTrainer(nnUNetTrainer):
         self.num_epochs = _LONGEST
         self.on_train_start()
         self.network.train()
-        started, steps = time.monotonic(), 0
-        while (share := (time.monotonic() - started) / (60 * self.minutes)) < 1:
+        started, steps = time.process_time(), 0
+        while (share := (time.process_time() - started) / (60 * self.minutes)) < 1:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.initial_lr * (1 - share) ** 0.9
             self.train_step(next(self.dataloader_train))
@@ -40,7 +40,7 @@ class TimedTrainer(nnUNetTrainer):
         self.current_epoch = self.num_epochs - 1
         self.on_train_end()
         self.perform_actual_validation()
-        done = {"steps": steps, "minutes": (time.monotonic() - started) / 60}
+        done = {"steps": steps, "minutes": (time.process_time() - started) / 60}
         print(json.dumps({**done, "folder": self.output_folder}), flush=True)
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -31,19 +31,11 @@ def _training(cache: Path, runs: Path) -> Iterator["subprocess.Popen[str]"]:
         yield process
     finally:
         for one in [process.pid, *_group(process.pid)]:
-            if _is_alive(one):
+            with suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
         process.wait()
         assert process.stderr is not None
         process.stderr.close()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 def _group(leader: int) -> list[int]:
@@ -60,9 +52,15 @@ def _group(leader: int) -> list[int]:
 
 
 def _loaders(leader: int) -> list[int]:
-    return [
-        one for one in _group(leader) if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()
-    ]
+    return [one for one in _group(leader) if b"spawn_main" in _command(one)]
+
+
+def _command(process: int) -> bytes:
+    """Empty where it has ended since it was found."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _wait_for(found: Callable[[], object]) -> None:
