@@ -94,6 +94,14 @@ def evaluate(
             help="Layouts of PREDS and of LABELS, whose labels match by name, or a .toml file.",
         ),
     ] = None,
+    label_map: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.toml",
+            help="PREDS are of a network trained on another dataset: score what both name, ignore "
+            "the rest of LABELS; btcv_to_amos22 comes with mednext.",
+        ),
+    ] = None,
     resample: Annotated[
         bool,
         typer.Option(
@@ -155,6 +163,7 @@ def evaluate(
             hd95=hd95,
             lesions=lesions,
             mapping=mapping,
+            label_map=label_map,
             resample=resample,
             summary_json=summary_json,
             images=images,

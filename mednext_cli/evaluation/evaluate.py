@@ -5,6 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mednext_cli.datasets.label_map import (
+    LabelMap,
+    SharedLabels,
+    named_labels_of,
+    read_label_map,
+)
 from mednext_cli.evaluation.choices import (
     EmptyPolicyName,
     Hd95Definition,
@@ -33,6 +39,7 @@ from mednext_cli.evaluation.scoring.score_cases import (
     scored_regions,
 )
 from mednext_cli.evaluation.scoring.scores import MEDNEXT, RegionScore, ScoreSettings
+from mednext_cli.evaluation.scoring.shared_labels import find_shared_labels
 from mednext_cli.evaluation.scoring.tolerances import check_regions, check_tolerances
 from mednext_cli.evaluation.tables.cases_csv import write_cases
 from mednext_cli.evaluation.tables.nnunet_summary import write_nnunet_summary
@@ -69,6 +76,8 @@ class EvaluateSpec:
         hd95: which definition, see `scores.ScoreSettings`.
         lesions: how lesions match, see `lesions.count_lesions`; None scores none.
         mapping: LAYOUT:LAYOUT or a TOML file, see `label_mapping.read_mapping`.
+        label_map: a shipped label map or a TOML file, see `datasets.label_map`: scores what both
+            datasets name and ignores the references' other labels. Not together with `mapping`.
         resample: bring predictions on another grid onto the reference's.
         summary_json: whether nnU-Net's summary.json is written too.
         images: folder of the scans, which the report draws its worst cases over.
@@ -90,6 +99,7 @@ class EvaluateSpec:
     hd95: Hd95Definition = "surface_distance"
     lesions: LesionMatching | None = None
     mapping: str | None = None
+    label_map: str | None = None
     resample: bool = False
     summary_json: bool = False
     images: Path | None = None
@@ -159,13 +169,18 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
         StorageError: the results cannot be written.
     """
     _check_settings(spec)
-    mapping = read_mapping(spec.mapping) if spec.mapping else None
+    shared = SharedLabels(read_mapping(spec.mapping), ()) if spec.mapping else None
+    label_map = read_label_map(spec.label_map) if spec.label_map else None
+    if label_map is not None:
+        spec = _of_target(spec, label_map)
     references = _find_references(spec)
+    if label_map is not None:
+        shared = find_shared_labels(label_map, spec.predictions, references.label_set)
     matched = pair_up(spec.predictions, references.paths)
     _note_unmatched(matched, spec.missing)
     cases = [pair.case for pair in matched.pairs]
     images = find_images(spec.images, cases, spec.dataset) if spec.images else {}
-    settings = _settings(spec, references.label_set, mapping)
+    settings = _settings(spec, references.label_set, shared)
     check_writable(spec.folder)
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]
     scored, failed = score_cases(pairs, settings, spec.workers)
@@ -205,6 +220,8 @@ def _check_settings(spec: EvaluateSpec) -> None:
     check_choice("--protocol", spec.protocol, Protocol)
     check_choice("--hd95", spec.hd95, Hd95Definition)
     check_choice("--lesions", spec.lesions, LesionMatching)
+    if spec.mapping and spec.label_map:
+        raise SettingsError("--map and --label-map both translate labels", "Drop one of them.")
     tolerances = list(spec.region_tolerances_mm.values())
     if spec.tolerance_mm is not None:
         tolerances.append(spec.tolerance_mm)
@@ -215,14 +232,24 @@ def _check_settings(spec: EvaluateSpec) -> None:
     check_tolerances(tolerances)
 
 
+def _of_target(spec: EvaluateSpec, label_map: LabelMap) -> EvaluateSpec:
+    """With what the label map calls the references' labels, unless the user says it himself."""
+    if spec.dataset is not None or spec.label_set is not None:
+        return spec
+    if isinstance(label_map.target, str):
+        return replace(spec, dataset=label_map.target)
+    named = named_labels_of(label_map.target)
+    return replace(spec, label_set=named, label_source=spec.label_map or "") if named else spec
+
+
 def _settings(
-    spec: EvaluateSpec, label_set: LabelSet | None, mapping: Mapping[int, int] | None
+    spec: EvaluateSpec, label_set: LabelSet | None, shared: SharedLabels | None
 ) -> ScoreSettings:
     if spec.protocol == MEDNEXT and label_set and not label_set.region_training:
         # The paper scores each label by itself: kidney and tumour of KiTS19 apart.
         label_set = replace(label_set, regions={k: (v,) for k, v in label_set.names.items()})
-    if mapping is not None and label_set is not None:
-        label_set = restrict(label_set, mapping)
+    if shared is not None and label_set is not None:
+        label_set = restrict(label_set, shared.mapping)
     if label_set is not None:
         check_regions(spec.region_tolerances_mm, label_set.regions)
     return ScoreSettings(
@@ -234,7 +261,8 @@ def _settings(
         hd95=spec.hd95,
         protocol=spec.protocol,
         lesions=spec.lesions,
-        mapping=mapping,
+        mapping=shared.mapping if shared else None,
+        ignored=shared.ignored if shared else (),
         resample=spec.resample,
     )
 

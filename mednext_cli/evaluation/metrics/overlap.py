@@ -5,7 +5,7 @@ distance is computed inside a box: what is spent goes with the foreground, not w
 volume.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,21 +87,21 @@ class ClassMaps(ClassCounts):
 
 
 def map_classes(
-    reference: LabelArray, prediction: LabelArray, ignore: int | None = None
+    reference: LabelArray, prediction: LabelArray, ignored: Collection[int] = ()
 ) -> ClassMaps:
     """Cut two label maps to their foreground and count every pair of classes.
 
     Args:
         reference: integer label values, three axes, C-contiguous for speed.
         prediction: the same shape.
-        ignore: voxels with this value in the reference count in neither map.
+        ignored: voxels with one of these values in the reference count in neither map.
     """
     box = _foreground_box(reference, prediction)
     cut = [np.ascontiguousarray(array[box]) for array in (reference, prediction)]
-    ignored = 0
-    if ignore is not None:
-        unknown = cut[0] == ignore
-        ignored = int(np.count_nonzero(unknown))
+    left_out = 0
+    if ignored:
+        unknown = np.isin(cut[0], list(ignored))
+        left_out = int(np.count_nonzero(unknown))
         cut = [np.where(unknown, 0, array) for array in cut]
     values = sorted({0, *label_values(cut[0]), *label_values(cut[1])})
     classes = [_class_indices(array, values) for array in cut]
@@ -111,7 +111,7 @@ def map_classes(
         prediction=classes[1],
         histogram=_joint_histogram(classes[0], classes[1], len(values)),
         boxes=_class_boxes(classes[0], classes[1], len(values)),
-        ignored=ignored,
+        ignored=left_out,
     )
 
 

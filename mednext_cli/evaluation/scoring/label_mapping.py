@@ -72,7 +72,7 @@ def restrict(label_set: LabelSet, mapping: Mapping[int, int]) -> LabelSet:
         name: values for name, values in label_set.regions.items() if reached.issuperset(values)
     }
     if not kept:
-        raise SettingsError("--map reaches no region of the references whole", _FORM)
+        raise SettingsError("the map of labels reaches no region of the references whole", _FORM)
     lost = [name for name in label_set.regions if name not in kept]
     if lost:
         logger.warning("regions that the predictions have no label for: %s", ", ".join(lost))
@@ -90,8 +90,8 @@ def apply_mapping(array: LabelArray, mapping: Mapping[int, int], path: Path) -> 
     if unknown:
         listed = ", ".join(map(str, unknown[:10]))
         raise ScanError(
-            f"{path} holds label values that --map does not name: {listed}",
-            "Add them; 0 makes them background.",
+            f"{path} holds label values that the map of labels does not name: {listed}",
+            "Check which network made it; --map can name more, 0 makes them background.",
         )
     kind = np.min_scalar_type(max(mapping.values(), default=0))
     targets = np.array([mapping.get(value, 0) for value in found], kind)

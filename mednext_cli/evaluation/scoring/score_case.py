@@ -83,9 +83,8 @@ def score_case(pair: CasePair, settings: ScoreSettings) -> CaseScores:
     names = settings.label_set.names if settings.label_set else None
     reference = read_labels(pair.reference, names)
     prediction, resampled = read_prediction(pair, reference, settings)
-    ignore = settings.label_set.ignore if settings.label_set else None
     # Files keep the first axis fastest; transposed, the arrays are contiguous as NumPy counts.
-    maps = map_classes(reference.array.T, prediction.array.T, ignore)
+    maps = map_classes(reference.array.T, prediction.array.T, settings.not_scored)
     spacing_mm = (reference.spacing_mm[2], reference.spacing_mm[1], reference.spacing_mm[0])
     voxels = reference.array.size - maps.ignored
     notes = (*reference.notes, *prediction.notes)

@@ -55,6 +55,8 @@ class ScoreSettings:
         lesions: how they match, see `lesions.count_lesions`; None scores none.
         mapping: label value in the references by label value in the predictions; None where both
             mean the same.
+        ignored: label values of the references whose voxels count in neither map, beside the label
+            set's own.
         resample: bring predictions on another grid onto the reference's.
     """
 
@@ -66,7 +68,14 @@ class ScoreSettings:
     protocol: Protocol | None = None
     lesions: LesionMatching | None = None
     mapping: Mapping[int, int] | None = None
+    ignored: tuple[int, ...] = ()
     resample: bool = False
+
+    @property
+    def not_scored(self) -> tuple[int, ...]:
+        """All label values of the references whose voxels count in neither map."""
+        own = self.label_set.ignore if self.label_set else None
+        return self.ignored if own is None else (*self.ignored, own)
 
     @property
     def policy(self) -> EmptyPolicy:
