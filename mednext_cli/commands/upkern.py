@@ -7,6 +7,7 @@ import typer
 
 from mednext_cli.commands.options import Quiet, Verbose
 from mednext_cli.commands.tables import report, report_table
+from mednext_cli.settings.growth import GROWTH, Growth
 
 
 def upkern(
@@ -20,27 +21,33 @@ def upkern(
             "--out", "-o", help="File.", show_default="beside the source: NAME_upkern_k5.pt"
         ),
     ] = None,
+    growth: Annotated[
+        Growth,
+        typer.Option(
+            help="How a kernel grows: as published, with zeros around it (the network computes "
+            "what it did), or by its nearest voxels."
+        ),
+    ] = GROWTH,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Resample a trained network's kernels to a larger size (UpKern).
+    """Grow a trained network's kernels to a larger size (UpKern).
 
-    The result is a checkpoint to begin training from; the table says what was resampled.
+    The result is a checkpoint to begin training from; the table says which kernels were grown.
 
     Example: mednext upkern --from runs/Hippocampus/S-k3/fold0/checkpoint_best.pt --to k5
     """
     from mednext_cli.networks.upkern import UpKernSpec, parse_kernel
     from mednext_cli.networks.upkern import upkern as run
 
-    result = run(UpKernSpec(source, parse_kernel(to), out))
-    resampled = [step for step in result.steps if step.action == "resample"]
+    result = run(UpKernSpec(source, parse_kernel(to), out, growth))
+    grown = [step for step in result.steps if step.action == "grow"]
     rows = [
-        (tensor.name, _shape(tensor.source_shape), _shape(tensor.target_shape))
-        for tensor in resampled
+        (tensor.name, _shape(tensor.source_shape), _shape(tensor.target_shape)) for tensor in grown
     ]
-    report_table(("tensor", "from", "to"), rows, title="resampled")
-    copied = len(result.steps) - len(resampled)
-    report(f"{result.file}: {len(resampled)} resampled, {copied} copied")
+    report_table(("tensor", "from", "to"), rows, title=f"kernels grown ({growth})")
+    copied = len(result.steps) - len(grown)
+    report(f"{result.file}: {len(grown)} kernels grown ({growth}), {copied} tensors copied")
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,8 +1,10 @@
 """UpKern: a network with large kernels begins from a trained one with small kernels.
 
-The depthwise kernels are resampled trilinearly (bilinearly in two dimensions), everything else is
-copied. Source: arXiv 2303.09975, section 2.3. What happens to a tensor follows from its rank and
-shape, not from its name.
+The depthwise kernels are grown, everything else is copied. As published they are resampled
+trilinearly (bilinearly in two dimensions); source: arXiv 2303.09975, section 2.3. Two other
+beginnings are ours, to compare it with: `centre` puts zeros around the small kernel, so that the
+network computes what it did before, and `nearest` repeats its voxels. What happens to a tensor
+follows from its rank and shape, not from its name.
 """
 
 from collections.abc import Mapping
@@ -13,11 +15,12 @@ from typing import Literal
 from torch import Size, Tensor
 from torch.nn import functional as F
 
-from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.errors import CheckpointError, SettingsError, check_choice
 from mednext_cli.networks.building import check_fit, expected_weights
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mednext_cli.networks.choice import with_settings
 from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.settings.growth import GROWTH, Growth
 
 _SMALLEST, _LARGEST = 3, 7
 _MODES = {4: "bilinear", 5: "trilinear"}  # (out, in / groups, spatial...)
@@ -28,7 +31,7 @@ class Step:
     """What happens to one tensor, and the shapes before and after."""
 
     name: str
-    action: Literal["copy", "resample"]
+    action: Literal["copy", "grow"]
     source_shape: tuple[int, ...]
     target_shape: tuple[int, ...]
 
@@ -58,16 +61,29 @@ def _step(name: str, source: Size, target: Size) -> Step:
         return Step(name, "copy", tuple(source), tuple(target))
     grown = len(source) == len(target) and len(source) in _MODES
     if grown and source[:2] == target[:2] and all(map(int.__lt__, source[2:], target[2:])):
-        return Step(name, "resample", tuple(source), tuple(target))
+        return Step(name, "grow", tuple(source), tuple(target))
     raise CheckpointError(
         f"{name} of shape {tuple(source)} cannot become {tuple(target)}",
         "UpKern enlarges kernels, and needs the same size, channels and classes.",
     )
 
 
-def resample_kernel(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A kernel (out, in / groups, k, ...) at a larger k, linearly between voxel centres."""
-    return F.interpolate(weight, size=shape[2:], mode=_MODES[weight.ndim], align_corners=False)
+def grow_kernel(weight: Tensor, size: tuple[int, ...], growth: Growth = GROWTH) -> Tensor:
+    """A kernel (out, in / groups, k, ...) at a larger size (k, ...).
+
+    Args:
+        weight: of the small kernel.
+        size: of the large one along each spatial axis, voxels; odd, as the small one is.
+        growth: `trilinear` interpolates between voxel centres (as published; no weight is scaled,
+            so that a constant kernel sums to more); `centre` has zeros around the small kernel;
+            `nearest` takes the nearest voxel's weight, symmetrically about the centre.
+    """
+    if growth == "centre":
+        margins = [(new - old) // 2 for old, new in zip(weight.shape[2:], size, strict=True)]
+        return F.pad(weight, [margin for margin in reversed(margins) for _ in range(2)])
+    if growth == "nearest":
+        return F.interpolate(weight, size=size, mode="nearest-exact")
+    return F.interpolate(weight, size=size, mode=_MODES[weight.ndim], align_corners=False)
 
 
 def parse_kernel(text: str) -> int:
@@ -96,7 +112,9 @@ def check_kernel(kernel: int) -> None:
         raise SettingsError(f"kernel {kernel} is larger than any recipe allows", "Give k5 or k7.")
 
 
-def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]]:
+def enlarge(
+    checkpoint: Checkpoint, kernel: int, growth: Growth = GROWTH
+) -> tuple[Checkpoint, list[Step]]:
     """A checkpoint with larger kernels everywhere, and what was done.
 
     Plan and recipe stay (the recipe's network follows), progress and optimiser go: training begins
@@ -105,11 +123,12 @@ def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]
     Args:
         checkpoint: the trained network.
         kernel: of the depthwise convolutions of the result, voxels, odd.
+        growth: how a kernel becomes a larger one, see `grow_kernel`.
 
     Raises:
         CheckpointError: the network's kernels are not smaller, it is of a kind that has none, or
             its weights do not fit it.
-        SettingsError: there is no such kernel.
+        SettingsError: there is no such kernel, or no such way to grow one.
     """
     source = checkpoint.network
     check_kernel(kernel)
@@ -118,16 +137,34 @@ def enlarge(checkpoint: Checkpoint, kernel: int) -> tuple[Checkpoint, list[Step]
             f"network {source.name} has no kernels to enlarge", "UpKern needs a network that has."
         )
     _check_larger(source, kernel)
-    target = source.with_kernel(kernel)
+    return grow_to(checkpoint, source.with_kernel(kernel), growth)
+
+
+def grow_to(
+    checkpoint: Checkpoint, target: NetworkSpec, growth: Growth = GROWTH
+) -> tuple[Checkpoint, list[Step]]:
+    """A checkpoint of the network `target`, which has larger kernels; see `enlarge`.
+
+    Raises:
+        CheckpointError: the networks differ by more than their kernels, a kernel would become
+            smaller, or the weights do not fit the checkpoint's network.
+        SettingsError: there is no such way to grow a kernel.
+    """
+    source = checkpoint.network
+    check_choice("--growth", growth, Growth)
     check_fit(expected_weights(source), checkpoint.state_dict)
     steps = plan_upkern(checkpoint.state_dict, expected_weights(target))
     enlarged = Checkpoint(
         network=target,
-        state_dict={step.name: _apply(step, checkpoint.state_dict) for step in steps},
+        state_dict={step.name: _apply(step, checkpoint.state_dict, growth) for step in steps},
         plan=checkpoint.plan,
         recipe=checkpoint.recipe and with_settings(checkpoint.recipe, target.settings),
         origin=checkpoint.origin,
-        metadata={**checkpoint.metadata, "upkern_from": list(source.kernels)},
+        metadata={
+            **checkpoint.metadata,
+            "upkern_from": list(source.kernels),
+            "upkern_growth": growth,
+        },
     )
     return enlarged, steps
 
@@ -139,17 +176,21 @@ class UpKernSpec:
     Attributes:
         source: the trained checkpoint file.
         kernel: of the result, voxels along each axis: 5 or 7.
-        out: file of the result; None puts it beside the source, ``NAME_upkern_k5.pt``.
+        out: file of the result; None puts it beside the source, ``NAME_upkern_k5.pt``, or
+            ``NAME_upkern_k5_centre.pt`` where kernels are not grown as published.
+        growth: how a kernel becomes a larger one, see `grow_kernel`.
     """
 
     source: Path
     kernel: int
     out: Path | None = None
+    growth: Growth = GROWTH
 
     @property
     def file(self) -> Path:
         """Where the result goes."""
-        named = f"{self.source.stem}_upkern_k{self.kernel}{self.source.suffix}"
+        way = "" if self.growth == GROWTH else f"_{self.growth}"
+        named = f"{self.source.stem}_upkern_k{self.kernel}{way}{self.source.suffix}"
         return self.out or self.source.with_name(named)
 
 
@@ -166,12 +207,13 @@ def upkern(spec: UpKernSpec) -> UpKernResult:
 
     Raises:
         CheckpointError: see `enlarge`; or source and result are the same file.
-        SettingsError: there is no such kernel. StorageError: the disk refuses.
+        SettingsError: there is no such kernel, or no such way to grow one.
+        StorageError: the disk refuses.
     """
     if spec.file.resolve() == spec.source.resolve():
         raise CheckpointError(f"{spec.file} is the checkpoint to read", "Give another --out.")
     try:
-        enlarged, steps = enlarge(load_checkpoint(spec.source), spec.kernel)
+        enlarged, steps = enlarge(load_checkpoint(spec.source), spec.kernel, spec.growth)
     except CheckpointError as error:
         named = str(spec.source) in error.message
         message = error.message if named else f"{spec.source}: {error.message}"
@@ -189,6 +231,6 @@ def _check_larger(source: NetworkSpec, kernel: int) -> None:
         )
 
 
-def _apply(step: Step, source: Mapping[str, Tensor]) -> Tensor:
+def _apply(step: Step, source: Mapping[str, Tensor], growth: Growth) -> Tensor:
     weight = source[step.name]
-    return weight if step.action == "copy" else resample_kernel(weight, step.target_shape)
+    return weight if step.action == "copy" else grow_kernel(weight, step.target_shape[2:], growth)

@@ -128,7 +128,9 @@ class TrainingSettings(_Section):
         oversample_foreground: share of patches centred on a foreground voxel (published).
         precision: auto is bfloat16 or float16 on CUDA, float32 elsewhere (published: float16).
         folds: parts that the cases are split into; one of them validates (published).
-        seed: of weights, folds and patches (published: 12345 for the folds).
+        cases: how many of a fold's training cases are used, drawn by `seed`: the same for every
+            network, and a smaller number's are among a larger one's; left out, all (ours).
+        seed: of weights, patches and drawn `cases` (published: 12345, which the folds always have).
         workers: processes that prepare batches; left out, as many as suit the machine, 0 prepares
             them in the main process (ours).
         checkpoint_minutes: how much work a killed run may lose at most (ours).
@@ -150,6 +152,7 @@ class TrainingSettings(_Section):
     oversample_foreground: Probability = 1 / 3
     precision: Precision = "auto"
     folds: Annotated[Count, Field(ge=2)] = 5
+    cases: Count | None = None
     seed: Annotated[int, _NoTruth, Field(ge=0, lt=2**32)] = 12345
     workers: Annotated[Annotated[CountOrZero, Field(le=1024)] | None, _NO_RESULT] = None
     checkpoint_minutes: Annotated[Positive, _NO_RESULT] = 5.0

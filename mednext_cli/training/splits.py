@@ -1,8 +1,8 @@
-"""Five folds as nnU-Net splits them, or the user's own."""
+"""Five folds as nnU-Net splits them, or the user's own; and some of a fold's training cases."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
@@ -102,3 +102,28 @@ def choose_split(case_ids: Sequence[str], fold: str, folds: int, splits_file: Pa
     if splits_file.is_file():
         return read_split(splits_file, int(fold), case_ids)
     return split_cases(case_ids, int(fold), folds)
+
+
+def draw_cases(split: Split, count: int | None, seed: int) -> Split:
+    """The split with so many of its training cases, drawn at random.
+
+    The first ones of one shuffled order: a smaller number's cases are among a larger one's.
+
+    Args:
+        split: of the fold.
+        count: training cases to keep; None keeps all.
+        seed: of the order, by which it is the same for every network.
+
+    Raises:
+        SettingsError: the fold has fewer.
+    """
+    if count is None:
+        return split
+    if count > len(split.training):
+        raise SettingsError(
+            f"training.cases = {count}, and {len(split.training)} cases are there to train on",
+            "Set fewer, or leave it out to train on all.",
+        )
+    order = np.random.RandomState(seed).permutation(len(split.training))
+    ids = sorted(split.training)
+    return replace(split, training=tuple(sorted(ids[index] for index in order[:count])))

@@ -5,19 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mednext_cli.cache.reader import open_cache
+from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.choice import choose_network, completed
-from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.recipe import Recipe, TrainingSettings
 from mednext_cli.training.checks import check_names
 from mednext_cli.training.data import count_workers, fits_in_memory
 from mednext_cli.training.distributed import Processes, find_processes
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.memory import check_memory, explained_memory
 from mednext_cli.training.run_folder import has_begun, run_folder
-from mednext_cli.training.splits import choose_split, fold_name
+from mednext_cli.training.splits import Split, choose_split, draw_cases, fold_name
 from mednext_cli.training.starting import Job, start_folder, start_state
 from mednext_cli.training.state import TrainingState
 from mednext_cli.training.validate import validate_fold
@@ -96,14 +96,13 @@ def _describe_job(spec: TrainSpec) -> Job:
     device = pick_device(spec.device)
     if device.type == "cpu":
         keep_freed_memory(large=False)
-    folds, own_splits = recipe.training.folds, spec.cache / "splits.json"
     folder = run_folder(spec.runs, cached.name, chosen.label, fold_name(spec.fold))
     return Job(
         recipe=recipe,
         chosen=chosen,
         dataset_plan=cached.plan,
         cached=cached,
-        split=choose_split(cached.labelled_ids, spec.fold, folds, own_splits),
+        split=_choose_cases(spec, recipe.training, cached),
         folder=folder,
         device=device,
         init=spec.init,
@@ -111,6 +110,11 @@ def _describe_job(spec: TrainSpec) -> Job:
         extend=spec.extend,
         resuming=has_begun(folder) and not spec.restart,
     )
+
+
+def _choose_cases(spec: TrainSpec, training: TrainingSettings, cached: CachedDataset) -> Split:
+    whole = choose_split(cached.labelled_ids, spec.fold, training.folds, spec.cache / "splits.json")
+    return draw_cases(whole, training.cases, training.seed)
 
 
 def _describe_loop(job: Job, processes: Processes) -> LoopSpec:

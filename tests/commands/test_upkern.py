@@ -27,13 +27,19 @@ def test_the_result_lies_beside_the_source_and_is_shown(k3, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "tensor\tfrom\tto"
     assert "bottleneck.0.depthwise.weight\t32 x 1 x 3 x 3 x 3\t32 x 1 x 5 x 5 x 5" in lines
-    assert lines[-1].endswith("k3_upkern_k5.pt: 26 resampled, 210 copied")
+    assert lines[-1].endswith("k3_upkern_k5.pt: 26 kernels grown (trilinear), 210 tensors copied")
 
 
 def test_from_three_to_seven_in_one_go(k3, tmp_path):
     out = tmp_path / "folder" / "large.pt"
     assert main(["upkern", "--from", str(k3), "--to", "7", "--out", str(out)]) == 0
     assert load_checkpoint(out).network.kernels == (7, 7)
+
+
+def test_another_way_to_grow_stands_in_the_name(k3):
+    assert main(["upkern", "--from", str(k3), "--to", "k5", "--growth", "centre"]) == 0
+    kernels = load_checkpoint(k3.with_name("k3_upkern_k5_centre.pt")).state_dict
+    assert not kernels["bottleneck.0.depthwise.weight"][..., 0].any()
 
 
 @pytest.mark.parametrize(

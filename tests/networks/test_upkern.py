@@ -7,7 +7,7 @@ import torch
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
-from mednext_cli.networks.upkern import enlarge, parse_kernel, plan_upkern
+from mednext_cli.networks.upkern import enlarge, grow_kernel, parse_kernel, plan_upkern
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import ModelSettings, Recipe
 from tests.networks.made import build, mednext
@@ -35,7 +35,7 @@ def test_every_kernel_grows_and_the_network_runs(dimensions, kernel):
     enlarged, steps = enlarge(_checkpoint(dimensions=dimensions), kernel)
     kernels = [value for name, value in enlarged.state_dict.items() if "depthwise.weight" in name]
     assert {tuple(value.shape[2:]) for value in kernels} == {(kernel,) * dimensions}
-    assert sum(step.action == "resample" for step in steps) == len(kernels) == 26
+    assert sum(step.action == "grow" for step in steps) == len(kernels) == 26
     shape = (1, 32, 16) if dimensions == 2 else (16, 32, 16)
     assert build_network(enlarged)(torch.randn(1, 1, *shape)).isfinite().all()
 
@@ -48,6 +48,28 @@ def test_resampling_is_linear_between_voxel_centres():
     enlarged, _ = enlarge(checkpoint, 5)
     expected = torch.tensor([0.0, 0.4, 1.0, 1.6, 2.0])
     torch.testing.assert_close(enlarged.state_dict[name], expected.expand(32, 1, 5, 5))
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_with_zeros_around_its_kernels_the_network_computes_what_it_did(dimensions):
+    source = _checkpoint(dimensions=dimensions)
+    image = torch.randn(1, 1, *((1, 32, 16) if dimensions == 2 else (16, 32, 16)))
+    before = build_network(source)(image)
+    for kernel in (5, 7):
+        enlarged, _ = enlarge(source, kernel, "centre")
+        torch.testing.assert_close(build_network(enlarged)(image), before)
+        assert enlarged.metadata["upkern_growth"] == "centre"
+
+
+def test_nearest_voxels_lie_symmetrically_about_the_centre():
+    row = torch.arange(3.0).expand(1, 1, 3, 3)
+    grown = grow_kernel(row, (5, 5), "nearest")
+    assert grown.tolist() == [[[[0.0, 0.0, 1.0, 2.0, 2.0]] * 5]]
+
+
+def test_an_unknown_way_to_grow_is_refused():
+    with pytest.raises(SettingsError, match="Did you mean centre"):
+        enlarge(_checkpoint(), 5, "center")
 
 
 def test_plan_and_recipe_stay_and_progress_goes():
@@ -65,7 +87,7 @@ def test_plan_and_recipe_stay_and_progress_goes():
 def test_only_the_smaller_side_is_resampled():
     enlarged, steps = enlarge(_checkpoint(encoder_kernel=3, decoder_kernel=5), 5)
     assert enlarged.network.kernels == (5, 5)
-    resampled = {step.name.split(".")[0] for step in steps if step.action == "resample"}
+    resampled = {step.name.split(".")[0] for step in steps if step.action == "grow"}
     assert resampled == {"encoder"}
 
 

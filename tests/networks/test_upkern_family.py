@@ -44,5 +44,5 @@ def test_its_kernels_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     network = describe_network("looking", 1, 2)
     weights = family.build(_Settings(), 1, 2, False).state_dict()
     enlarged, steps = enlarge(Checkpoint(network, weights), 5)
-    assert [step.action for step in steps] == ["resample", "copy"]
+    assert [step.action for step in steps] == ["grow", "copy"]
     assert enlarged.state_dict["weight"].shape == torch.Size((2, 1, 5, 5, 5))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.training.splits import choose_split, read_split, split_cases
+from mednext_cli.training.splits import Split, choose_split, draw_cases, read_split, split_cases
 
 # Validation ids of BTCV that nnU-Net's own split gives (reference facts, section 1.1).
 _BTCV = [
@@ -88,3 +88,21 @@ def test_too_few_cases_are_refused(tmp_path: Path) -> None:
 def test_all_trains_on_everything(tmp_path: Path) -> None:
     split = choose_split(["b", "a"], "all", 5, tmp_path / "splits.json")
     assert (split.training, split.validation) == (("a", "b"), ())
+
+
+def test_few_training_cases_are_drawn_by_the_seed_and_are_among_more() -> None:
+    whole = Split(tuple(f"case_{number:02d}" for number in range(40)), ("val",))
+    drawn = [draw_cases(whole, count, 12345) for count in (1, 5, 20)]
+    one, five, twenty = (set(split.training) for split in drawn)
+    assert one < five < twenty < set(whole.training)
+    assert [len(one), len(five), len(twenty)] == [1, 5, 20]
+    assert all(split.validation == ("val",) for split in drawn)
+    turned = Split(whole.training[::-1], whole.validation)
+    assert draw_cases(turned, 5, 12345) == drawn[1]
+    assert draw_cases(whole, 5, 0) != drawn[1]
+    assert draw_cases(whole, None, 12345) is whole
+
+
+def test_more_training_cases_than_there_are_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"training\.cases = 3, and 2 cases are there"):
+        draw_cases(Split(("a", "b"), ()), 3, 12345)

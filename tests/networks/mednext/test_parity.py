@@ -112,5 +112,5 @@ def test_upkern_is_the_published_one(path, tmp_path):
     assert enlarged.state_dict.keys() == checkpoints["to"].state_dict.keys()
     for key, expected in checkpoints["to"].state_dict.items():
         assert (enlarged.state_dict[key] - expected).abs().max() <= 1e-6, key
-    resampled = {step.name for step in steps if step.action == "resample"}
+    resampled = {step.name for step in steps if step.action == "grow"}
     assert resampled == {key for key in enlarged.state_dict if key.endswith("depthwise.weight")}
