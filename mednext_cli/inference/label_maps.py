@@ -8,19 +8,30 @@ from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.files import replacing
 from mednext_cli.inference.pipeline import Predicted
 from mednext_cli.inference.record import PredictionRecord
+from mednext_cli.inference.stages import Observe, unobserved
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.scans import write_label_map
 
 
-def write_labels(path: Path, predicted: Predicted, plan: Plan) -> None:
+def write_labels(
+    path: Path, predicted: Predicted, plan: Plan, observe: Observe = unobserved
+) -> None:
     """Write a case's label map.
+
+    Args:
+        path: the file.
+        predicted: the case.
+        plan: what the networks' outputs mean.
+        observe: told of the two stages.
 
     Raises:
         StorageError: the disk refuses.
     """
-    labels = restore_label_map(predicted.scores, predicted.geometry, plan)
-    write_label_map(path, labels, predicted.case.channels[0].path, plan.label_set.names)
+    with observe("restore"):
+        labels = restore_label_map(predicted.scores, predicted.geometry, plan)
+    with observe("write"):
+        write_label_map(path, labels, predicted.case.channels[0].path, plan.label_set.names)
 
 
 class RecordedStore:

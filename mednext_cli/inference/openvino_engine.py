@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mednext_cli.foundation.devices import pick_dtype
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.inference.engine import EngineOptions, activation_of
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.settings.plan import Plan
+
+_PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
 class OpenVinoEngine:
@@ -21,10 +24,10 @@ class OpenVinoEngine:
     Args:
         checkpoint: the network.
         plan: whether its outputs are classes or regions.
-        options: the device must be the CPU.
+        options: the device must be the CPU; the precision is float32 unless bfloat16 is asked for.
 
     Raises:
-        SettingsError: OpenVINO is not installed, or another device was asked for.
+        SettingsError: OpenVINO is not installed, or another device or float16 was asked for.
     """
 
     requires: ClassVar = {"openvino": "mednext[openvino]"}
@@ -46,6 +49,7 @@ class OpenVinoEngine:
                 "Install it with pip install 'mednext[openvino]', or use --engine torch.",
             ) from error
         self.device, self.activation = options.device, activation_of(plan)
+        self._precision = _PRECISIONS[pick_dtype(options.precision, options.device)]
         self._network = build_network(checkpoint)
         self._compiled: dict[tuple[int, ...], Any] = {}
 
@@ -64,6 +68,6 @@ class OpenVinoEngine:
             model = self._openvino.convert_model(
                 self._network, example_input=torch.zeros(shape), input=[list(shape)]
             )
-        # Full precision: bfloat16, its default on processors that have it, shifts probabilities.
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        # Its own default is bfloat16 on processors that have it, which shifts probabilities.
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self._precision}
         return self._openvino.compile_model(model, "CPU", options)

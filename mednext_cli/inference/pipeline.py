@@ -16,7 +16,8 @@ from mednext_cli.foundation.overlap import Stages, run_overlapped
 from mednext_cli.inference.average import NetworkAverage
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.sources import check_volumes
-from mednext_cli.preprocessing.apply import prepare_image
+from mednext_cli.inference.stages import Observe, unobserved
+from mednext_cli.preprocessing.apply import prepare_source, read_image
 from mednext_cli.preprocessing.geometry import SourceGeometry
 
 Array = NDArray[np.float32]
@@ -60,12 +61,14 @@ class Pipeline:
         store: where results go.
         workers: threads that read and prepare, and as many that restore and write.
         fewer: see `run_overlapped`.
+        observe: told of the stages up to the networks; what writes is the store's.
     """
 
     networks: NetworkAverage
     store: Store
     workers: int
     fewer: str = ""
+    observe: Observe = unobserved
 
     def run(self, cases: Iterable[Case], count: TileCount) -> Iterator[Outcome[None]]:
         """Predict the cases; yield what became of each.
@@ -80,11 +83,15 @@ class Pipeline:
         plan = self.networks.plan
         check_volumes(case, plan)
         self.store.before_reading(case)
-        return prepare_image(case.channels, plan)
+        with self.observe("read"):
+            source = read_image(case.channels, plan)
+        with self.observe("prepare"):
+            return prepare_source(source, case.channels, plan)
 
     def _put_through(self, count: TileCount, case: Case, prepared: Prepared) -> Predicted:
         image, geometry = prepared
         started = time.monotonic()
         count.begin(case.id, self.networks.count_tiles(image.shape[1:]))
-        scores = self.networks.predict(image, case.id, partial(count.advance, case.id))
+        with self.observe("network"):
+            scores = self.networks.predict(image, case.id, partial(count.advance, case.id))
         return Predicted(case, scores, geometry, time.monotonic() - started)

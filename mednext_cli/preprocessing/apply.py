@@ -50,11 +50,19 @@ class PreparedCase:
 def prepare_image(
     channels: tuple[Channel, ...], plan: Plan
 ) -> tuple[NDArray[np.float32], SourceGeometry]:
-    """Prepare an unlabelled scan for prediction.
+    """Read and prepare an unlabelled scan for prediction.
 
     Raises:
-        ScanError: a file cannot be read or used, a channel is constant once it is normalised, it
-            would be far too large, or there are more or fewer channels than planned.
+        ScanError: as `read_image` and `prepare_source`.
+    """
+    return prepare_source(read_image(channels, plan), channels, plan)
+
+
+def read_image(channels: tuple[Channel, ...], plan: Plan) -> SourceCase:
+    """Read an unlabelled scan for prediction.
+
+    Raises:
+        ScanError: a file cannot be read or used, or there are more or fewer channels than planned.
     """
     if len(channels) != len(plan.channels):
         raise ScanError(
@@ -65,6 +73,22 @@ def prepare_image(
     source = read_channels(channels)
     for note in source.notes:
         logger.warning("%s", note)
+    return source
+
+
+def prepare_source(
+    source: SourceCase, channels: tuple[Channel, ...], plan: Plan
+) -> tuple[NDArray[np.float32], SourceGeometry]:
+    """Crop, resample and normalise a scan that was read.
+
+    Args:
+        source: what `read_image` gave; it is used up.
+        channels: where it was read from, for messages.
+        plan: how.
+
+    Raises:
+        ScanError: a channel is constant once it is normalised, or it would be far too large.
+    """
     prepared = _prepare(source, plan, channels)
     return prepared.image, prepared.geometry
 
@@ -82,8 +106,7 @@ def prepare_volumes(
         ScanError: as `prepare_image`; names the channel.
     """
     channels = tuple(Channel(Path(f"the channel {name}")) for name in plan.channels)
-    prepared = _prepare(stack_channels(channels, iter(volumes)), plan, channels)
-    return prepared.image, prepared.geometry
+    return prepare_source(stack_channels(channels, iter(volumes)), channels, plan)
 
 
 def prepare_case(

@@ -35,7 +35,7 @@ def failing(real: object, case: str = "oblique") -> object:
 @pytest.mark.parametrize(
     ("module", "name", "workers"),
     [
-        (pipeline, "prepare_image", "2"),
+        (pipeline, "prepare_source", "2"),
         (average, "predict_probabilities", "2"),
         (label_maps, "restore_label_map", "0"),
         (label_maps, "write_label_map", "2"),

@@ -10,7 +10,7 @@ from hashlib import sha256
 from importlib.resources import files
 from math import isinf, isnan
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mednext_cli import __version__
@@ -21,8 +21,14 @@ LONGEST_LABEL = 26  # letters of a name in a plot
 _PACKAGE, _FOLDER = "mednext_cli.evaluation.pages", "templates"
 
 
-def render_page(template: str, **values: object) -> str:
-    """Fill a template of templates/; every text among the values is escaped."""
+def render_page(template: str, package: str = _PACKAGE, **values: object) -> str:
+    """Fill a template; every text among the values is escaped.
+
+    Args:
+        template: a file of templates/.
+        package: whose; templates of other rooms may extend and import those here.
+        values: what the template names.
+    """
     style, script = _read("report.css"), _read("report.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
@@ -31,6 +37,7 @@ def render_page(template: str, **values: object) -> str:
     # Both are files of this package: nothing in them comes from outside.
     return fill_template(
         template,
+        package,
         style=Markup(style),
         script=Markup(script),
         policy=policy,
@@ -39,16 +46,17 @@ def render_page(template: str, **values: object) -> str:
     )
 
 
-def fill_template(template: str, **values: object) -> str:
+def fill_template(template: str, package: str = _PACKAGE, **values: object) -> str:
     """The same without the style and script of a page."""
-    return _environment().get_template(template).render(**values)
+    return _environment(package).get_template(template).render(**values)
 
 
 @cache
-def _environment() -> Environment:
-    """One for all pages: it keeps the templates that it has compiled."""
+def _environment(package: str) -> Environment:
+    """One for all pages of a room: it keeps the templates that it has compiled."""
+    packages = dict.fromkeys((package, _PACKAGE))
     return Environment(
-        loader=PackageLoader(_PACKAGE, _FOLDER),
+        loader=ChoiceLoader([PackageLoader(name, _FOLDER) for name in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_without_controls,
