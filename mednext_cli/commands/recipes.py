@@ -1,5 +1,6 @@
 """`mednext recipes`: browse, read, copy and check what training runs are made from."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +19,18 @@ Settings = Annotated[
 
 @app.command("ls")
 def list_recipes(quiet: Quiet = False, verbose: Verbose = False) -> None:
-    """List the shipped recipes.
+    """List the shipped recipes, of one training and of experiments.
 
     Example: mednext recipes ls
     """
-    from mednext_cli.networks.recipes import load_recipe
-    from mednext_cli.settings.recipe_files import find_recipes
+    from mednext_cli.settings.recipe_files import find_recipes, is_experiment, read_source
 
-    rows = [(name, load_recipe(name).description) for name in find_recipes()]
-    print_table(("recipe", "description"), rows)
+    sources = {name: read_source(name) for name in find_recipes()}
+    rows = [
+        (name, "experiment" if is_experiment(one) else "training", one.values.get("description"))
+        for name, one in sources.items()
+    ]
+    print_table(("recipe", "of", "description"), rows)
 
 
 @app.command("show")
@@ -36,16 +40,21 @@ def show_recipe(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Print a recipe as it is resolved: every value a run would use.
+    """Print a recipe as it is resolved: every value a run would use; of an experiment its arms.
 
     Example: mednext recipes show cpu --set training.epochs=50
     """
     import tomli_w
 
     from mednext_cli.networks.recipes import load_recipe
+    from mednext_cli.settings.experiment_files import dump_experiment, load_experiment
 
-    recipe = load_recipe(name, settings or [])
-    typer.echo(tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)), nl=False)
+    if _is_experiment(name):
+        text = dump_experiment(load_experiment(name, settings or []))
+    else:
+        recipe = load_recipe(name, settings or [])
+        text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    typer.echo(text, nl=False)
 
 
 @app.command("cp")
@@ -62,14 +71,19 @@ def copy_recipe(
     """
     from mednext_cli.foundation.errors import SettingsError
     from mednext_cli.networks.recipes import load_recipe
+    from mednext_cli.settings.experiment_files import load_experiment, write_experiment
     from mednext_cli.settings.recipe_files import write_recipe
 
-    recipe = load_recipe(name)
+    write = (
+        partial(write_experiment, experiment=load_experiment(name))
+        if _is_experiment(name)
+        else partial(write_recipe, recipe=load_recipe(name))
+    )
     if target.suffix != ".toml":
         raise SettingsError(f"{target}: a recipe's name ends in .toml", f"Try {target}.toml.")
     if target.exists() and not force:
         raise SettingsError(f"{target} exists", "Choose another name, or add --force.")
-    write_recipe(target, recipe)
+    write(target)
     report(f"{target}")
 
 
@@ -88,11 +102,16 @@ def check_recipe(
 ) -> None:
     """Check a recipe, build its network without memory, and estimate what a run needs.
 
+    Of an experiment every arm is checked, and has a row.
+
     Example: mednext recipes check mine.toml --channels 4 --classes 4
     """
     from mednext_cli.networks.recipes import load_recipe
     from mednext_cli.training.estimate import estimate_run
 
+    if _is_experiment(name):
+        _check_experiment(name, settings or [], channels, classes, measure)
+        return
     recipe = load_recipe(name, settings or [])
     rows = estimate_run(recipe, channels, classes)
     if measure:
@@ -100,3 +119,30 @@ def check_recipe(
 
         rows += measure_run(recipe, channels, classes, device)
     print_table(("what", "value"), [(row.what, row.value) for row in rows])
+
+
+def _is_experiment(name: str) -> bool:
+    from mednext_cli.settings.recipe_files import is_experiment, read_source
+
+    return is_experiment(read_source(name))
+
+
+def _check_experiment(
+    name: str, settings: list[str], channels: int, classes: int, measure: bool
+) -> None:
+    from mednext_cli.commands.experiment_tables import ARMS, arm_rows
+    from mednext_cli.experiments.arms import resolve_arms
+    from mednext_cli.experiments.needs import estimate_needs
+    from mednext_cli.foundation.errors import SettingsError
+    from mednext_cli.settings.experiment_files import load_experiment
+    from mednext_cli.training.measure import made_up_plan
+
+    if measure:
+        raise SettingsError(
+            f"--measure: {name} has several arms", "Measure the recipe of one training."
+        )
+    experiment = load_experiment(name, settings)
+    arms = resolve_arms(experiment, name)
+    plan = made_up_plan(channels, classes)
+    needs = {arm: estimate_needs(one.recipe, plan) for arm, one in arms.items()}
+    print_table(ARMS, arm_rows(arms, needs))

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 
+from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.plugins import nearest_plugin
 from mednext_cli.networks.choice import completed
 from mednext_cli.networks.registry import family_names, find_family
@@ -14,6 +15,7 @@ from mednext_cli.settings.recipe import DEFAULT_NETWORK, ModelSettings, Recipe, 
 from mednext_cli.settings.recipe_files import (
     Problem,
     RecipeSource,
+    is_experiment,
     problems_in,
     read_source,
     refused,
@@ -48,6 +50,11 @@ def check_recipe(source: RecipeSource) -> Recipe:
         SettingsError: all that is wrong with them.
         PluginError: the network's package does not load.
     """
+    if is_experiment(source):
+        raise SettingsError(
+            f"{source.name} is an experiment of several arms, not a recipe of one training",
+            "Run it with mednext experiment.",
+        )
     problems: list[Problem] = []
     try:
         recipe = Recipe.model_validate(source.values)

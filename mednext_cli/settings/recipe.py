@@ -71,11 +71,13 @@ _AFTER_TRAINING = MayChange("the final validation is then made anew")
 _HOW_IT_RUNS = MayChange("it is about how the network runs, not what it is")
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of a recipe: never changed, and with no key that is not known."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """The network, and how it runs.
 
     What of the network can be chosen is a table of its own, `[model.NAME]`, which the network's
@@ -105,7 +107,7 @@ class ModelSettings(_Section):
         return dict(self.__pydantic_extra__.get(self.network, {}))
 
 
-class TrainingSettings(_Section):
+class TrainingSettings(Section):
     """Optimisation, as published unless said otherwise (trainer of the MedNeXt repository).
 
     Attributes:
@@ -164,7 +166,7 @@ class TrainingSettings(_Section):
         return self
 
 
-class AugmentationSettings(_Section):
+class AugmentationSettings(Section):
     """nnU-Net v1's list ("moreDA"), probabilities per sample; facts in docs/concepts/recipe.md.
 
     Attributes:
@@ -214,7 +216,7 @@ class AugmentationSettings(_Section):
         return tuple(AXES.index(axis) for axis in self.mirror_axes)
 
 
-class InferenceSettings(_Section):
+class InferenceSettings(Section):
     """Sliding window of the final validation, and the default of `mednext predict`.
 
     Attributes:
@@ -226,7 +228,7 @@ class InferenceSettings(_Section):
     mirror: Annotated[bool, _AFTER_TRAINING] = True
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """What a training run needs beside the data."""
 
     description: Annotated[str, _NO_RESULT] = ""

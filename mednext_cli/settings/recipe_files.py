@@ -39,6 +39,11 @@ def find_recipes() -> dict[str, Path]:
     }
 
 
+def is_experiment(source: "RecipeSource") -> bool:
+    """Whether a recipe is one of several trainings that are compared, by its `[arms]`."""
+    return "arms" in source.values
+
+
 def recipe_for(network: str | None) -> str:
     """The shipped recipe of a network as it was published; MedNeXt's where there is none."""
     published = f"baselines/{network}"
@@ -113,7 +118,7 @@ def read_source(
         _apply_setting(table, setting)
     given = {key: name for name, (key, value) in options.items() if value is not None}
     for key, name in given.items():
-        table = _merge(table, _nested(key.split("."), options[name][1]))
+        table = lay_over(table, _nested(key.split("."), options[name][1]))
     keys = tuple(setting.partition("=")[0].strip() for setting in settings)
     return RecipeSource(table, str(path), given, keys)
 
@@ -187,15 +192,15 @@ def _read_extended(path: Path) -> Table:
             f"{path} extends {base}, which itself extends {below['extends']}",
             "One level is allowed: copy what you need (mednext recipes cp).",
         )
-    return _merge(below, table)
+    return lay_over(below, table)
 
 
-def _merge(below: Table, above: Table) -> Table:
-    """`above` laid over `below`, table by table."""
+def lay_over(below: Table, above: Table) -> Table:
+    """`above` laid over `below`, table by table: a recipe's values over those it extends."""
     merged = dict(below)
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        merged[key] = lay_over(merged[key], value) if both else value
     return merged
 
 
@@ -217,7 +222,7 @@ def _apply_setting(table: Table, setting: str) -> None:
             )
     value = _parse_value(text.strip())
     both = isinstance(value, dict) and isinstance(table.get(name), dict)
-    table[name] = _merge(table[name], value) if both else value
+    table[name] = lay_over(table[name], value) if both else value
 
 
 def read_settings(settings: Sequence[str]) -> Table:

@@ -1,0 +1,1 @@
+"""Arms, seeds and folds of an experiment: planned, trained, compared."""
