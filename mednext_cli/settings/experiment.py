@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from mednext_cli.foundation.names import check_file_name
+from mednext_cli.settings.growth import GROWTH, Growth
 from mednext_cli.settings.recipe import (
     Count,
     CountOrZero,
@@ -15,7 +16,6 @@ from mednext_cli.settings.recipe import (
     Table,
 )
 
-Growth = Literal["trilinear", "centre", "nearest"]
 _ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
 _MOST = 100  # seeds, folds, arms: far beyond any experiment, and it never ends
 _OF_THE_EXPERIMENT = {
@@ -98,7 +98,7 @@ class Arm(Section):
     description: str = ""
     recipe: str | None = None
     start: str | None = None
-    growth: Growth = "trilinear"
+    growth: Growth = GROWTH
     budget: Annotated[Positive, Field(le=1000.0)] = 1.0
     settings: Settings = Field(default_factory=dict)
 
