@@ -4,7 +4,9 @@
 
 A process each. Sizes are of the published network for one channel and 14 classes, without heads on
 lower resolutions, on a patch of 128^3 voxels, or of 1 x 512 x 512 for networks of slices. What is
-run here has a patch of 64^3, or 1 x 256 x 256, batch 1, float32 and one thread.
+run here has a patch of 64^3, or 1 x 256 x 256, batch 1, float32 and one thread. Memory is measured
+in another process, in which the C library gives freed blocks back at once: what it would keep
+between blocks is not the network's.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,7 +32,7 @@ from mednext_cli.networks.patches import Patch, shown_patch
 from mednext_cli.networks.registry import family_names
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import count_complexity
-from mednext_cli.scaling.measure import measure_network
+from mednext_cli.scaling.measure import Measurement, measure_network
 from mednext_cli.scaling.memory import estimate_memory
 from mednext_cli.settings.recipe import ModelSettings
 
@@ -42,10 +45,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="the networks, measured")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/networks.csv"))
     parser.add_argument("--one", help="measure this network in this process")
+    parser.add_argument("--memory", help="print the GiB of a step of this network")
     parser.add_argument("--only", nargs="*", help="leave the rows of the others as they are")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(_measure(options.one)))
+        return
+    if options.memory:
+        print(json.dumps(_measured(options.memory).step_gib))
         return
     rows = {row["network"]: row for row in _read(options.out)}
     for name in options.only or family_names():
@@ -55,11 +62,21 @@ def main() -> None:
 
 
 def _in_a_process(name: str) -> dict[str, object]:
-    command = [sys.executable, __file__, "--one", name]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    row: dict[str, object] = _told("--one", name)
+    gib = _told("--memory", name, MALLOC_MMAP_THRESHOLD_="131072")
+    return {what: round(gib, 3) if what == "step_gib_measured" else row[what] for what in row}
+
+
+def _told(*options: str, **environment: str) -> Any:  # noqa: ANN401 - what this script prints
+    command = [sys.executable, __file__, *options]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(command, env=one_thread, stdout=subprocess.PIPE, check=True)
-    row: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return row
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _measured(name: str) -> Measurement:
+    here, patch = _network(name, _HERE)
+    return measure_network(here, patch, 1, torch.device("cpu"))
 
 
 def _measure(name: str) -> dict[str, object]:
@@ -68,7 +85,7 @@ def _measure(name: str) -> dict[str, object]:
     complexity = count_complexity(paper, paper_patch)
     memory = estimate_memory(paper, paper_patch, _BATCH)
     expected = estimate_memory(here, patch, 1, moments=0, device_type="cpu")
-    measured = measure_network(here, patch, 1, torch.device("cpu"))
+    measured = _measured(name)
     return {
         "network": name,
         "parameters": complexity.parameters,

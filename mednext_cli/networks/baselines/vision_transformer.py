@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mednext_cli.networks.attention import attend
+
 _EPSILON = 1e-6  # of the layer norms
 _LAYER_SCALE = 1e-5  # at the beginning
 
@@ -146,7 +148,7 @@ class SelfAttention(nn.Module):
         query, key, value = (
             split_heads(layer(tokens), self._heads) for layer in (self.query, self.key, self.value)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = attend(query, key, value)
         attended: Tensor = self.out(join_heads(mixed))
         return attended
 

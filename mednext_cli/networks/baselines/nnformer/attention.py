@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from mednext_cli.networks.attention import attend
 from mednext_cli.networks.baselines.nnformer.windows import Windows, position_rows
 
 _FAR = -100.0  # added to what does not attend; as published, not infinity
@@ -30,7 +30,7 @@ class _Attention(nn.Module):
         windows = self._windows
         bias = self._bias(len(query)).to(key.dtype)
         query, key, value = (windows.cut(part, self._heads) for part in (query, key, value))
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        attended = attend(query, key, value, bias)
         projected: Tensor = self.proj(windows.lift(windows.join(attended)))
         return projected
 

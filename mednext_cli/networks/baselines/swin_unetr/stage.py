@@ -5,10 +5,10 @@ the 343 of its window, and which torch.compile cannot take whole.
 """
 
 import torch
-import torch.nn.functional as F
 from monai.networks.blocks import MLPBlock
 from torch import Tensor, nn
 
+from mednext_cli.networks.attention import attend
 from mednext_cli.networks.baselines.drop_path import DropPath
 from mednext_cli.networks.baselines.swin_unetr.settings import PatchMerging, SwinUNETRSettings
 from mednext_cli.networks.baselines.swin_unetr.windows import (
@@ -146,13 +146,8 @@ class WindowAttention(nn.Module):
         queries, keys, values = windows.split(part).permute(2, 0, 3, 1, 4).unbind(0)
         if any(box.mixed):
             bias = bias + windows.mask(box.mixed, bias)
-        attended = F.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=bias.to(queries.dtype)[None],
-            dropout_p=self.dropout if self.training else 0.0,
-        )
+        dropout = self.dropout if self.training else 0.0
+        attended = attend(queries, keys, values, bias.to(queries.dtype)[None], dropout)
         return windows.merge(attended.transpose(1, 2).flatten(2), part.shape[:4])
 
 

@@ -1,7 +1,8 @@
 """The transformer of TransBTS; tokens are (B, tokens, width)."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from mednext_cli.networks.attention import attend
 
 
 class SelfAttention(nn.Module):
@@ -23,11 +24,11 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, tokens, width) to the same shape."""
         query, key, value = self.qkv(x).unflatten(2, (3, self._heads, -1)).unbind(2)
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
             query.transpose(1, 2),
             key.transpose(1, 2),
             value.transpose(1, 2),
-            dropout_p=self._dropout if self.training else 0.0,
+            dropout=self._dropout if self.training else 0.0,
         )
         projected: Tensor = self.drop(self.proj(attended.transpose(1, 2).flatten(2)))
         return projected

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mednext_cli.networks.attention import attend
 from mednext_cli.networks.baselines.vision_transformer import LayerScale, join_heads, split_heads
 
 _EXPANSION = 8  # of the feed-forward layer
@@ -35,7 +36,7 @@ class Attention(nn.Module):
             split_heads(F.linear(tokens, weight, bias), self._heads)
             for tokens, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
-        seen = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+        seen = attend(queries, keys, values, mask)
         mixed: Tensor = self.out_proj(join_heads(seen))
         return mixed
 

@@ -1,9 +1,9 @@
 """MONAI's UNETR with attention that keeps no weights of token against token."""
 
-import torch.nn.functional as F
 from monai.networks import nets
 from torch import Tensor, nn
 
+from mednext_cli.networks.attention import attend
 from mednext_cli.networks.baselines.unetr.family import UNETRSettings
 
 
@@ -66,11 +66,11 @@ class SelfAttention(nn.Module):
         """Tokens (B, N, width), the same shape back; the mask is what MONAI hands over: none."""
         del attn_mask
         queries, keys, values = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).unbind(2)
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
             queries.transpose(1, 2),
             keys.transpose(1, 2),
             values.transpose(1, 2),
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout=self.dropout if self.training else 0.0,
         )
         output: Tensor = self.drop_output(self.out_proj(attended.transpose(1, 2).flatten(2)))
         return output
