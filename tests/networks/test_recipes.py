@@ -154,7 +154,8 @@ def test_separate_kernels_replace_the_common_one() -> None:
         (["model.mednext.norm=layer"], "S-k3-layer_norm"),
         (["model.mednext.grn=true"], "S-k3-grn"),
         (["model.mednext.residual=false"], "S-k3-plain"),
-        (["model.mednext.residual_resampling=false"], "S-k3-plain_resampling"),
+        (["model.mednext.resampling=inverted"], "S-k3-inverted_resampling"),
+        (["model.mednext.resampling=plain"], "S-k3-plain_resampling"),
         (["model.deep_supervision=false"], "S-k3-one_head"),
         (["model.mednext.dimensions=2"], "S-k3-2d"),
         (
@@ -206,7 +207,7 @@ def test_every_setting_of_the_network_changes_the_label() -> None:
         "grn": {"grn": True},
         "grn_in_first_downsampling": {"grn": True, "grn_in_first_downsampling": True},
         "residual": {"residual": False},
-        "residual_resampling": {"residual_resampling": False},
+        "resampling": {"resampling": "plain"},
         "expansion": {"expansion": nine, "blocks": [2] * 9},
         "blocks": {"expansion": [2] * 9, "blocks": nine},
     }

@@ -23,7 +23,7 @@ def test_the_published_figures(size, kernel):
 def test_a_count_by_hand():
     """One block a stage, no residuals, 2 channels, (16, 16, 16): every term written out."""
     description = mednext(
-        "S", 3, 1, 2, 2, norm="layer", residual_resampling=False, deep_supervision=False
+        "S", 3, 1, 2, 2, norm="layer", resampling="inverted", deep_supervision=False
     )
     counted = count_complexity(description, (16, 16, 16))
     voxels = [16**3, 8**3, 4**3, 2**3, 1]

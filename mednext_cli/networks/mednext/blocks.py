@@ -100,6 +100,7 @@ POINTWISE: dict[int, Callable[[int, int], nn.Module]] = {
     2: partial(nn.Conv2d, kernel_size=1),
     3: PointwiseConvolution,
 }
+NORMS: dict[str, Callable[[int], nn.Module]] = {"group": SpatialNorm, "layer": ChannelNorm}
 _STRIDED = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
@@ -136,7 +137,7 @@ class MedNeXtBlock(nn.Module):
         dimensions, inner = settings.dimensions, expansion * channels
         pointwise = POINTWISE[dimensions]
         self.depthwise = self._depthwise(dimensions, channels, kernel)
-        self.norm = (SpatialNorm if settings.norm == "group" else ChannelNorm)(channels)
+        self.norm = NORMS[settings.norm](channels)
         self.expand = pointwise(channels, inner)
         self.grn = GlobalResponseNorm(inner, dimensions) if grn else nn.Identity()
         self.compress = pointwise(inner, out_channels)
@@ -227,7 +228,7 @@ class DownBlock(MedNeXtBlock):
     def _shortcut(
         self, settings: MedNeXtSettings, channels: int, out_channels: int
     ) -> nn.Module | None:
-        if not settings.residual_resampling:
+        if settings.resampling != "residual":
             return None
         return _STRIDED[settings.dimensions](channels, out_channels, 1, stride=2)
 
@@ -247,7 +248,7 @@ class UpBlock(MedNeXtBlock):
     def _shortcut(
         self, settings: MedNeXtSettings, channels: int, out_channels: int
     ) -> nn.Module | None:
-        if not settings.residual_resampling:
+        if settings.resampling != "residual":
             return None
         return _TRANSPOSED[settings.dimensions](channels, out_channels, 1, stride=2)
 

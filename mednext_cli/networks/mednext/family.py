@@ -27,6 +27,8 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
     - the heads are plain 1x1x1 convolutions, there transposed ones; import and export turn them
     - global response normalisation can be had in the first downsampling, too
       (`grn_in_first_downsampling`), where the published code forgets it
+    - `resampling = "plain"` takes strided and transposed convolutions, which the paper compares with
+      and the published code cannot make
     """
 
     name = "mednext"
@@ -123,7 +125,7 @@ def _differences(settings: MedNeXtSettings) -> list[str]:
         "grn": settings.grn and not settings.grn_in_first_downsampling,
         "grn_everywhere": settings.grn_in_first_downsampling,
         "plain": not settings.residual,
-        "plain_resampling": not settings.residual_resampling,
+        f"{settings.resampling}_resampling": settings.resampling != published.resampling,
     }
     return [name for name, differs in names.items() if differs]
 

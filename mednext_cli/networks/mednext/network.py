@@ -12,23 +12,24 @@ from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.blocks import POINTWISE, DownBlock, MedNeXtBlock, UpBlock
 from mednext_cli.networks.mednext.family import FAMILY
 from mednext_cli.networks.mednext.kernels import CHOICES, Operators, availability
+from mednext_cli.networks.mednext.plain_resampling import PlainDown, PlainUp
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 from mednext_cli.networks.mednext.variants import LEVELS
 
 
 class EncoderLevel(nn.Module):
-    """Blocks at one resolution, and the block that leads one level down."""
+    """Blocks at one resolution, and what leads one level down."""
 
-    def __init__(self, blocks: Iterable[MedNeXtBlock], down: DownBlock) -> None:
+    def __init__(self, blocks: Iterable[MedNeXtBlock], down: nn.Module) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.down = down
 
 
 class DecoderLevel(nn.Module):
-    """The block that leads up to one resolution, and the blocks there."""
+    """What leads up to one resolution, and the blocks there."""
 
-    def __init__(self, up: UpBlock, blocks: Iterable[MedNeXtBlock]) -> None:
+    def __init__(self, up: nn.Module, blocks: Iterable[MedNeXtBlock]) -> None:
         super().__init__()
         self.up = up
         self.blocks = nn.ModuleList(blocks)
@@ -85,21 +86,32 @@ class MedNeXt(nn.Module):
         )
 
     def _encoder_level(self, level: int, widths: Sequence[int]) -> EncoderLevel:
+        return EncoderLevel(
+            self._blocks(level, widths[level]), self._down(level, widths[level], widths[level + 1])
+        )
+
+    def _down(self, level: int, width: int, below: int) -> nn.Module:
         settings = self._settings
+        if settings.resampling == "plain":
+            return PlainDown(settings, width, below)
         grn = settings.grn and (level > 0 or settings.grn_in_first_downsampling)
         # A resampling block has the expansion of the stage it leads to (published code; MONAI's
         # port takes that of the stage before, which is why its sizes B to L differ).
         expansion = settings.variant.expansion[level + 1]
-        width, below = widths[level], widths[level + 1]
-        down = DownBlock(settings, width, below, expansion, settings.kernels[0], grn)
-        return EncoderLevel(self._blocks(level, width), down)
+        return DownBlock(settings, width, below, expansion, settings.kernels[0], grn)
 
     def _decoder_level(self, level: int, widths: Sequence[int]) -> DecoderLevel:
-        settings, stage = self._settings, 2 * LEVELS - level
+        stage = 2 * LEVELS - level
+        return DecoderLevel(
+            self._up(stage, widths[level + 1], widths[level]), self._blocks(stage, widths[level])
+        )
+
+    def _up(self, stage: int, below: int, width: int) -> nn.Module:
+        settings = self._settings
+        if settings.resampling == "plain":
+            return PlainUp(settings, below, width)
         expansion = settings.variant.expansion[stage]
-        width, below = widths[level], widths[level + 1]
-        up = UpBlock(settings, below, width, expansion, settings.kernels[1], settings.grn)
-        return DecoderLevel(up, self._blocks(stage, width))
+        return UpBlock(settings, below, width, expansion, settings.kernels[1], settings.grn)
 
     @property
     def operators(self) -> Operators:

@@ -74,13 +74,21 @@ def to_official(settings: MedNeXtSettings, state_dict: Mapping[str, Tensor]) -> 
     Raises:
         CheckpointError: the published code has no such network.
     """
-    if settings.grn_in_first_downsampling:
+    if foreign := _unpublished(settings):
         raise CheckpointError(
-            "the published code has no network with GRN in the first downsampling",
-            "Keep it as a mednext checkpoint.",
+            f"the published code has no network with {foreign}", "Keep it as a mednext checkpoint."
         )
     official = {official_name(name): _turned(name, value) for name, value in state_dict.items()}
     return {UNUSED: torch.ones(1), **official}
+
+
+def _unpublished(settings: MedNeXtSettings) -> str:
+    """What of a network the published code has not; empty where it has all."""
+    if settings.grn_in_first_downsampling:
+        return "GRN in the first downsampling"
+    if settings.resampling == "plain":
+        return "resampling = plain"
+    return ""
 
 
 def from_official(network: NetworkSpec, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -192,7 +200,7 @@ def _infer(weights: Mapping[str, Tensor], norm: Norm, residual: bool | None) -> 
         grn="enc_block_0.0.grn_gamma" in weights,
         grn_in_first_downsampling="down_0.grn_gamma" in weights,
         residual=resampling if residual is None else residual,
-        residual_resampling=resampling,
+        resampling="residual" if resampling else "inverted",
         deep_supervision="out_1.conv_out.weight" in weights,
     )
 

@@ -9,6 +9,7 @@ from mednext_cli.networks.mednext.variants import STAGES, VARIANTS, Variant, siz
 from mednext_cli.settings.recipe import Width, refuse_truth
 
 Norm = Literal["group", "layer"]
+Resampling = Literal["residual", "inverted", "plain"]
 _SIDES = ("encoder_kernel", "decoder_kernel")
 _SHAPE = ("expansion", "blocks")
 
@@ -46,8 +47,10 @@ class MedNeXtSettings(NetworkSettings):
         grn_in_first_downsampling: there too, where the published code forgets it, so that weights
             travel both ways (published).
         residual: whether a block adds its input (published).
-        residual_resampling: whether a resampling block adds its input, by a 1x1x1 convolution
-            (published).
+        resampling: what leads from one resolution to the next (published: residual, inverted);
+            `residual` is an inverted bottleneck that adds its input by a strided 1x1x1 convolution,
+            `inverted` the same without adding it, `plain` a norm and a strided convolution or a
+            transposed one, as in ConvNeXt. Called `residual_resampling` before, true or false.
         expansion: factor of the inverted bottleneck for each of the nine stages, encoder from full
             resolution down, bottleneck, decoder from the bottom up; with `blocks`, in the place of
             `size` (published).
@@ -64,14 +67,16 @@ class MedNeXtSettings(NetworkSettings):
     grn: Flag = False
     grn_in_first_downsampling: Flag = False
     residual: Flag = True
-    residual_resampling: Flag = True
+    resampling: Resampling = "residual"
     expansion: Stages | None = None
     blocks: Stages | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _said_in_one_way(cls, values: object) -> object:
-        return _named(_with_one_kernel(values)) if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        return _named(_with_one_kernel(_with_resampling(values)))
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -86,6 +91,8 @@ class MedNeXtSettings(NetworkSettings):
             raise ValueError("give either size, or expansion and blocks")
         if self.grn_in_first_downsampling and not self.grn:
             raise ValueError("grn_in_first_downsampling needs grn = true")
+        if self.grn_in_first_downsampling and self.resampling == "plain":
+            raise ValueError("grn_in_first_downsampling needs another resampling than plain")
         return self
 
     @property
@@ -107,6 +114,15 @@ class MedNeXtSettings(NetworkSettings):
         """The same with this kernel everywhere."""
         sides = dict.fromkeys(_SIDES)
         return MedNeXtSettings.model_validate({**self.model_dump(), **sides, "kernel": kernel})
+
+
+def _with_resampling(values: dict[str, Any]) -> dict[str, Any]:
+    """What was a truth before there were three ways."""
+    adds_input = values.get("residual_resampling")
+    if not isinstance(adds_input, bool) or "resampling" in values:
+        return values
+    rest = {name: value for name, value in values.items() if name != "residual_resampling"}
+    return {**rest, "resampling": "residual" if adds_input else "inverted"}
 
 
 def _with_one_kernel(values: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def test_deep_supervision_needs_its_heads():
         _small(deep_supervision=False)(torch.randn(1, 1, 16, 16, 32), deep_supervision=True)
 
 
-@pytest.mark.parametrize("settings", [{}, {"grn": True}, {"dimensions": 2}, {"norm": "layer"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"grn": True}, {"dimensions": 2}, {"norm": "layer"}, {"resampling": "plain"}]
+)
 def test_checkpointing_changes_no_number(settings):
     network = _small(**settings)
     image = torch.randn(2, 1, *(16, 32, 16)[: settings.get("dimensions", 3)])
@@ -177,6 +179,10 @@ def test_a_specification_goes_through_plain_values():
         {"expansion": "2"},
         {"encoder_kernel": 3},
         {"grn_in_first_downsampling": True},
+        {"grn": True, "grn_in_first_downsampling": True, "resampling": "plain"},
+        {"resampling": "strided"},
+        {"residual_resampling": "no"},
+        {"resampling": "residual", "residual_resampling": False},
     ],
 )
 def test_broken_settings_are_refused(change):

@@ -48,7 +48,7 @@ def _assert_round_trip(source, target):
         {"dimensions": 2},
         {"deep_supervision": False},
         {"grn": True},
-        {"residual": False, "residual_resampling": False},
+        {"residual": False, "resampling": "inverted"},
     ],
 )
 def test_the_network_is_read_off_the_shapes(size, settings):
@@ -69,9 +69,16 @@ def test_what_shapes_do_not_tell_can_be_said():
     assert infer_network(weights, "layer", residual=False) == checkpoint.network
 
 
-def test_grn_that_the_published_code_forgets_cannot_be_exported():
-    checkpoint = _checkpoint(grn=True, grn_in_first_downsampling=True)
-    with pytest.raises(CheckpointError, match="GRN in the first downsampling"):
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"grn": True, "grn_in_first_downsampling": True}, "GRN in the first downsampling"),
+        ({"resampling": "plain"}, "resampling = plain"),
+    ],
+)
+def test_what_the_published_code_has_not_cannot_be_exported(settings, says):
+    checkpoint = _checkpoint(**settings)
+    with pytest.raises(CheckpointError, match=says):
         to_official(checkpoint.network.settings, checkpoint.state_dict)
 
 
