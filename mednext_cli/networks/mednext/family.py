@@ -27,8 +27,8 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
     - the heads are plain 1x1x1 convolutions, there transposed ones; import and export turn them
     - global response normalisation can be had in the first downsampling, too
       (`grn_in_first_downsampling`), where the published code forgets it
-    - `resampling = "plain"` takes strided and transposed convolutions, which the paper compares with
-      and the published code cannot make
+    - `resampling = "plain"` takes strided and transposed convolutions, which the paper compares
+      with and the published code cannot make
     """
 
     name = "mednext"
