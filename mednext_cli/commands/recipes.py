@@ -44,16 +44,14 @@ def show_recipe(
 
     Example: mednext recipes show cpu --set training.epochs=50
     """
-    import tomli_w
-
     from mednext_cli.networks.recipes import load_recipe
     from mednext_cli.settings.experiment_files import dump_experiment, load_experiment
+    from mednext_cli.settings.recipe_files import recipe_text
 
     if _is_experiment(name):
         text = dump_experiment(load_experiment(name, settings or []))
     else:
-        recipe = load_recipe(name, settings or [])
-        text = tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+        text = recipe_text(load_recipe(name, settings or []))
     typer.echo(text, nl=False)
 
 

@@ -1,5 +1,6 @@
 """Networks built from their specification, and weights that fit them or not."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from importlib import import_module
@@ -140,6 +141,16 @@ def expected_weights(spec: NetworkSpec) -> dict[str, Tensor]:
     """Names and shapes of a network's weights, without memory for them where its family can."""
     with torch.device("meta" if spec.family.runs_without_memory else "cpu"):
         return without_counters(build_plain(spec).state_dict())
+
+
+def hash_weights(state_dict: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a network's weights and their names."""
+    found = hashlib.sha256()
+    for name, weights in sorted(state_dict.items()):
+        found.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
+        plain = weights.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        found.update(plain.numpy().data)
+    return found.hexdigest()
 
 
 def check_fit(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

@@ -49,12 +49,16 @@ class Origin(Frozen):
         validation_cases: ids.
         case_keys: what each case was made from, by id; None where that was not noted.
         init: SHA-256 of the checkpoint it started from.
+        init_weights: the same of the weights in it, which other notes beside them do not change.
+        init_kernels: its kernels, voxels, where UpKern has grown them.
     """
 
     training_cases: tuple[FileName, ...] = ()
     validation_cases: tuple[FileName, ...] = ()
     case_keys: dict[FileName, Hash] | None = None
     init: Hash | None = None
+    init_weights: Hash | None = None
+    init_kernels: Annotated[tuple[Count, ...], Field(max_length=16)] = ()
 
 
 class Progress(Frozen):

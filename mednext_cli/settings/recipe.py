@@ -1,5 +1,6 @@
 """A recipe: all that a training run needs beside the data; frozen, checked, all errors at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +15,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from mednext_cli.foundation.names import check_name
+from mednext_cli.settings.growth import GROWTH, Growth
 from mednext_cli.settings.mirror_axes import AXES, MirrorAxes
 
 DEFAULT_NETWORK = "mednext"
@@ -50,6 +52,7 @@ Operators = Literal["auto", "fused", "stock"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 OptimiserName = Literal["adamw", "sgd"]
 NetworkName = Annotated[str, AfterValidator(check_name)]
+PathText = Annotated[str, Field(min_length=1, max_length=4096)]
 Table = dict[str, Any]
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
 
@@ -68,6 +71,7 @@ class MayChange:
 _IN_THE_PLAN = MayChange("the plan of the run holds it, which is compared")
 _NO_RESULT = MayChange("no result depends on it")
 _AFTER_TRAINING = MayChange("the final validation is then made anew")
+_WHAT_IT_HOLDS = MayChange("what it holds is compared, wherever it lies by now")
 _HOW_IT_RUNS = MayChange("it is about how the network runs, not what it is")
 
 
@@ -105,6 +109,49 @@ class ModelSettings(Section):
     def table(self) -> Table:
         """The values of the network's own table; empty where it has none."""
         return dict(self.__pydantic_extra__.get(self.network, {}))
+
+
+class InitSettings(Section):
+    """The first weights, where they are not drawn by the seed: those of another run.
+
+    A path is that of a run's folder, whose last checkpoint is taken, of the folder above, whose run
+    of the same fold is, or of a checkpoint. It is relative to the working directory. The weights
+    are in the run once it has begun: to go on it needs no other file.
+
+    Attributes:
+        upkern: of which weights, whose kernels grow to the network's own where they are smaller
+            (published, for kernels of 5).
+        checkpoint: of which weights, as `--init` takes them; the kernels must be the network's
+            (ours).
+        growth: how `upkern` makes a kernel of a smaller one: by interpolation (published),
+            with zeros around it, so that the network computes what it did before, or by its nearest
+            voxels; left out, `trilinear` (published).
+    """
+
+    upkern: Annotated[PathText | None, _WHAT_IT_HOLDS] = None
+    checkpoint: Annotated[PathText | None, _WHAT_IT_HOLDS] = None
+    growth: Growth | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _grow_as_published(cls, values: object) -> object:
+        """A resolved recipe says how kernels grow."""
+        if not isinstance(values, Mapping) or values.get("upkern") is None:
+            return values
+        return {**values, "growth": values.get("growth") or GROWTH}
+
+    @model_validator(mode="after")
+    def _refuse_two_beginnings(self) -> Self:
+        if self.upkern is not None and self.checkpoint is not None:
+            raise ValueError("give upkern or checkpoint, not both")
+        if self.upkern is None and self.growth is not None:
+            raise ValueError("growth is upkern's, which is not given: leave it out")
+        return self
+
+    @property
+    def path(self) -> str | None:
+        """Of the run or checkpoint to begin from; None draws the first weights."""
+        return self.upkern if self.upkern is not None else self.checkpoint
 
 
 class TrainingSettings(Section):
@@ -233,6 +280,7 @@ class Recipe(Section):
 
     description: Annotated[str, _NO_RESULT] = ""
     model: ModelSettings = ModelSettings()
+    init: InitSettings = InitSettings()
     training: TrainingSettings = TrainingSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     inference: InferenceSettings = InferenceSettings()

@@ -173,8 +173,13 @@ def refused(
 
 def write_recipe(path: Path, recipe: Recipe, remarks: Sequence[str] = ()) -> None:
     """Write the resolved recipe as TOML, under `remarks` of a line each."""
-    comments = "".join(f"# {remark}\n" for remark in remarks)
-    write_text(path, comments + tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True)))
+    write_text(path, "".join(f"# {remark}\n" for remark in remarks) + recipe_text(recipe))
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The resolved recipe as TOML, without sections that hold nothing."""
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps({key: value for key, value in values.items() if value != {}})
 
 
 def _read_extended(path: Path) -> Table:

@@ -7,7 +7,7 @@ from mednext_cli.networks.patches import Patch, shown_patch
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.memory import estimate_memory
-from mednext_cli.settings.recipe import OptimiserName, Recipe, TrainingSettings
+from mednext_cli.settings.recipe import InitSettings, OptimiserName, Recipe, TrainingSettings
 from mednext_cli.training.optimiser import count_moments
 
 DEFAULT_PATCH, DEFAULT_BATCH = (128, 128, 128), 2
@@ -43,9 +43,16 @@ def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRo
         EstimateRow("patch (voxels)", shown_patch(patch)),
         EstimateRow("batch", str(batch)),
         EstimateRow("gradient checkpointing", "on" if chosen.checkpointing else "off"),
+        *_beginning(recipe.init),
         *_needs(chosen, network, patch, batch, training.optimiser),
         _length(training),
     ]
+
+
+def _beginning(init: InitSettings) -> list[EstimateRow]:
+    """Which weights a run begins with, where they are not drawn."""
+    grown = f", kernels grown ({init.growth})" if init.upkern else ""
+    return [EstimateRow("first weights", f"{init.path}{grown}")] if init.path else []
 
 
 def _length(training: TrainingSettings) -> EstimateRow:

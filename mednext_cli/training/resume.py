@@ -2,13 +2,13 @@
 
 import logging
 import shlex
-from pathlib import Path
 
 from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
 from mednext_cli.settings.progress import Change, Progress
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training import same_run
+from mednext_cli.training.initialise import Start
 from mednext_cli.training.optimiser import load_optimiser
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.state import TrainingState
@@ -16,13 +16,13 @@ from mednext_cli.training.state import TrainingState
 logger = logging.getLogger(__name__)
 
 
-def resume(state: TrainingState, folder: RunFolder, init: Path | None, extend: bool) -> bool:
+def resume(state: TrainingState, folder: RunFolder, start: Start | None, extend: bool) -> bool:
     """Bring `state` to where the run's last checkpoint stands.
 
     Args:
         state: as the run is asked for now.
         folder: of the run; has a last checkpoint.
-        init: checkpoint to start from that was given now.
+        start: the weights to begin with, as they are asked for now.
         extend: whether the number of epochs may be another than the run was begun with.
 
     Returns:
@@ -37,7 +37,7 @@ def resume(state: TrainingState, folder: RunFolder, init: Path | None, extend: b
     begun, progress = checkpoint.recipe or Recipe(), checkpoint.progress
     _check_counts(folder, progress, begun)
     same_run.check_recipe(folder, begun, state)
-    same_run.check_init(folder, checkpoint, init)
+    same_run.check_start(folder, checkpoint, start)
     finished = progress.is_finished(state.recipe.training)
     same_run.check_cases(folder, checkpoint, state, finished)
     same_run.check_plan(folder, checkpoint, state.plan)
@@ -98,6 +98,7 @@ def _put_in_place(
 def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:
     """Note what is changed from here on; what only training heeds, not where that is over."""
     asked = state.recipe
+    state.recipe = asked.model_copy(update={"init": begun.init})  # where the weights lay then
     if state.finished:
         update = {"inference": asked.inference, "description": asked.description}
         state.recipe = begun.model_copy(update=update)

@@ -2,18 +2,17 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
-from mednext_cli.foundation.files import hash_file
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.choice import choose_network
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import Recipe, changeable_keys
+from mednext_cli.training.initialise import Start, is_begun_with
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.schedule import poly_learning_rate
@@ -43,6 +42,8 @@ def check_recipe(folder: RunFolder, begun: Recipe, state: TrainingState) -> None
 def _as_used(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     """The recipe's values, where it leaves a choice what is chosen on this device."""
     flat = flatten(recipe.model_dump(mode="json"))
+    begins = {"upkern": recipe.init.upkern, "checkpoint": recipe.init.checkpoint}
+    flat["init"] = next((way for way, path in begins.items() if path is not None), None)
     flat["model.deep_supervision"] = choose_network(recipe.model).deep_supervision
     try:
         precision = Precision(recipe.training.precision, device)
@@ -93,19 +94,24 @@ def check_epochs(
     logger.warning("%s", what)
 
 
-def check_init(folder: RunFolder, checkpoint: Checkpoint, init: Path | None) -> None:
-    """Raise `SettingsError` if the run started from another checkpoint than `init`.
+def check_start(folder: RunFolder, checkpoint: Checkpoint, start: Start | None) -> None:
+    """Raise `SettingsError` if the run began with other weights than `start`.
 
-    The weights are in the run by now: `init` may be left out, and may be gone.
+    They are in the run by now: `start` may be left out, and its file may be gone.
     """
-    begun = checkpoint.origin.init if checkpoint.origin else None
-    if init is None or (begun and not init.exists()):
+    origin = checkpoint.origin or Origin()
+    if start is None or (origin.init and not start.file.exists()):
         return
-    if not init.is_file() or hash_file(init) != begun:
+    if is_begun_with(origin, start):
+        return
+    if start.is_option:
         raise SettingsError(
-            f"{folder.path} was begun with another --init checkpoint than {init}",
+            f"{folder.path} was begun with another --init checkpoint than {start.file}",
             f"Leave --init out to go on with the run. {_ANEW}",
         )
+    raise SettingsError(
+        f"{folder.path} was begun with other weights than are in {start.file} now", _ANEW
+    )
 
 
 def check_cases(

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import torch
 
 from mednext_cli.cache.reader import CachedDataset
 from mednext_cli.foundation.errors import StorageError
-from mednext_cli.foundation.files import hash_file
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.networks.building import build_plain, move_network
 from mednext_cli.networks.choice import ChosenNetwork
@@ -17,7 +15,7 @@ from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.recipe_files import write_recipe
-from mednext_cli.training.initialise import initialise
+from mednext_cli.training.initialise import Start, initialise
 from mednext_cli.training.memory import Demand, check_memory
 from mednext_cli.training.optimiser import build_optimiser, count_moments
 from mednext_cli.training.patch_size import choose_patch
@@ -106,7 +104,7 @@ class Job(Setup):
         cached: the dataset.
         split: the fold's cases.
         folder: of the run.
-        init: checkpoint whose weights to start from.
+        start: weights to begin with; None draws them.
         restart: throw an earlier run of the same folder away.
         extend: go on with a run that was begun with another number of epochs.
         resuming: whether there is a run to go on with.
@@ -115,14 +113,14 @@ class Job(Setup):
     cached: CachedDataset
     split: Split
     folder: RunFolder
-    init: Path | None
+    start: Start | None
     restart: bool
     extend: bool
     resuming: bool
 
 
-def build_state(setup: Setup, origin: Origin, init: Path | None = None) -> TrainingState:
-    """A network as the recipe draws it, or with the weights of `init`, and its optimiser.
+def build_state(setup: Setup, origin: Origin, start: Start | None = None) -> TrainingState:
+    """A network as the recipe draws it, or with the weights of `start`, and its optimiser.
 
     Raises:
         CheckpointError: the weights to start from do not fit.
@@ -132,9 +130,8 @@ def build_state(setup: Setup, origin: Origin, init: Path | None = None) -> Train
     network = build_plain(setup.network)
     setup.chosen.family.set_checkpointing(network, setup.chosen.checkpointing)
     setup.chosen.family.set_operators(network, setup.chosen.operators, setup.device)
-    if init is not None:
-        initialise(network, setup.network, init)
-        origin = origin.model_copy(update={"init": hash_file(init)})
+    if start is not None:
+        origin = initialise(network, setup.network, start, origin)
     network = move_network(network, setup.device)
     optimiser = build_optimiser(network, setup.recipe.training, setup.precision)
     return TrainingState(
@@ -149,7 +146,7 @@ def start_state(job: Job) -> TrainingState:
         CheckpointError: the weights to start from do not fit.
         SettingsError: the operators cannot run on this device.
     """
-    return build_state(job, _origin(job), None if job.resuming else job.init)
+    return build_state(job, _origin(job), None if job.resuming else job.start)
 
 
 def _origin(job: Job) -> Origin:
@@ -171,7 +168,7 @@ def start_folder(state: TrainingState, job: Job) -> None:
     """
     folder, changed = job.folder, False
     if has_begun(folder) and not job.restart:
-        changed = resume(state, folder, job.init, job.extend)
+        changed = resume(state, folder, job.start, job.extend)
         if not state.finished:
             check_memory(job.demand)
     elif job.resuming:

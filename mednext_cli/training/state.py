@@ -62,11 +62,19 @@ class TrainingState:
     @property
     def remarks(self) -> list[str]:
         """What the recipe does not say of how the weights came to be, a line each."""
-        init = self.origin.init
-        return [f"started from the checkpoint with SHA-256 {init}"] * bool(init) + [
+        return self._beginning + [
             f"{change.setting} was {change.before!r} until iteration {change.iteration}"
             for change in self.progress.changes
         ]
+
+    @property
+    def _beginning(self) -> list[str]:
+        origin = self.origin
+        if origin.init is None:
+            return []
+        kernels = " and ".join(map(str, sorted(set(origin.init_kernels))))
+        grown = f", its kernels of {kernels} grown by UpKern" if kernels else ""
+        return [f"started from the checkpoint with SHA-256 {origin.init}{grown}"]
 
     @property
     def epoch(self) -> int:

@@ -14,6 +14,7 @@ from mednext_cli.settings.recipe import Recipe, TrainingSettings
 from mednext_cli.training.checks import check_names
 from mednext_cli.training.data import count_workers, fits_in_memory
 from mednext_cli.training.distributed import Processes, find_processes
+from mednext_cli.training.initialise import choose_start
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.memory import check_memory, explained_memory
 from mednext_cli.training.run_folder import has_begun, run_folder
@@ -34,7 +35,7 @@ class TrainSpec:
         recipe: resolved.
         fold: "0" to the number of folds - 1, or "all" (every case, no validation).
         runs: where run folders are made.
-        init: checkpoint whose weights to start from.
+        init: checkpoint, or run, whose weights to start from; not beside the recipe's `[init]`.
         restart: throw an earlier run of the same folder away.
         extend: go on with a run that was begun with another number of epochs.
         device: auto, cpu, cuda, cuda:N or mps.
@@ -105,7 +106,7 @@ def _describe_job(spec: TrainSpec) -> Job:
         split=_choose_cases(spec, recipe.training, cached),
         folder=folder,
         device=device,
-        init=spec.init,
+        start=choose_start(spec.init, recipe.init, fold_name(spec.fold)),
         restart=spec.restart,
         extend=spec.extend,
         resuming=has_begun(folder) and not spec.restart,

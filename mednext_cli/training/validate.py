@@ -4,15 +4,12 @@ It reads the raw scans, prepares and predicts them as `mednext predict` does, an
 label maps, byte for byte.
 """
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mednext_cli.cache.reader import CachedDataset
 from mednext_cli.datasets.dataset import Case, Channel
@@ -26,6 +23,7 @@ from mednext_cli.inference.label_maps import write_labels
 from mednext_cli.inference.pipeline import Predicted
 from mednext_cli.inference.torch_engine import NetworkEngine
 from mednext_cli.inference.workload import open_pipeline
+from mednext_cli.networks.building import hash_weights
 from mednext_cli.preprocessing.stamps import content_of, take_stamps
 from mednext_cli.settings.plan import Plan
 from mednext_cli.training.loop import LoopSpec
@@ -84,7 +82,7 @@ def _begin(folder: Path, state: TrainingState, keys: Mapping[str, str]) -> None:
     """
     note = folder / "made_by.json"
     made_by = {
-        "weights": hash_weights(state.network),
+        "weights": hash_weights(state.network.state_dict()),
         "plan": state.plan.model_dump(mode="json"),
         "inference": state.recipe.inference.model_dump(mode="json"),
     }
@@ -114,16 +112,6 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(folder)
     except OSError as error:
         raise storage_error(folder, error) from error
-
-
-def hash_weights(network: torch.nn.Module) -> str:
-    """SHA-256 of a network's weights and their names."""
-    found = hashlib.sha256()
-    for name, weights in sorted(network.state_dict().items()):
-        found.update(f"{name} {weights.dtype} {tuple(weights.shape)}".encode())
-        plain = weights.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        found.update(plain.numpy())
-    return found.hexdigest()
 
 
 def _predict(

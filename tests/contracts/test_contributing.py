@@ -18,7 +18,8 @@ from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
 from mednext_cli.networks.registry import find_family
 from mednext_cli.networks.spec import describe_network
-from mednext_cli.training.initialise import initialise
+from mednext_cli.settings.progress import Origin
+from mednext_cli.training.initialise import Start, initialise
 
 
 def _blocks(root: Path, heading: str) -> list[str]:
@@ -148,4 +149,4 @@ def test_a_checkpoint_of_another_network_is_said_with_what_to_train(tmp_path: Pa
     }
     for said, other in others.items():
         with pytest.raises(CheckpointError, match=re.escape(said)):
-            initialise(build_plain(other), other, path)
+            initialise(build_plain(other), other, Start(path, "0"), Origin())

@@ -14,6 +14,8 @@ def test_a_key_says_itself_whether_it_may_change_in_a_run_that_has_begun() -> No
     """A key that says nothing may not: a new one is not forgotten."""
     assert changeable_keys() == {
         "description",
+        "init.checkpoint",
+        "init.upkern",
         "model.checkpointing",
         "model.operators",
         "training.batch_size",

@@ -8,8 +8,9 @@ import pytest
 from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
+from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import ModelSettings, Recipe
-from mednext_cli.training.initialise import initialise
+from mednext_cli.training.initialise import Start, initialise
 from tests.networks.small_networks import small_spec
 
 
@@ -31,5 +32,5 @@ def test_what_to_do_depends_on_where_they_come_from(
     path = tmp_path / "weights.pt"
     save_checkpoint(path, Checkpoint(theirs, build_plain(theirs).state_dict(), recipe=recipe))
     with pytest.raises(CheckpointError, match="has another network") as caught:
-        initialise(build_plain(own), own, path)
+        initialise(build_plain(own), own, Start(path, "0"), Origin())
     assert remedy in caught.value.remedy
