@@ -1,0 +1,43 @@
+"""Which number formats a device computes in."""
+
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from mednext_cli.foundation.devices import pick_dtype
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.settings.recipe import Precision
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86, and of ARM
+
+
+def resolve_precision(name: Precision, device: torch.device) -> Precision:
+    """What "auto" stands for on a device; other names stay, whether they work there or not."""
+    if name != "auto":
+        return name
+    return cast("Precision", str(pick_dtype(name, device)).removeprefix("torch."))
+
+
+def check_precision(name: Precision, device: torch.device) -> None:
+    """Refuse bfloat16 where it is only imitated, which takes longer than float32.
+
+    Raises:
+        SettingsError: the device has no arithmetic for it.
+    """
+    if name == "bfloat16" and not _has_bfloat16(device):
+        raise SettingsError(f"this {device.type} has no arithmetic for bfloat16", "Use float32.")
+
+
+def _has_bfloat16(device: torch.device, cpu_info: Path = _CPU_INFO) -> bool:
+    """Whether the hardware has it; assumed of CPUs that do not say what they have."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return True
+    try:
+        words = cpu_info.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return True
+    return not _FLAGS.isdisjoint(words)
