@@ -11,7 +11,7 @@ import torch
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.deployment.machine import describe_machine, describe_system, versions_of
-from mednext_cli.deployment.precision import resolve_precision
+from mednext_cli.deployment.precision import missing_precision, resolve_precision
 from mednext_cli.deployment.scans import MADE_UP, MeasuredScan, made_up_scan, own_scan
 from mednext_cli.deployment.specification import ClinicalSheetSpec
 from mednext_cli.deployment.subjects import Subject, trained_subject, untrained_subjects
@@ -57,6 +57,11 @@ class Configuration:
     def tiles(self) -> int:
         """Of one prediction, if nothing of the scan is cropped."""
         return self.subject.count_tiles(estimate_shape(self.scan.grid, self.subject.plan))
+
+    @property
+    def missing(self) -> str:
+        """What the hardware lacks for it; empty where nothing."""
+        return missing_precision(self.precision, self.device)
 
     @cached_property
     def machine(self) -> str:

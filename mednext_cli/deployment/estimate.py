@@ -77,6 +77,8 @@ def _known(one: Configuration) -> ExpectedConfiguration:
 
 
 def _expect(one: Configuration, folder: Path) -> ExpectedConfiguration:
+    if one.missing:
+        return ExpectedConfiguration(one.name, one.tiles, None, 0.0, one.missing)
     case = Case("none", ())  # the scan is not looked at
     found = time_tile_apart(one.task(case, one.subject.files(folder), folder / "none.nii.gz"))
     if not isinstance(found, float):

@@ -10,7 +10,7 @@ from mednext_cli.deployment.configurations import Configuration
 from mednext_cli.deployment.machine import describe_system
 from mednext_cli.deployment.measurement import LOAD, START, Failure, Measurement
 from mednext_cli.deployment.summary import WHOLE, StageSummary, summarise
-from mednext_cli.deployment.table import Measured, by
+from mednext_cli.deployment.table import Measured, by, problem_of
 from mednext_cli.evaluation.pages.page import render_page
 from mednext_cli.foundation.files import write_text
 from mednext_cli.foundation.progress import format_seconds
@@ -70,6 +70,11 @@ def write_page(path: Path, measured: Sequence[Measured], missing: int) -> None:
         columns=_columns(measured),
         colours=COLOURS,
         missing=missing,
+        doubts=[
+            f"{one.name}: {problem_of(one, found)}"
+            for one, found in measured
+            if isinstance(found, Measurement) and problem_of(one, found)
+        ],
         total=len(measured) + missing,
         untrained=not all(one.subject.trained for one, _ in measured),
         repeats=measured[0][0].repeats,

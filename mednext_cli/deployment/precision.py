@@ -6,7 +6,6 @@ from typing import cast
 import torch
 
 from mednext_cli.foundation.devices import pick_dtype
-from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.settings.recipe import Precision
 
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -20,14 +19,14 @@ def resolve_precision(name: Precision, device: torch.device) -> Precision:
     return cast("Precision", str(pick_dtype(name, device)).removeprefix("torch."))
 
 
-def check_precision(name: Precision, device: torch.device) -> None:
-    """Refuse bfloat16 where it is only imitated, which takes longer than float32.
+def missing_precision(name: Precision, device: torch.device) -> str:
+    """Why a format is not worth measuring on a device; empty where it is.
 
-    Raises:
-        SettingsError: the device has no arithmetic for it.
+    Imitated bfloat16 takes longer than float32.
     """
     if name == "bfloat16" and not _has_bfloat16(device):
-        raise SettingsError(f"this {device.type} has no arithmetic for bfloat16", "Use float32.")
+        return f"this {device.type} has no arithmetic for bfloat16"
+    return ""
 
 
 def _has_bfloat16(device: torch.device, cpu_info: Path = _CPU_INFO) -> bool:

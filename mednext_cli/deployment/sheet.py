@@ -11,11 +11,11 @@ from mednext_cli.deployment.configurations import Configuration, list_configurat
 from mednext_cli.deployment.counting import TilesLeft
 from mednext_cli.deployment.measurement import Failure, Measurement
 from mednext_cli.deployment.page import write_page
-from mednext_cli.deployment.process import measure_apart
+from mednext_cli.deployment.process import OnTiles, measure_apart
 from mednext_cli.deployment.scans import Drawer
 from mednext_cli.deployment.specification import ClinicalSheetSpec
 from mednext_cli.deployment.store import Measurements
-from mednext_cli.deployment.table import CLINICAL, Measured, rows
+from mednext_cli.deployment.table import CLINICAL, Measured, problem_of, rows
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.locks import locked, remove_lock
@@ -80,14 +80,20 @@ def _measure_all(
         left = TilesLeft(bar, list(map(_expected_tiles, todo)))
         for number, one in enumerate(todo):
             left.begin(number, f"{one.name}, {number + 1} of {len(todo)}", 1 + one.repeats)
-            task = one.task(
-                drawer.case_of(one.scan), one.subject.files(folder), folder / "map.nii.gz"
-            )
-            found = measure_apart(task, left.told)
-            if isinstance(found, Failure):
-                logger.warning("%s: %s", one.name, found.problem)
+            found = _measure(one, drawer, folder, left.told)
+            if problem := problem_of(one, found):
+                logger.warning("%s: %s", one.name, problem)
             left.end()
             yield one, found
+
+
+def _measure(
+    one: Configuration, drawer: Drawer, folder: Path, on_tiles: OnTiles
+) -> Measurement | Failure:
+    if one.missing:
+        return Failure(problem=one.missing)
+    case, models = drawer.case_of(one.scan), one.subject.files(folder)
+    return measure_apart(one.task(case, models, folder / "map.nii.gz"), on_tiles)
 
 
 def _expected_tiles(one: Configuration) -> int:

@@ -15,7 +15,7 @@ _SECONDS_BETWEEN_SAMPLES = 0.01
 
 
 class Stopwatch:
-    """Times stages, and samples the resident memory in a thread of its own.
+    """Times stages, and samples the resident memory.
 
     Args:
         device: whose peak is taken too, where it is a CUDA one.
@@ -26,7 +26,18 @@ class Stopwatch:
         self._process = psutil.Process()
         self._peak = 0
         self._costs: Costs = {}
-        threading.Thread(target=self._sample, daemon=True, name="mednext-memory").start()
+        self._over = threading.Event()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Sample the memory while the block runs."""
+        watcher = threading.Thread(target=self._sample, daemon=True, name="mednext-memory")
+        watcher.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            watcher.join()
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -63,6 +74,5 @@ class Stopwatch:
         return int(self._process.memory_info().rss)
 
     def _sample(self) -> None:
-        while True:
+        while not self._over.wait(_SECONDS_BETWEEN_SAMPLES):
             self._peak = max(self._peak, self._resident())
-            time.sleep(_SECONDS_BETWEEN_SAMPLES)

@@ -9,6 +9,7 @@ from mednext_cli.deployment.summary import WHOLE, StageSummary, summarise
 from mednext_cli.foundation.columns import Column, Table
 
 Measured = tuple[Configuration, Measurement | Failure]
+_LEAST_CORES = 0.8  # that a network keeps busy, unless others take them
 
 CLINICAL = Table(
     "clinical.csv",
@@ -51,7 +52,7 @@ CLINICAL = Table(
         Column("system", "Operating system and Python."),
         Column("versions", "Of mednext and what computes."),
         Column("measured", "When, UTC."),
-        Column("problem", "Why it failed; empty where it did not."),
+        Column("problem", "Why it failed, or that the machine was busy with something else."),
     ),
     digits=4,
 )
@@ -60,6 +61,16 @@ CLINICAL = Table(
 def by(lengths: Sequence[float]) -> str:
     """``0.8 x 0.8 x 1.5``."""
     return " x ".join(f"{length:g}" for length in lengths)
+
+
+def problem_of(one: Configuration, found: Measurement | Failure) -> str:
+    """Why a configuration failed, or why its figures are not to be trusted."""
+    if isinstance(found, Failure):
+        return found.problem
+    share = summarise(found)["network"].cores
+    if one.device.type == "cpu" and share < _LEAST_CORES:
+        return f"the machine was busy: the network got {share:.0%} of a core; measure it again"
+    return ""
 
 
 def rows(measured: Sequence[Measured]) -> Iterator[dict[str, object]]:
@@ -78,6 +89,7 @@ def _rows_of(one: Configuration, found: Measurement | Failure) -> Iterator[dict[
         "tiles": found.tiles,
         "measured": found.measured,
     }
+    row["problem"] = problem_of(one, found)
     for summary in summarise(found).values():
         yield row | _costs(summary)
 

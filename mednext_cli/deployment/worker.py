@@ -9,7 +9,6 @@ import torch
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.deployment.measurement import START, Costs, Failure, Measurement
-from mednext_cli.deployment.precision import check_precision
 from mednext_cli.deployment.stopwatch import Stopwatch
 from mednext_cli.deployment.task import Task
 from mednext_cli.foundation.errors import MednextError
@@ -45,11 +44,12 @@ def measure(task: Task, started: float, send: Send) -> Measurement | Failure:
 def _measure(task: Task, started: float, send: Send) -> Measurement:
     stopwatch = Stopwatch(torch.device(task.device))
     stopwatch.note(START, time.time() - started, time.process_time())
-    with stopwatch("load"):
-        networks = load_networks(task)
-    sink = _Sink(task.label_map, networks.plan, stopwatch)
-    pipeline = Pipeline(networks, sink, workers=0, observe=stopwatch)
-    runs = [_predict(pipeline, task.case, stopwatch, send) for _ in range(1 + task.repeats)]
+    with stopwatch.watching():
+        with stopwatch("load"):
+            networks = load_networks(task)
+        sink = _Sink(task.label_map, networks.plan, stopwatch)
+        pipeline = Pipeline(networks, sink, workers=0, observe=stopwatch)
+        runs = [_predict(pipeline, task.case, stopwatch, send) for _ in range(1 + task.repeats)]
     return Measurement(
         cold=runs[0],
         warm=tuple(runs[1:]),
@@ -63,12 +63,10 @@ def load_networks(task: Task) -> NetworkAverage:
     """The networks as `mednext predict` loads them, held to the task's threads.
 
     Raises:
-        CheckpointError, SettingsError, PluginError: they, the engine or the precision cannot be
-            used here.
+        CheckpointError, SettingsError, PluginError: they or the engine cannot be used here.
     """
     torch.set_num_threads(task.threads)
     device = torch.device(task.device)
-    check_precision(task.precision, device)
     models = [model.asked(task.overlap, task.mirror) for model in load_models(task.models)]
     return build_average(models, task.engine, EngineOptions(device, precision=task.precision))
 
