@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from mednext_cli.datasets.verify import VerifyResult as VerifyResult
     from mednext_cli.datasets.verify import VerifySpec as VerifySpec
     from mednext_cli.datasets.verify import verify as verify
+    from mednext_cli.deployment.estimate import ClinicalSheetPlan as ClinicalSheetPlan
+    from mednext_cli.deployment.estimate import plan_clinical_sheet as plan_clinical_sheet
+    from mednext_cli.deployment.sheet import ClinicalSheetResult as ClinicalSheetResult
+    from mednext_cli.deployment.sheet import clinical_sheet as clinical_sheet
+    from mednext_cli.deployment.specification import ClinicalSheetSpec as ClinicalSheetSpec
     from mednext_cli.evaluation.evaluate import EvaluateResult as EvaluateResult
     from mednext_cli.evaluation.evaluate import EvaluateSpec as EvaluateSpec
     from mednext_cli.evaluation.evaluate import evaluate as evaluate
@@ -50,6 +55,9 @@ _NAMES = {
     "datasets.options": ("LayoutOptions",),
     "datasets.phantom.write": ("PhantomResult", "PhantomSpec", "phantom"),
     "datasets.verify": ("VerifyResult", "VerifySpec", "verify"),
+    "deployment.estimate": ("ClinicalSheetPlan", "plan_clinical_sheet"),
+    "deployment.sheet": ("ClinicalSheetResult", "clinical_sheet"),
+    "deployment.specification": ("ClinicalSheetSpec",),
     "evaluation.evaluate": ("EvaluateResult", "EvaluateSpec", "evaluate"),
     "evaluation.leaderboard": ("LeaderboardResult", "LeaderboardSpec", "leaderboard"),
     "foundation.errors": ("MednextError",),

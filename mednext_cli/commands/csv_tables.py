@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from mednext_cli.cache.columns import VERIFIED_CACHE
 from mednext_cli.datasets.columns import PHANTOMS, VERIFIED
+from mednext_cli.deployment.table import CLINICAL
 from mednext_cli.evaluation.metrics.empty_masks import EMPTY_POLICIES, EmptyScores
 from mednext_cli.evaluation.ranking.columns import CONSENSUS, LEADERBOARD, PAIRWISE
 from mednext_cli.evaluation.tables.columns import CASES, SUMMARY
@@ -12,8 +13,8 @@ from mednext_cli.scaling.table import SCALE_REPORT
 from mednext_cli.training.columns import LOG
 
 TABLES: tuple[Table, ...] = (
-    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, SCALE_REPORT, VERIFIED, VERIFIED_CACHE,
-    PHANTOMS,
+    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, SCALE_REPORT, CLINICAL,
+    VERIFIED, VERIFIED_CACHE, PHANTOMS,
 )  # fmt: skip
 _HEAD = """# The columns of the CSV files
 

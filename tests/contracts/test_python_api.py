@@ -20,6 +20,7 @@ _WORK = {
     "evaluate": "Evaluate",
     "leaderboard": "Leaderboard",
     "scale_report": "ScaleReport",
+    "clinical_sheet": "ClinicalSheet",
     "phantom": "Phantom",
     "verify": "Verify",
     "verify_cache": "VerifyCache",
