@@ -51,7 +51,8 @@ Classes = Annotated[
     typer.Option(show_default="3", help="--clinical: of untrained networks, with the background."),
 ]
 Engines = Annotated[
-    str | None, typer.Option(metavar="torch,openvino", show_default="torch", help="--clinical.")
+    str | None,
+    typer.Option(metavar="torch,openvino", show_default="torch", help="--clinical: what computes."),
 ]
 Precisions = Annotated[
     str | None,
