@@ -45,6 +45,12 @@ if TYPE_CHECKING:
     from mednext_cli.scaling.report import ScaleReportResult as ScaleReportResult
     from mednext_cli.scaling.report import scale_report as scale_report
     from mednext_cli.scaling.specification import ScaleReportSpec as ScaleReportSpec
+    from mednext_cli.training.cross_validation import CrossValidationResult as CrossValidationResult
+    from mednext_cli.training.cross_validation import CrossValidationSpec as CrossValidationSpec
+    from mednext_cli.training.cross_validation import cross_validate as cross_validate
+    from mednext_cli.training.growing import GrowKernelsResult as GrowKernelsResult
+    from mednext_cli.training.growing import GrowKernelsSpec as GrowKernelsSpec
+    from mednext_cli.training.growing import grow_kernels as grow_kernels
     from mednext_cli.training.train import TrainResult as TrainResult
     from mednext_cli.training.train import TrainSpec as TrainSpec
     from mednext_cli.training.train import train as train
@@ -68,6 +74,12 @@ _NAMES = {
     "preprocessing.run": ("PreprocessResult", "PreprocessSpec", "preprocess"),
     "scaling.report": ("ScaleReportResult", "scale_report"),
     "scaling.specification": ("ScaleReportSpec",),
+    "training.cross_validation": (
+        "CrossValidationResult",
+        "CrossValidationSpec",
+        "cross_validate",
+    ),
+    "training.growing": ("GrowKernelsResult", "GrowKernelsSpec", "grow_kernels"),
     "training.train": ("TrainResult", "TrainSpec", "train"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

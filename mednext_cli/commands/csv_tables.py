@@ -10,10 +10,10 @@ from mednext_cli.evaluation.ranking.columns import CONSENSUS, LEADERBOARD, PAIRW
 from mednext_cli.evaluation.tables.columns import CASES, SUMMARY
 from mednext_cli.foundation.columns import Column, Table
 from mednext_cli.scaling.table import SCALE_REPORT
-from mednext_cli.training.columns import LOG
+from mednext_cli.training.columns import CROSS_VALIDATION, LOG
 
 TABLES: tuple[Table, ...] = (
-    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, SCALE_REPORT, CLINICAL,
+    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, SCALE_REPORT, CLINICAL,
     VERIFIED, VERIFIED_CACHE, PHANTOMS,
 )  # fmt: skip
 _HEAD = """# The columns of the CSV files

@@ -10,7 +10,8 @@ from mednext_cli.commands.options import Cache, Device, Operators, Quiet, Verbos
 from mednext_cli.commands.tables import report, report_table
 
 if TYPE_CHECKING:
-    from mednext_cli.training.train import TrainResult
+    from mednext_cli.training.cross_validation import CrossValidationResult
+    from mednext_cli.training.train import TrainResult, TrainSpec
 
 _Recipe = Annotated[
     str | None,
@@ -29,7 +30,25 @@ _Model = Annotated[
     str | None, typer.Option(show_default="the recipe's", help="Of MedNeXt: S, B, M or L.")
 ]
 _Kernel = Annotated[
-    int | None, typer.Option(show_default="the recipe's", help="Of MedNeXt: 3, 5 or 7.")
+    str | None,
+    typer.Option(
+        show_default="the recipe's",
+        help="Of MedNeXt: 3, 5 or 7; 3,5,7 trains with 3, then with each larger one, begun from "
+        "the one before by UpKern.",
+    ),
+]
+_Fold = Annotated[
+    str,
+    typer.Option(
+        help="0 to 4; 0,2: these in turn; cv: all in turn; all: train on every case.",
+    ),
+]
+
+_Init = Annotated[
+    Path | None, typer.Option(help="Checkpoint (as mednext upkern makes) or run to start from.")
+]
+_Extend = Annotated[
+    bool, typer.Option(help="Go on, though the run was begun with another number of epochs.")
 ]
 
 
@@ -40,15 +59,11 @@ def train(
     network: _Network = None,
     model: _Model = None,
     kernel: _Kernel = None,
-    fold: Annotated[str, typer.Option(help="0 to 4, or all: train on every case.")] = "0",
-    init: Annotated[
-        Path | None, typer.Option(help="Checkpoint to start from (as mednext upkern makes).")
-    ] = None,
+    fold: _Fold = "0",
+    init: _Init = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     restart: Annotated[bool, typer.Option(help="Begin anew, whatever is there.")] = False,
-    extend: Annotated[
-        bool, typer.Option(help="Go on, though the run was begun with another number of epochs.")
-    ] = False,
+    extend: _Extend = False,
     device: Device = "auto",
     operators: Operators = None,
     settings: Annotated[
@@ -58,39 +73,103 @@ def train(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train one fold, resume it where it stopped, and validate it on whole cases.
+    """Train folds, resume them where they stopped, and validate them on whole cases.
 
     The run is in RUNS/NAME/NETWORK/foldN (NETWORK: S-k3, or S-k3-w16 where the width is not 32; of
     others than MedNeXt their name, and what is not the default): checkpoints, recipe.toml, log.csv,
-    progress.png, tensorboard/ and validation/ with label maps and scores. The same command goes on
-    with it.
+    progress.png, tensorboard/ and validation/ with label maps and scores. Of several folds
+    cross_validation.csv beside them has Dice by region and fold, its mean and spread. The same
+    command goes on where it stopped; a fold that fails does not stop the others.
 
     Example: mednext train kits19 --model S --kernel 3 --fold 0
     """
     from mednext_cli.networks.recipes import load_recipe
     from mednext_cli.settings.recipe_files import recipe_for
+    from mednext_cli.training.splits import parse_folds
     from mednext_cli.training.train import TrainSpec
-    from mednext_cli.training.train import train as run
 
+    folds, kernels = parse_folds(fold), (kernel or "").split(",")
     options = {
         "--network": ("model.network", network),
         "--model": ("model.mednext.size", model),
-        "--kernel": ("model.mednext.kernel", kernel),
+        "--kernel": ("model.mednext.kernel", _number(kernels[0]) if kernel else None),
         "--operators": ("model.operators", operators),
     }
-    result = run(
-        TrainSpec(
-            cache=cache / name,
-            recipe=load_recipe(recipe or recipe_for(network), settings or (), options),
-            fold=fold,
-            runs=runs,
-            init=init,
-            restart=restart,
-            extend=extend,
-            device=device,
-        )
+    spec = TrainSpec(
+        cache=cache / name,
+        recipe=load_recipe(recipe or recipe_for(network), settings or (), options),
+        fold=folds[0] if folds else "0",
+        runs=runs,
+        init=init,
+        restart=restart,
+        extend=extend,
+        device=device,
     )
-    _report(result)
+    if len(kernels) > 1:
+        _train_kernels(spec, kernels, folds)
+    elif folds is None or len(folds) > 1:
+        _train_folds(spec, folds)
+    else:
+        _train_fold(spec)
+
+
+def _number(text: str) -> int | str:
+    """What is no number is refused with the rest of the recipe."""
+    return int(text) if text.isdecimal() else text
+
+
+def _train_fold(spec: "TrainSpec") -> None:
+    from mednext_cli.training.train import train as run
+
+    _report(run(spec))
+
+
+def _train_folds(spec: "TrainSpec", folds: tuple[str, ...] | None) -> None:
+    from mednext_cli.training.cross_validation import CrossValidationSpec, cross_validate
+
+    result = cross_validate(CrossValidationSpec(spec, folds))
+    _report_folds(result, whole=folds is None)
+    result.raise_failed()
+
+
+def _train_kernels(spec: "TrainSpec", kernels: list[str], folds: tuple[str, ...] | None) -> None:
+    from mednext_cli.training.growing import GrowKernelsSpec, grow_kernels, parse_kernels
+
+    result = grow_kernels(GrowKernelsSpec(spec, parse_kernels(",".join(kernels)), folds))
+    for stage in result.stages:
+        _report_folds(stage, whole=folds is None)
+    result.raise_failed()
+
+
+def _report_folds(result: "CrossValidationResult", *, whole: bool) -> None:
+    """One fold as `mednext train` of it, several as a table.
+
+    Args:
+        result: of one network.
+        whole: all folds were asked for.
+    """
+    if len(result.runs) + len(result.failed) == 1:
+        for run in result.runs.values():
+            _report(run)
+        return
+    if result.rows:
+        names = [f"fold{fold}" for fold in result.rows[0].dice]
+        header = ("region", *names, "mean", "deviation of folds", "deviation of cases")
+        rows = [
+            (
+                row.region,
+                *row.dice.values(),
+                row.mean,
+                row.standard_deviation_folds,
+                row.standard_deviation_cases,
+            )
+            for row in result.rows
+        ]
+        report_table(header, rows, title=f"{result.folder}: Dice, whole cases")
+    if result.runs:
+        some = "" if whole and not result.failed else f" --folds {','.join(result.runs)}"
+        folder = shlex.quote(str(result.folder))
+        report(f"next: mednext predict SCANS --model {folder}{some} --out predictions/")
 
 
 def _report(result: "TrainResult") -> None:

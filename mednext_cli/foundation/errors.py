@@ -72,7 +72,7 @@ _REPORT = "Run one of them with --verbose and report what it says."
 
 
 class FailedCases(MednextError):
-    """Some cases failed, or all; the exit code is 1 where one of them by a fault of ours.
+    """Some cases failed, or folds, or all; the exit code is 1 where one by a fault of ours.
 
     Args:
         reasons: one line per failed case, by case id.
@@ -80,6 +80,7 @@ class FailedCases(MednextError):
         remedy: what to do next; where every failure is a fault of ours, that is to report it.
         ours: the cases that failed by an unexpected error.
         others: what became of the other cases, a sentence; said only where there are others.
+        what: failed.
     """
 
     def __init__(
@@ -89,8 +90,9 @@ class FailedCases(MednextError):
         remedy: str,
         ours: Collection[str] = (),
         others: str = "",
+        what: str = "cases",
     ) -> None:
-        message = f"{len(reasons)} of {total} cases failed: {_listed(list(reasons))}"
+        message = f"{len(reasons)} of {total} {what} failed: {_listed(list(reasons))}"
         if ours:
             message += f" ({_whose(sorted(ours), len(reasons))})"
         rest = others if len(reasons) < total else ""
@@ -100,11 +102,11 @@ class FailedCases(MednextError):
         self.total = total
         self.ours = frozenset(ours)
         self.exit_code = 1 if ours else 2
-        self._advice = (remedy, others)
+        self._words = (remedy, others, what)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        remedy, others = self._advice
-        return type(self), (self.reasons, self.total, remedy, self.ours, others)
+        remedy, others, what = self._words
+        return type(self), (self.reasons, self.total, remedy, self.ours, others, what)
 
 
 def _listed(names: list[str]) -> str:

@@ -1,6 +1,7 @@
 """How this process gets memory from the system."""
 
 import ctypes
+import gc
 import sys
 from functools import cache
 
@@ -9,6 +10,16 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _NEVER, _NONE = -1, 0
 _LARGEST_THRESHOLD = 32 << 20
 _KEPT_BYTES = 1 << 30
+
+
+def give_memory_back() -> None:
+    """Return what is freed to the system: after a network, before another that may be larger."""
+    gc.collect()
+    if not sys.platform.startswith("linux"):
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 @cache

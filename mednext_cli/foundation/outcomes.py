@@ -33,7 +33,11 @@ class Outcome(Generic[Value]):
 
 
 def failed_cases(
-    outcomes: Iterable[Outcome[Any]], total: int, remedy: str, others: str = ""
+    outcomes: Iterable[Outcome[Any]],
+    total: int,
+    remedy: str,
+    others: str = "",
+    what: str = "cases",
 ) -> FailedCases:
     """The error to raise at the end for those of the outcomes that are failures, by name.
 
@@ -42,19 +46,24 @@ def failed_cases(
         total: the number of cases that were asked for.
         remedy: what to do next.
         others: what became of the other cases, a sentence; said only where there are others.
+        what: the items are.
     """
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     failed.sort(key=attrgetter("name"))
     reasons = {outcome.name: outcome.error or "" for outcome in failed}
     ours = [outcome.name for outcome in failed if outcome.ours]
-    return FailedCases(reasons, total, remedy, ours, others)
+    return FailedCases(reasons, total, remedy, ours, others, what)
 
 
 def raise_failures(
-    outcomes: Iterable[Outcome[Any]], total: int, remedy: str, others: str = ""
+    outcomes: Iterable[Outcome[Any]],
+    total: int,
+    remedy: str,
+    others: str = "",
+    what: str = "cases",
 ) -> None:
     """Raise what `failed_cases` makes of the failures among outcomes, if there are any."""
-    error = failed_cases(outcomes, total, remedy, others)
+    error = failed_cases(outcomes, total, remedy, others, what)
     if error.reasons:
         raise error
 

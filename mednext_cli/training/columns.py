@@ -31,3 +31,28 @@ LOG = Table(
     ),
     digits=6,
 )
+DICE_OF_FOLD = "dice_foldN"
+CROSS_VALIDATION = Table(
+    "cross_validation.csv",
+    "One row per region, by `mednext train --fold cv` (or a list of folds), in the folder of the "
+    "folds: Dice of whole validation cases. Deviations are those of samples; undefined values are "
+    "left out.",
+    (
+        Column("region", "Region, or overall: the mean over the regions."),
+        Column(DICE_OF_FOLD, "Mean over the cases of each fold that was trained.", "0 to 1"),
+        Column("mean", "Mean of the folds' means.", "0 to 1"),
+        Column("standard_deviation_folds", "Of the folds' means; nan for one fold.", "0 to 1"),
+        Column(
+            "mean_cases",
+            "Mean over the cases of all folds together; overall, the mean of the regions' means.",
+            "0 to 1",
+        ),
+        Column(
+            "standard_deviation_cases",
+            "Over these cases; overall, of their means over regions.",
+            "0 to 1",
+        ),
+        Column("cases", "Cases whose Dice is defined."),
+    ),
+    digits=6,
+)

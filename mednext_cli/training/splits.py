@@ -86,6 +86,50 @@ def _ids(names: Sequence[object]) -> tuple[str, ...]:
     return tuple(normalize("NFC", str(name)) for name in names)
 
 
+def parse_folds(text: str) -> tuple[str, ...] | None:
+    """The folds in ``0``, ``0,2`` or ``all``; None for ``cv``, which is all of a cross-validation.
+
+    Raises:
+        SettingsError: something else.
+    """
+    if text == "cv":
+        return None
+    names = [part.strip() for part in text.split(",")]
+    if names == ["all"]:
+        return ("all",)
+    if "all" in names:
+        raise SettingsError(
+            f"--fold {text}: all trains on every case and validates on none",
+            "Give it alone; all folds in turn are --fold cv.",
+        )
+    for name in names:
+        if not _NUMBER.fullmatch(name):
+            raise SettingsError(
+                f"--fold {text!r}: {name!r} is not a fold", "Give 0, or 0,2, or cv, or all."
+            )
+    return tuple(dict.fromkeys(map(fold_name, names)))
+
+
+def name_folds(folds: int, splits_file: Path) -> tuple[str, ...]:
+    """All folds of a cross-validation: those of ``splits.json`` where there is one.
+
+    Args:
+        folds: how many the recipe has.
+        splits_file: of the cache; it need not be there.
+
+    Raises:
+        SettingsError: the file has none.
+    """
+    if splits_file.is_file():
+        entries = read_json(splits_file)
+        folds = len(entries) if isinstance(entries, list) else 0
+    if folds == 0:
+        raise SettingsError(
+            f"{splits_file} has no fold", 'Expected [{"train": [ids], "val": [ids]}, ...].'
+        )
+    return tuple(map(str, range(folds)))
+
+
 def fold_name(fold: str) -> str:
     """One way to write a fold that `choose_split` takes: ``00`` is ``0``."""
     return fold if fold == "all" else str(int(fold))

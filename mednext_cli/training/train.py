@@ -17,7 +17,7 @@ from mednext_cli.training.distributed import Processes, find_processes
 from mednext_cli.training.initialise import choose_start
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.memory import check_memory, explained_memory
-from mednext_cli.training.run_folder import has_begun, run_folder
+from mednext_cli.training.run_folder import RunFolder, has_begun, run_folder
 from mednext_cli.training.splits import Split, choose_split, draw_cases, fold_name
 from mednext_cli.training.starting import Job, start_folder, start_state
 from mednext_cli.training.state import TrainingState
@@ -58,6 +58,18 @@ class TrainResult:
     folder: Path
     seconds: float
     dice: Mapping[str, float]
+
+
+def check_run(spec: TrainSpec) -> RunFolder:
+    """The folder of a run, and all of `train`'s refusals that need no network.
+
+    Raises:
+        CacheError, SettingsError, StorageError: see `train`.
+    """
+    find_processes()
+    job = _describe_job(spec)
+    _ = job.demand  # patch and precision
+    return job.folder
 
 
 def train(spec: TrainSpec) -> TrainResult:

@@ -48,6 +48,8 @@ def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -
     """
     folder, names = loop.folder.validation, loop.split.validation
     _begin(folder, state, {name: cached.case(name).key for name in names})
+    if (known := _known_dice(folder, names)) is not None:
+        return known
     todo = [_case(cached, name) for name in names if not _path(folder, name).is_file()]
     failures = _predict(state, loop, cached, todo) if todo else []
     done = [name for name in names if _path(folder, name).is_file()]
@@ -56,6 +58,26 @@ def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -
     result = _score(folder, state, cached, done)
     _raise_failed(failures, result, len(names))
     return {region: result.mean("dice", region) for region in result.regions}
+
+
+def _known_dice(folder: Path, names: Sequence[str]) -> dict[str, float] | None:
+    """Mean Dice by region, as it was scored; None where something is missing.
+
+    `_begin` has removed scores of other weights or cases.
+    """
+    files = [_path(folder, name) for name in names] + [folder / name for name in _SCORES]
+    if not all(path.is_file() for path in files):
+        return None
+    from mednext_cli.evaluation.tables.read_cases import read_cases
+
+    try:
+        table = read_cases(folder / "cases.csv", ["dice"])
+    except DatasetError:
+        return None
+    if set(table.cases) != set(names):  # some could not be compared
+        return None
+    means = table.scores["dice"].groupby(level="region", sort=False).mean()
+    return {region: float(means[region]) for region in table.regions}
 
 
 def _path(folder: Path, case_id: str) -> Path:

@@ -15,6 +15,8 @@ from tests.contracts.test_imports import HEAVY
 _WORK = {
     "preprocess": "Preprocess",
     "train": "Train",
+    "cross_validate": "CrossValidation",
+    "grow_kernels": "GrowKernels",
     "upkern": "UpKern",
     "predict": "Predict",
     "evaluate": "Evaluate",

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.training.splits import Split, choose_split, draw_cases, read_split, split_cases
+from mednext_cli.training.splits import (
+    Split,
+    choose_split,
+    draw_cases,
+    name_folds,
+    parse_folds,
+    read_split,
+    split_cases,
+)
 
 # Validation ids of BTCV that nnU-Net's own split gives (reference facts, section 1.1).
 _BTCV = [
@@ -88,6 +96,28 @@ def test_too_few_cases_are_refused(tmp_path: Path) -> None:
 def test_all_trains_on_everything(tmp_path: Path) -> None:
     split = choose_split(["b", "a"], "all", 5, tmp_path / "splits.json")
     assert (split.training, split.validation) == (("a", "b"), ())
+
+
+def test_folds_of_the_command_line() -> None:
+    assert parse_folds("0") == ("0",)
+    assert parse_folds("0, 02,0") == ("0", "2")
+    assert parse_folds("all") == ("all",)
+    assert parse_folds("cv") is None
+    for text in ("", "0,", "0,x", "0-2", "cv,0", "-1"):
+        with pytest.raises(SettingsError, match="is not a fold"):
+            parse_folds(text)
+    with pytest.raises(SettingsError, match="Give it alone"):
+        parse_folds("0,all")
+
+
+def test_all_folds_are_those_of_the_recipe_or_of_the_splits_file(tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    assert name_folds(3, path) == ("0", "1", "2")
+    path.write_text(json.dumps([{"train": ["a"], "val": ["b"]}] * 2))
+    assert name_folds(5, path) == ("0", "1")
+    path.write_text("{}")
+    with pytest.raises(SettingsError, match="has no fold"):
+        name_folds(5, path)
 
 
 def test_few_training_cases_are_drawn_by_the_seed_and_are_among_more() -> None:
