@@ -70,4 +70,20 @@ class OpenVinoEngine:
             )
         # Its own default is bfloat16 on processors that have it, which shifts probabilities.
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self._precision}
+        if _joins_norms(model):
+            options["SNIPPETS_MODE"] = "DISABLE"
         return self._openvino.compile_model(model, "CPU", options)
+
+
+def _joins_norms(model: Any) -> bool:  # noqa: ANN401 - openvino is untyped
+    """Whether a group norm goes into anything but convolutions, as in residual networks.
+
+    OpenVINO (2026.4) fuses what is done voxel by voxel, and dies of a segmentation fault where a
+    sum of two group norms is among it.
+    """
+    return any(
+        "Convolution" not in user.get_node().get_type_name()
+        for operator in model.get_ops()
+        if operator.get_type_name() == "GroupNormalization"
+        for user in operator.output(0).get_target_inputs()
+    )

@@ -1,6 +1,7 @@
 """Engines and devices: the same probabilities, and one line where one is not there."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,12 @@ from mednext_cli.inference.engine import Activation, EngineOptions, build_engine
 from mednext_cli.inference.models import load_models
 from mednext_cli.inference.tiles import activate, predict_tiles
 from mednext_cli.inference.torch_engine import TorchEngine
+from mednext_cli.networks.building import build_plain
+from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.settings.labels import labels_in_order
+from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.settings.recipe import Precision
+from tests.networks.small_networks import SMALL, small_image, small_spec
 
 CPU = torch.device("cpu")
 PLUGIN_PACKAGES = Path(__file__).parents[1] / "plugin_packages"
@@ -129,3 +135,26 @@ def test_half_precision_on_a_cpu_is_refused(model: Path) -> None:
     [loaded] = load_models([model])
     with pytest.raises(SettingsError, match="float16 does not work on the CPU"):
         TorchEngine(loaded.checkpoint, loaded.plan, EngineOptions(CPU, precision="float16"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_openvino_takes_every_network(name: str) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    spec, images = replace(small_spec(name), deep_supervision=False), small_image(name)
+    torch.manual_seed(0)
+    network = build_plain(spec).eval()
+    plan = Plan(
+        dataset="test",
+        layout="msd",
+        spacing_mm=(1.0, 1.0, 1.0),
+        patch_voxels=SMALL[name].patch,
+        batch_size=1,
+        channels=("CT",),
+        normalisation=(ChannelNormalisation(scheme="none"),),
+        label_set=labels_in_order("ball,box"),
+    )
+    checkpoint = Checkpoint(spec, network.state_dict(), plan)
+    engine = build_engine("openvino", checkpoint, plan, EngineOptions(CPU))
+    with torch.no_grad():
+        torch.testing.assert_close(engine(images), network(images), rtol=1e-3, atol=1e-4)

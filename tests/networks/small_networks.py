@@ -45,7 +45,7 @@ SMALL: Mapping[str, Small] = {
         (1, 32, 48),
         {
             "base_channels": 32,
-            "resnet_blocks": (1, 1, 1),
+            "resnet_blocks": (1, 2, 1),
             "vit_layers": 1,
             "vit_width": 8,
             "vit_mlp_width": 16,

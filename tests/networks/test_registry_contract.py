@@ -211,3 +211,15 @@ def test_it_is_compiled_as_one_graph(name: str) -> None:
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     with torch.no_grad():
         torch.testing.assert_close(compiled(images), network(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning")  # PyTorch's own
+@every_family
+def test_it_is_exported_in_basic_operators(name: str) -> None:
+    """What every way to another program begins with, ONNX among them."""
+    spec, images = small_spec(name), small_image(name)
+    network = _built(spec).eval()
+    exported = torch.export.export(network, (images,)).run_decompositions()
+    with torch.no_grad():
+        torch.testing.assert_close(exported.module()(images), network(images), rtol=1e-4, atol=1e-5)
