@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from mednext_cli.evaluation.leaderboard import LeaderboardResult as LeaderboardResult
     from mednext_cli.evaluation.leaderboard import LeaderboardSpec as LeaderboardSpec
     from mednext_cli.evaluation.leaderboard import leaderboard as leaderboard
+    from mednext_cli.experiments.plan import ExperimentPlan as ExperimentPlan
+    from mednext_cli.experiments.plan import ExperimentSpec as ExperimentSpec
+    from mednext_cli.experiments.plan import plan_experiment as plan_experiment
+    from mednext_cli.experiments.run import ExperimentResult as ExperimentResult
+    from mednext_cli.experiments.run import experiment as experiment
     from mednext_cli.foundation.errors import MednextError as MednextError
     from mednext_cli.inference.predict import PredictResult as PredictResult
     from mednext_cli.inference.predict import PredictSpec as PredictSpec
@@ -66,6 +71,8 @@ _NAMES = {
     "deployment.specification": ("ClinicalSheetSpec",),
     "evaluation.evaluate": ("EvaluateResult", "EvaluateSpec", "evaluate"),
     "evaluation.leaderboard": ("LeaderboardResult", "LeaderboardSpec", "leaderboard"),
+    "experiments.plan": ("ExperimentPlan", "ExperimentSpec", "plan_experiment"),
+    "experiments.run": ("ExperimentResult", "experiment"),
     "foundation.errors": ("MednextError",),
     "inference.predict": ("PredictResult", "PredictSpec", "predict"),
     "inference.predictor": ("Prediction", "Predictor"),

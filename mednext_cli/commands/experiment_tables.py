@@ -1,16 +1,27 @@
 """What `mednext experiment` and `mednext recipes check` print of an experiment."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mednext_cli.experiments.arm_rows import ArmRow
     from mednext_cli.experiments.arms import ResolvedArm
+    from mednext_cli.experiments.comparison import ComparisonRow
     from mednext_cli.experiments.needs import Needs
+    from mednext_cli.experiments.plan import ExperimentPlan
 
 ARMS = (
     "arm", "network", "patch (voxels)", "batch", "parameters (M)", "multiply-adds a patch (G)",
     "float32 step (GiB)", "training", "starts from",
+)  # fmt: skip
+RUNS = (
+    "arm", "seed", "fold", "network", "parameters (M)", "multiply-adds a patch (G)",
+    "float32 step (GiB)", "minutes", "charged", "state",
+)  # fmt: skip
+COMPARED = (
+    "arm", "runs", "charged minutes", "dice", "spread over seeds", "surface dice",
+    "less the first", "95 % interval", "p (Holm)",
 )  # fmt: skip
 
 
@@ -45,3 +56,52 @@ def _length(arm: "ResolvedArm") -> str:
     if training.minutes is not None:
         return f"{training.minutes:g} minutes"
     return f"{training.epochs:,} epochs"
+
+
+def run_rows(plan: "ExperimentPlan") -> Iterator[tuple[object, ...]]:
+    """A row a run, under the header `RUNS`."""
+    for run in plan.runs:
+        yield (
+            run.key.arm,
+            run.key.seed,
+            run.key.fold,
+            run.needs.label,
+            known(run.needs.parameters / 1e6),
+            known(run.needs.multiply_adds / 1e9),
+            known(run.needs.step_gib),
+            known(run.minutes),
+            known(run.charged_minutes),
+            run.state,
+        )
+
+
+def total(plan: "ExperimentPlan") -> str:
+    """How much there is to do, in a line."""
+    todo, whole = plan.todo, sum(run.is_whole for run in plan.runs)
+    known_minutes = [run.minutes for run in todo if not isnan(run.minutes)]
+    unknown = len(todo) - len(known_minutes)
+    length = f"{sum(known_minutes):,.1f} minutes of training steps"
+    if unknown:
+        length = f"{length} and {unknown} runs of unknown length" if known_minutes else "unknown"
+    return f"{len(plan.runs)} runs, {whole} whole, {len(todo)} to do here: {length}"
+
+
+def compared_rows(arms: Sequence["ArmRow"]) -> Iterator[tuple[object, ...]]:
+    """A row an arm, under the header `COMPARED`."""
+    for row in arms:
+        against = row.against
+        yield (
+            row.arm,
+            f"{row.whole}/{row.total}",
+            known(row.charged_minutes),
+            known(row.dice),
+            known(row.spread),
+            known(row.surface_dice),
+            known(against.difference) if against else None,
+            _interval(against) if against else None,
+            known(against.p_holm) if against else None,
+        )
+
+
+def _interval(row: "ComparisonRow") -> str | None:
+    return None if isnan(row.ci95_low) else f"{row.ci95_low:.3g} to {row.ci95_high:.3g}"

@@ -37,12 +37,29 @@ class Needs:
     step_gib: float = nan
 
 
+_known: dict[str, Needs] = {}
+"""By recipe and plan: an experiment is planned before and after its runs, and arms may be alike."""
+
+
 def estimate_needs(recipe: Recipe, plan: Plan) -> Needs:
     """What a recipe's network takes on scans of this plan.
 
     Raises:
         SettingsError: the network cannot be built, or cannot take the patch.
     """
+    training = recipe.training
+    asked = (
+        recipe.model.model_dump_json(),
+        plan.model_dump_json(),
+        f"{training.patch_voxels} {training.batch_size} {training.optimiser}",
+    )
+    key = "\n".join(asked)
+    if key not in _known:
+        _known[key] = _estimate(recipe, plan)
+    return _known[key]
+
+
+def _estimate(recipe: Recipe, plan: Plan) -> Needs:
     chosen = choose_network(recipe.model)
     setup = Setup(recipe, chosen, plan, torch.device("cpu"))
     patch, batch = setup.plan.patch_voxels, setup.plan.batch_size

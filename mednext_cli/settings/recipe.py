@@ -305,3 +305,12 @@ def changeable_keys() -> frozenset[str]:
         for key, field in recipe_fields().items()
         if any(isinstance(mark, MayChange) for mark in field.metadata)
     )
+
+
+def resultless_keys() -> frozenset[str]:
+    """The keys on which no result depends, dotted: how a run is run and what it is called."""
+    return frozenset(
+        key
+        for key, field in recipe_fields().items()
+        if any(mark in (_NO_RESULT, _HOW_IT_RUNS) for mark in field.metadata)
+    )

@@ -21,6 +21,7 @@ _WORK = {
     "predict": "Predict",
     "evaluate": "Evaluate",
     "leaderboard": "Leaderboard",
+    "experiment": "Experiment",
     "scale_report": "ScaleReport",
     "clinical_sheet": "ClinicalSheet",
     "phantom": "Phantom",

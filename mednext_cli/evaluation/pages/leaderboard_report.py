@@ -9,6 +9,14 @@ from mednext_cli.evaluation.pages.page import render_page, show_number, spell
 from mednext_cli.evaluation.pages.plot_files import write_plots
 from mednext_cli.evaluation.pages.plots import BoxPlot, plot_groups
 from mednext_cli.evaluation.pages.rank_plot import RankPlot, plot_ranks
+from mednext_cli.evaluation.pages.sortable import (
+    Cell,
+    SortableTable,
+    count_cell,
+    number_cell,
+    probability_cell,
+    range_cell,
+)
 from mednext_cli.evaluation.ranking.rows import (
     ALL_METRICS,
     ConsensusRow,
@@ -35,24 +43,6 @@ class _Headline:
     name: str
     best: str
     detail: str
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """What is read and what is sorted by; texts are sorted as they are read."""
-
-    text: str
-    sort: str | None = None
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A sortable table."""
-
-    title: str
-    note: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[_Cell, ...], ...]
 
 
 def write_leaderboard_report(
@@ -159,56 +149,40 @@ def _dots(task: RankedTask) -> BoxPlot | None:
     return plot_groups(column, groups, title=_title(task))
 
 
-def _number(value: float) -> _Cell:
-    return _Cell(show_number(value), "" if isnan(value) else f"{value:.6g}")
-
-
-def _rank(value: float) -> _Cell:
-    return _Cell(f"{value:g}", f"{value:g}")
-
-
-def _range(low: float, high: float) -> _Cell:
-    return _Cell("–", "") if isnan(low) else _Cell(f"{low:g} to {high:g}", f"{low:g}")
-
-
-def _probability(value: float) -> _Cell:
-    return _Cell("–", "") if isnan(value) else _Cell(f"{value:.2g}", f"{value:.6g}")
-
-
-def _consensus_table(joined: Sequence[ConsensusRow]) -> _Table:
+def _consensus_table(joined: Sequence[ConsensusRow]) -> SortableTable:
     rows = tuple(
         (
-            _Cell("all metrics" if row.metric == ALL_METRICS else spell(find_metric(row.metric))),
-            _Cell(_SPELLED[row.ranking]),
-            _Cell(row.method),
-            _rank(row.consensus_rank),
-            _number(row.mean_rank),
-            _rank(row.tasks),
+            Cell("all metrics" if row.metric == ALL_METRICS else spell(find_metric(row.metric))),
+            Cell(_SPELLED[row.ranking]),
+            Cell(row.method),
+            count_cell(row.consensus_rank),
+            number_cell(row.mean_rank),
+            count_cell(row.tasks),
         )
         for row in joined
     )
     note = "Mean rank over all regions of all datasets, and the rank of that."
     heads = ("metric", "ranking", "method", "consensus rank", "mean rank", "tasks")
-    return _Table("Consensus", note, heads, rows)
+    return SortableTable("Consensus", note, heads, rows)
 
 
-def _rank_table(rows: Sequence[LeaderboardRow], rules: Rules) -> _Table:
+def _rank_table(rows: Sequence[LeaderboardRow], rules: Rules) -> SortableTable:
     several = any(row.dataset for row in rows)
     cells = tuple(
         (
-            *((_Cell(row.dataset),) if several else ()),
-            _Cell(spell(find_metric(row.metric))),
-            _Cell(row.region),
-            _Cell(row.method),
-            _number(row.mean),
-            _rank(row.rank),
-            _range(row.rank_low, row.rank_high),
-            _rank(row.rank_then_aggregate),
-            _range(row.rank_then_aggregate_low, row.rank_then_aggregate_high),
-            _rank(row.significance_rank),
-            _range(row.significance_rank_low, row.significance_rank_high),
-            _rank(row.wins),
-            _number(row.rank_tau),
+            *((Cell(row.dataset),) if several else ()),
+            Cell(spell(find_metric(row.metric))),
+            Cell(row.region),
+            Cell(row.method),
+            number_cell(row.mean),
+            count_cell(row.rank),
+            range_cell(row.rank_low, row.rank_high),
+            count_cell(row.rank_then_aggregate),
+            range_cell(row.rank_then_aggregate_low, row.rank_then_aggregate_high),
+            count_cell(row.significance_rank),
+            range_cell(row.significance_rank_low, row.significance_rank_high),
+            count_cell(row.wins),
+            number_cell(row.rank_tau),
         )
         for row in rows
     )
@@ -217,24 +191,24 @@ def _rank_table(rows: Sequence[LeaderboardRow], rules: Rules) -> _Table:
         "rank", "interval", "rank then aggregate", "interval", "test then rank", "interval",
         "wins", "stability (tau)",
     )  # fmt: skip
-    return _Table("Rankings by region", "Ties share the better rank.", heads, cells)
+    return SortableTable("Rankings by region", "Ties share the better rank.", heads, cells)
 
 
-def _pair_table(pairs: Sequence[PairwiseRow], rules: Rules) -> _Table:
+def _pair_table(pairs: Sequence[PairwiseRow], rules: Rules) -> SortableTable:
     several = any(pair.dataset for pair in pairs)
     cells = tuple(
         (
-            *((_Cell(pair.dataset),) if several else ()),
-            _Cell(spell(find_metric(pair.metric))),
-            _Cell(pair.region),
-            _Cell(pair.method),
-            _Cell(pair.other),
-            _number(pair.mean_difference),
-            _rank(pair.better_cases),
-            _rank(pair.worse_cases),
-            _probability(pair.p),
-            _probability(pair.p_holm),
-            _Cell("yes" if pair.significant else ""),
+            *((Cell(pair.dataset),) if several else ()),
+            Cell(spell(find_metric(pair.metric))),
+            Cell(pair.region),
+            Cell(pair.method),
+            Cell(pair.other),
+            number_cell(pair.mean_difference),
+            count_cell(pair.better_cases),
+            count_cell(pair.worse_cases),
+            probability_cell(pair.p),
+            probability_cell(pair.p_holm),
+            Cell("yes" if pair.significant else ""),
         )
         for pair in pairs
     )
@@ -246,4 +220,4 @@ def _pair_table(pairs: Sequence[PairwiseRow], rules: Rules) -> _Table:
     note = (
         f"Is the method better than the other? Significant where {by} is at most {rules.alpha:g}."
     )
-    return _Table("Tests between methods", note, heads, cells)
+    return SortableTable("Tests between methods", note, heads, cells)

@@ -116,7 +116,7 @@ def plot_groups(
     if not finite:
         return None
     values = [value for pairs in finite.values() for _, value in pairs]
-    scale = _Scale.over(column, values, list(finite))
+    scale = Scale.over(column, values, list(finite))
     rows = [
         _box_row(label, index, pairs, scale) for index, (label, pairs) in enumerate(finite.items())
     ]
@@ -146,9 +146,9 @@ def _agreement(region: str, cases: Sequence[tuple[str, float, float]]) -> Agreem
     bias = float(differences.mean())
     reach = 1.96 * float(differences.std(ddof=1)) if len(cases) > 1 else 0.0
     limits = (bias - reach, bias + reach) if reach else ()
-    across = _Scale.spanning(0.0, float(means.max()), _AGREEMENT_LEFT, _AGREEMENT_WIDTH - 12)
+    across = Scale.spanning(0.0, float(means.max()), _AGREEMENT_LEFT, _AGREEMENT_WIDTH - 12)
     ends = [0.0, *limits, *differences.tolist()]
-    up = _Scale.spanning(min(ends), max(ends), _AGREEMENT_BOTTOM, 10.0)
+    up = Scale.spanning(min(ends), max(ends), _AGREEMENT_BOTTOM, 10.0)
     text = f"bias {bias:.3g} ml"
     if limits:
         text += f", 95 % limits of agreement {limits[0]:.3g} to {limits[1]:.3g} ml"
@@ -173,7 +173,9 @@ def _agreement(region: str, cases: Sequence[tuple[str, float, float]]) -> Agreem
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
+    """An axis with round ends: numbers from `low` to `high`, drawn from `left` to `right`."""
+
     low: float
     high: float
     step: float
@@ -181,7 +183,7 @@ class _Scale:
     right: float = WIDTH - _RIGHT_MARGIN
 
     @classmethod
-    def over(cls, column: Column, values: Sequence[float], labels: Sequence[str]) -> "_Scale":
+    def over(cls, column: Column, values: Sequence[float], labels: Sequence[str]) -> "Scale":
         """Round ends that hold all values; distances start at 0, shares end at 1."""
         is_share = column.unit == "0 to 1"
         longest = min(max(map(len, labels)), LONGEST_LABEL)
@@ -193,17 +195,19 @@ class _Scale:
         )
 
     @classmethod
-    def spanning(cls, low: float, high: float, left: float, right: float) -> "_Scale":
+    def spanning(cls, low: float, high: float, left: float, right: float) -> "Scale":
         """Round ends that hold both numbers, drawn from `left` to `right`."""
         step = _round_step((high - low) / 5 or 0.2)
         first, last = floor(low / step + 1e-9) * step, ceil(high / step - 1e-9) * step
         return cls(first, last if last > first else first + step, step, left, right)
 
     def x(self, value: float) -> float:
+        """Where a number lies on paper."""
         share = (value - self.low) / (self.high - self.low)
         return round(self.left + share * (self.right - self.left), 1)
 
     def ticks(self) -> tuple[Tick, ...]:
+        """A mark at every step."""
         count = round((self.high - self.low) / self.step)
         values = (self.low + index * self.step for index in range(count + 1))
         return tuple(Tick(self.x(value), f"{round(value, 9):.6g}") for value in values)
@@ -215,7 +219,7 @@ def _round_step(rough: float) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
 
 
-def _box_row(label: str, index: int, pairs: Sequence[tuple[str, float]], scale: _Scale) -> BoxRow:
+def _box_row(label: str, index: int, pairs: Sequence[tuple[str, float]], scale: Scale) -> BoxRow:
     values = np.array([value for _, value in pairs])
     quartile_1, median, quartile_3 = (float(v) for v in np.percentile(values, (25, 50, 75)))
     reach = 1.5 * (quartile_3 - quartile_1)

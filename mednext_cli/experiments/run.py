@@ -1,0 +1,182 @@
+"""An experiment: planned, run, compared."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mednext_cli.experiments.arm_rows import ArmRow
+from mednext_cli.experiments.comparison import ComparisonRow
+from mednext_cli.experiments.layout import ExperimentFolder, RunKey
+from mednext_cli.experiments.notes import FailedNote, read_note
+from mednext_cli.experiments.one_run import RunTask
+from mednext_cli.experiments.parts import group_runs
+from mednext_cli.experiments.plan import (
+    ExperimentPlan,
+    ExperimentSpec,
+    PlannedRun,
+    plan_experiment,
+)
+from mednext_cli.experiments.processes import run_in_process
+from mednext_cli.experiments.results import write_results
+from mednext_cli.experiments.saved import join_saved, save_experiment
+from mednext_cli.experiments.sharing import Share
+from mednext_cli.foundation.errors import CacheError, MednextError
+from mednext_cli.foundation.files import make_folder
+from mednext_cli.foundation.locks import locked
+
+logger = logging.getLogger(__name__)
+
+
+class FailedRuns(MednextError):
+    """Some runs failed; the exit code is 1 where one of them by a fault of ours.
+
+    Args:
+        reasons: one line a run, by its name.
+        total: how many this call was to do.
+        ours: whether one failed by a fault of ours.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], total: int, ours: bool) -> None:
+        listed = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in reasons.items())
+        super().__init__(
+            f"{len(reasons)} of {total} runs failed ({listed})",
+            "The others are done. The same command tries these again.",
+        )
+        self.reasons = dict(reasons)
+        self.total, self.exit_code = total, 1 if ours else 2
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reasons, self.total, self.exit_code == 1)
+
+
+@dataclass(frozen=True)
+class ExperimentResult:
+    """What was run and found.
+
+    Attributes:
+        folder: holds experiment.csv, comparison.csv and report.html.
+        plan: with what became of each run.
+        arms: a row an arm: mean and spread over seeds, against the first arm.
+        comparison: the rows of comparison.csv.
+        failed: runs of this call that failed, by key.
+        elsewhere: runs that other processes are at work on.
+    """
+
+    folder: Path
+    plan: ExperimentPlan
+    arms: tuple[ArmRow, ...]
+    comparison: tuple[ComparisonRow, ...]
+    failed: Mapping[RunKey, FailedNote]
+    elsewhere: tuple[RunKey, ...]
+
+    def raise_failed(self) -> None:
+        """Raise `FailedRuns` where some have failed."""
+        if self.failed:
+            reasons = {key.name: note.reason for key, note in self.failed.items()}
+            total = sum(run.chosen for run in self.plan.runs)
+            raise FailedRuns(reasons, total, any(note.ours for note in self.failed.values()))
+
+
+def experiment(spec: ExperimentSpec) -> ExperimentResult:
+    """Do the runs of an experiment that are not done, and compare its arms.
+
+    A run that fails, in whatever way, takes no other along but those that start from it. Processes
+    that are given the same folder share the runs.
+
+    Raises:
+        SettingsError, CacheError: see `plan_experiment`; or the dataset has no cache.
+        StorageError: the disk refuses.
+        KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
+    """
+    plan = plan_experiment(spec)
+    if plan.cache is None:
+        raise CacheError(
+            f"{spec.cache} has no cache of {plan.experiment.dataset}",
+            "Make it with mednext preprocess, or say where it is with --cache.",
+        )
+    _save(plan)
+    elsewhere = _do(plan, spec) if plan.todo else ()
+    plan = plan_experiment(spec)
+    arms, comparison = write_results(plan)
+    failed = {
+        run.key: run.note for run in plan.runs if run.chosen and isinstance(run.note, FailedNote)
+    }
+    return ExperimentResult(plan.out.path, plan, arms, comparison, failed, elsewhere)
+
+
+def _save(plan: ExperimentPlan) -> None:
+    make_folder(plan.out.path)
+    with locked(plan.out.path, briefly=True):  # of two that begin at once, one is refused
+        joined = join_saved(plan.out, plan.experiment, plan.arms)
+        save_experiment(plan.out, joined, plan.arms)
+
+
+def _do(plan: ExperimentPlan, spec: ExperimentSpec) -> tuple[RunKey, ...]:
+    tasks = [_task(plan, run, spec) for run in plan.todo]
+    starts = {run.key: start for run in plan.todo if (start := _start(plan, run.key)) is not None}
+    if spec.scheduler is None:
+        return Share(plan.out, tasks, starts).work(run_in_process)
+    return _on_cluster(plan, tasks, starts, spec.scheduler)
+
+
+def _start(plan: ExperimentPlan, key: RunKey) -> RunKey | None:
+    start = plan.arms[key.arm].start
+    return None if start is None else RunKey(start, key.seed, key.fold)
+
+
+def _task(plan: ExperimentPlan, run: PlannedRun, spec: ExperimentSpec) -> RunTask:
+    key, by_key = run.key, {one.key: one for one in plan.runs}
+    start = _start(plan, key)
+    return RunTask(
+        out=plan.out.path.resolve(),
+        cache=(spec.cache / plan.experiment.dataset).resolve(),
+        arm=key.arm,
+        seed=key.seed,
+        fold=key.fold,
+        recipe=plan.arms[key.arm].seeded(key.seed),
+        run=run.folder.path.resolve(),
+        start=None if start is None else by_key[start].folder.path.resolve(),
+        growth=plan.experiment.arms[key.arm].growth,
+        device=spec.device,
+        level=logging.getLogger("mednext_cli").getEffectiveLevel(),
+    )
+
+
+Groups = Sequence[tuple[RunKey, ...]]
+
+
+def _on_cluster(
+    plan: ExperimentPlan, tasks: Sequence[RunTask], starts: dict[RunKey, RunKey], address: str
+) -> tuple[RunKey, ...]:
+    """Runs that start from each other go to one worker, one after the other."""
+    from mednext_cli.foundation.cluster import on_cluster
+
+    by_key = {task.key: task for task in tasks}
+    groups = group_runs(list(by_key), {name: arm.chain for name, arm in plan.arms.items()})
+    work: Callable[[tuple[RunKey, ...]], None] = partial(
+        do_group, plan.out.path.resolve(), by_key, starts
+    )
+    for name, _, error in on_cluster(work, groups, _name_of_group, address):
+        if error is not None:
+            logger.warning("%s: %s", name, error)
+        else:
+            logger.info("%s: over", name)
+    return tuple(key for key in by_key if read_note(plan.out, key) is None)
+
+
+def _name_of_group(group: tuple[RunKey, ...]) -> str:
+    arms = ", ".join(key.arm for key in group)
+    return f"{arms}, seed {group[0].seed}, fold {group[0].fold}"
+
+
+def do_group(
+    out: Path,
+    tasks: Mapping[RunKey, RunTask],
+    starts: Mapping[RunKey, RunKey],
+    group: tuple[RunKey, ...],
+) -> None:
+    """Do some runs of an experiment, on whichever machine this is; failures are in their notes."""
+    of_group = {key: start for key, start in starts.items() if key in group}
+    Share(ExperimentFolder(out), [tasks[key] for key in group], of_group).work(run_in_process)
