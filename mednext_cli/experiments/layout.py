@@ -42,7 +42,3 @@ class ExperimentFolder:
     def note(self, key: RunKey) -> Path:
         """What became of a run."""
         return self.runs(key) / f"fold{key.fold}.json"
-
-    def first_weights(self, key: RunKey) -> Path:
-        """The checkpoint with larger kernels that a run starts from, while it is not whole."""
-        return self.runs(key) / f"fold{key.fold}_start.pt"

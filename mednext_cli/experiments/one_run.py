@@ -16,7 +16,6 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from mednext_cli.experiments.first_weights import make_first_weights
 from mednext_cli.experiments.layout import ExperimentFolder, RunKey
 from mednext_cli.experiments.notes import FailedNote, WholeNote, write_note
 from mednext_cli.foundation.children import GROUP_SIGNALS
@@ -28,10 +27,8 @@ from mednext_cli.foundation.signals import stop_on_signals
 from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.networks.spec import NetworkSpec
-from mednext_cli.settings.growth import Growth
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.values import Frozen
-from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.train import TrainResult, TrainSpec, train
 
 DONE, FAILED, INTERRUPTED = 0, 2, 130
@@ -45,10 +42,7 @@ class RunTask(Frozen):
     Attributes:
         out: of the experiment.
         cache: of the dataset.
-        recipe: resolved, with the run's seed.
-        run: folder of the run.
-        start: folder of the run that gives the first weights.
-        growth: see `Arm`.
+        recipe: resolved, with the run's seed, and the run that gives its first weights.
         device: see `TrainSpec`.
         level: of notes, as `logging` has it.
     """
@@ -59,9 +53,6 @@ class RunTask(Frozen):
     seed: Annotated[int, Field(ge=0)]
     fold: Annotated[int, Field(ge=0)]
     recipe: Recipe
-    run: Path
-    start: Path | None
-    growth: Growth
     device: str
     level: int
 
@@ -118,19 +109,15 @@ def run_task(task: RunTask) -> WholeNote:
         MednextError: see `train`.
         KeyboardInterrupt: interrupted; the same task carries on.
     """
-    kept = task.folder.first_weights(task.key)
-    init = make_first_weights(task.recipe, RunFolder(task.run), task.start, task.growth, kept)
     result = train(
         TrainSpec(
             cache=task.cache,
             recipe=task.recipe,
             fold=str(task.fold),
             runs=task.folder.runs(task.key),
-            init=init,
             device=task.device,
         )
     )
-    kept.unlink(missing_ok=True)
     return _note(task, result)
 
 

@@ -25,6 +25,7 @@ from mednext_cli.experiments.sharing import Share
 from mednext_cli.foundation.errors import CacheError, MednextError
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.locks import locked
+from mednext_cli.settings.recipe import InitSettings, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -127,24 +128,26 @@ def _start(plan: ExperimentPlan, key: RunKey) -> RunKey | None:
 
 
 def _task(plan: ExperimentPlan, run: PlannedRun, spec: ExperimentSpec) -> RunTask:
-    key, by_key = run.key, {one.key: one for one in plan.runs}
-    start = _start(plan, key)
     return RunTask(
         out=plan.out.path.resolve(),
         cache=(spec.cache / plan.experiment.dataset).resolve(),
-        arm=key.arm,
-        seed=key.seed,
-        fold=key.fold,
-        recipe=plan.arms[key.arm].seeded(key.seed),
-        run=run.folder.path.resolve(),
-        start=None if start is None else by_key[start].folder.path.resolve(),
-        growth=plan.experiment.arms[key.arm].growth,
+        arm=run.key.arm,
+        seed=run.key.seed,
+        fold=run.key.fold,
+        recipe=_recipe(plan, run.key),
         device=spec.device,
         level=logging.getLogger("mednext_cli").getEffectiveLevel(),
     )
 
 
-Groups = Sequence[tuple[RunKey, ...]]
+def _recipe(plan: ExperimentPlan, key: RunKey) -> Recipe:
+    """With the seed, and the first weights where they are another run's."""
+    recipe, start = plan.arms[key.arm].seeded(key.seed), _start(plan, key)
+    if start is None:
+        return recipe
+    folder = next(run.folder.path for run in plan.runs if run.key == start)
+    init = InitSettings(upkern=str(folder.resolve()), growth=plan.experiment.arms[key.arm].growth)
+    return recipe.model_copy(update={"init": init})
 
 
 def _on_cluster(

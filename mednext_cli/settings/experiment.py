@@ -106,6 +106,8 @@ class Arm(Section):
     def _grows_from_something(self) -> Self:
         if self.start is None and "growth" in self.model_fields_set:
             raise ValueError("growth is of an arm with a start")
+        if self.start is not None and "init" in self.settings:
+            raise ValueError("start says what it begins with: leave settings.init out")
         return self
 
 

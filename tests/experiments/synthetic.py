@@ -8,6 +8,8 @@ import numpy as np
 
 from mednext_cli.experiments.notes import FailedNote, WholeNote, write_note
 from mednext_cli.experiments.one_run import RunTask
+from mednext_cli.networks.choice import choose_network
+from mednext_cli.training.run_folder import run_folder
 from tests.training.synthetic import NAME
 
 TINY = f"""
@@ -69,9 +71,11 @@ class Pretended:
         if task.arm in self.fails:
             write_note(task.folder, task.key, FailedNote(reason=self.fails[task.arm]))
             return
-        write_scores(task.run / "validation" / "cases.csv", self.dice[task.arm], task.seed)
+        label = choose_network(task.recipe.model).label
+        run = run_folder(task.folder.runs(task.key), NAME, label, str(task.fold))
+        write_scores(run.validation / "cases.csv", self.dice[task.arm], task.seed)
         note = WholeNote(
-            folder=task.run.relative_to(task.out).as_posix(),
+            folder=run.path.relative_to(task.out).as_posix(),
             device="cpu",
             threads=1,
             minutes=2.0,
