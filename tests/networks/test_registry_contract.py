@@ -219,7 +219,5 @@ def test_it_is_compiled_as_one_graph(name: str) -> None:
 def test_it_is_exported_in_basic_operators(name: str) -> None:
     """What every way to another program begins with, ONNX among them."""
     spec, images = small_spec(name), small_image(name)
-    network = _built(spec).eval()
-    exported = torch.export.export(network, (images,)).run_decompositions()
-    with torch.no_grad():
-        torch.testing.assert_close(exported.module()(images), network(images), rtol=1e-4, atol=1e-5)
+    exported = torch.export.export(_built(spec).eval(), (images,)).run_decompositions()
+    assert {node.op for node in exported.graph.nodes} == {"placeholder", "call_function", "output"}
