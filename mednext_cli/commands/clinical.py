@@ -201,9 +201,9 @@ def _print_plan(spec: "ClinicalSheetSpec", lines: Any) -> None:  # noqa: ANN401 
 
 
 def _print_sheet(result: "ClinicalSheetResult") -> None:
+    from mednext_cli.deployment.doubts import problem_of
     from mednext_cli.deployment.measurement import Measurement
     from mednext_cli.deployment.summary import WHOLE, summarise
-    from mednext_cli.deployment.table import problem_of
 
     rows = []
     for one, found in result.measured:

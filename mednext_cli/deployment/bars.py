@@ -6,8 +6,8 @@ from math import floor, log10
 
 from mednext_cli.inference.stages import STAGES
 
-COLOURS = dict(zip(STAGES, ("#7a8b99", "#e0a030", "#0f87ad", "#8a63b8", "#4d9a5b"), strict=True))
-_WIDTH, _ROW, _BAR, _AXIS = 600.0, 30.0, 18.0, 30.0
+_COLOURS = dict(zip(STAGES, ("#7a8b99", "#e0a030", "#0f87ad", "#8a63b8", "#4d9a5b"), strict=True))
+_WIDTH, _ROW, _BAR, _AXIS, _LEGEND = 600.0, 30.0, 18.0, 30.0, 26.0
 _LETTER, _RIGHT = 6.6, 60.0
 _MOST_TICKS = 6
 
@@ -35,12 +35,23 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarPlot:
-    """Configurations below each other, seconds to the right."""
+    """Configurations below each other, seconds to the right; what colours mean above.
+
+    Attributes:
+        width: of the drawing.
+        height: of the drawing.
+        left: where the bars begin.
+        bar_height: of one.
+        legend: place, colour and name of each stage.
+        ticks: place and text of each mark on the axis.
+        bars: one a configuration.
+    """
 
     width: float
     height: float
     left: float
     bar_height: float
+    legend: tuple[tuple[float, str, str], ...]
     ticks: tuple[tuple[float, str], ...]
     bars: tuple[Bar, ...]
 
@@ -55,11 +66,21 @@ def plot_bars(named: Sequence[tuple[str, Mapping[str, float], str]]) -> BarPlot:
     longest = max(sum(seconds.values()) for _, seconds, _ in named)
     scale = (_WIDTH - _RIGHT) / max(longest, 1e-9)
     bars = [
-        _bar(label, seconds, text, left, _ROW * place, scale)
+        _bar(label, seconds, text, left, _LEGEND + _ROW * place, scale)
         for place, (label, seconds, text) in enumerate(named)
     ]
-    ticks = [(round(left + value * scale, 1), f"{value:g}") for value in _ticks(longest)]
-    return BarPlot(left + _WIDTH, _ROW * len(named) + _AXIS, left, _BAR, tuple(ticks), tuple(bars))
+    return BarPlot(
+        width=left + _WIDTH,
+        height=_LEGEND + _ROW * len(named) + _AXIS,
+        left=left,
+        bar_height=_BAR,
+        legend=tuple(
+            (left + 90.0 * place, colour, stage)
+            for place, (stage, colour) in enumerate(_COLOURS.items())
+        ),
+        ticks=tuple((round(left + value * scale, 1), f"{value:g}") for value in _ticks(longest)),
+        bars=tuple(bars),
+    )
 
 
 def _bar(
@@ -69,7 +90,7 @@ def _bar(
     for stage, length in seconds.items():
         width = length * scale
         title = f"{stage}: {length:.3g} s"
-        segments.append(Segment(round(x, 2), round(width, 2), COLOURS[stage], title))  # type: ignore[index]
+        segments.append(Segment(round(x, 2), round(width, 2), _COLOURS[stage], title))  # type: ignore[index]
         x += width
     return Bar(label, y + (_ROW - _BAR) / 2, tuple(segments), round(x + 6, 1), text)
 

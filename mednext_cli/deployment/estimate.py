@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.deployment.configurations import Configuration, list_configurations
+from mednext_cli.deployment.doubts import is_open
 from mednext_cli.deployment.process import time_tile_apart
 from mednext_cli.deployment.specification import ClinicalSheetSpec
 from mednext_cli.deployment.store import Measurements
@@ -67,7 +68,7 @@ def _expect_all(
     lines = []
     with track("trying a tile of each", len(configurations), "configurations") as progress:
         for one in configurations:
-            lines.append(_expect(one, folder) if kept.is_open(one.key) else _known(one))
+            lines.append(_expect(one, folder) if is_open(one, kept.get(one.key)) else _known(one))
             progress.advance(note=one.name)
     return lines
 

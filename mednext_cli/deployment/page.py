@@ -1,16 +1,17 @@
 """clinical.html: one page without network, for who decides what to install."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from mednext_cli.deployment.bars import COLOURS, BarPlot, plot_bars
+from mednext_cli.deployment.bars import BarPlot, plot_bars
 from mednext_cli.deployment.configurations import Configuration
+from mednext_cli.deployment.doubts import problem_of
 from mednext_cli.deployment.machine import describe_system
 from mednext_cli.deployment.measurement import LOAD, START, Failure, Measurement
 from mednext_cli.deployment.summary import WHOLE, StageSummary, summarise
-from mednext_cli.deployment.table import Measured, by, problem_of
+from mednext_cli.deployment.table import Measured, by
 from mednext_cli.evaluation.pages.page import render_page
 from mednext_cli.foundation.files import write_text
 from mednext_cli.foundation.progress import format_seconds
@@ -68,7 +69,6 @@ def write_page(path: Path, measured: Sequence[Measured], missing: int) -> None:
         cards=[card for card in map(_card, grouped) if card is not None],
         sections=[_section(group) for group in grouped],
         columns=_columns(measured),
-        colours=COLOURS,
         missing=missing,
         doubts=[
             f"{one.name}: {problem_of(one, found)}"
@@ -87,10 +87,15 @@ def _facts(measured: Sequence[Measured]) -> dict[str, str]:
     return {
         "Machine": measured[0][0].machine,
         "System": describe_system(),
-        "Versions": "; ".join(dict.fromkeys(one.versions for one, _ in measured)),
+        "Versions": ", ".join(_unique(one.versions for one, _ in measured)),
         "Device of the networks": str(measured[0][0].device),
         "Measured": " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "nothing yet",
     }
+
+
+def _unique(listings: Iterable[str]) -> dict[str, None]:
+    """What stands in any of the listings, once."""
+    return dict.fromkeys(entry for listing in listings for entry in listing.split(", "))
 
 
 def _whole(found: Measurement) -> StageSummary:

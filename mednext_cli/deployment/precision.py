@@ -25,7 +25,7 @@ def missing_precision(name: Precision, device: torch.device) -> str:
     Imitated bfloat16 takes longer than float32.
     """
     if name == "bfloat16" and not _has_bfloat16(device):
-        return f"this {device.type} has no arithmetic for bfloat16"
+        return f"this {device.type.upper()} has no arithmetic for bfloat16"
     return ""
 
 

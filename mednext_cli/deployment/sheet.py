@@ -9,13 +9,14 @@ from tempfile import TemporaryDirectory
 
 from mednext_cli.deployment.configurations import Configuration, list_configurations
 from mednext_cli.deployment.counting import TilesLeft
+from mednext_cli.deployment.doubts import is_open, problem_of
 from mednext_cli.deployment.measurement import Failure, Measurement
 from mednext_cli.deployment.page import write_page
 from mednext_cli.deployment.process import OnTiles, measure_apart
 from mednext_cli.deployment.scans import Drawer
 from mednext_cli.deployment.specification import ClinicalSheetSpec
 from mednext_cli.deployment.store import Measurements
-from mednext_cli.deployment.table import CLINICAL, Measured, problem_of, rows
+from mednext_cli.deployment.table import CLINICAL, Measured, rows
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.locks import locked, remove_lock
@@ -48,7 +49,7 @@ def clinical_sheet(spec: ClinicalSheetSpec) -> ClinicalSheetResult:
     with Scratch() as scratch, _alone_in(spec.out):
         configurations = list_configurations(spec, scratch)
         kept = Measurements(spec.out)
-        todo = [one for one in configurations if kept.is_open(one.key)]
+        todo = [one for one in configurations if is_open(one, kept.get(one.key))]
         if len(todo) < len(configurations):
             logger.info(
                 "%d of %d were measured before",

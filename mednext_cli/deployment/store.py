@@ -42,10 +42,6 @@ class Measurements:
         """What is known of a configuration."""
         return self._found.get(key)
 
-    def is_open(self, key: str) -> bool:
-        """Whether it is still to be measured; what failed is tried again."""
-        return not isinstance(self.get(key), Measurement)
-
     def add(self, key: str, found: Measurement | Failure) -> None:
         """Keep what a configuration gave.
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from mednext_cli.deployment.configurations import Configuration
+from mednext_cli.deployment.doubts import problem_of
 from mednext_cli.deployment.machine import describe_system
 from mednext_cli.deployment.measurement import Failure, Measurement
 from mednext_cli.deployment.summary import WHOLE, StageSummary, summarise
 from mednext_cli.foundation.columns import Column, Table
 
 Measured = tuple[Configuration, Measurement | Failure]
-_LEAST_CORES = 0.8  # that a network keeps busy, unless others take them
 
 CLINICAL = Table(
     "clinical.csv",
@@ -61,16 +61,6 @@ CLINICAL = Table(
 def by(lengths: Sequence[float]) -> str:
     """``0.8 x 0.8 x 1.5``."""
     return " x ".join(f"{length:g}" for length in lengths)
-
-
-def problem_of(one: Configuration, found: Measurement | Failure) -> str:
-    """Why a configuration failed, or why its figures are not to be trusted."""
-    if isinstance(found, Failure):
-        return found.problem
-    share = summarise(found)["network"].cores
-    if one.device.type == "cpu" and share < _LEAST_CORES:
-        return f"the machine was busy: the network got {share:.0%} of a core; measure it again"
-    return ""
 
 
 def rows(measured: Sequence[Measured]) -> Iterator[dict[str, object]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mednext_cli.app import main
-from mednext_cli.deployment import precision, scans, sheet
+from mednext_cli.deployment import doubts, precision, scans, sheet
 from mednext_cli.deployment.measurement import COLD_STAGES
 from mednext_cli.deployment.specification import ClinicalSheetSpec
 from mednext_cli.deployment.summary import WHOLE
@@ -58,10 +58,10 @@ def test_what_is_measured_is_kept_and_what_failed_is_tried_again(
     assert measured_here == ["torch 1"]
     failed = [row for row in _rows(tmp_path / "out") if row["precision"] == "bfloat16"]
     assert [row["stage"] for row in failed] == [WHOLE]
-    assert failed[0]["problem"] == "this cpu has no arithmetic for bfloat16"
+    assert failed[0]["problem"] == "this CPU has no arithmetic for bfloat16"
     assert failed[0]["cold_seconds"] == failed[0]["tiles"] == ""
     page = (tmp_path / "out" / "clinical.html").read_text(encoding="utf-8")
-    assert "this cpu has no arithmetic for bfloat16" in page
+    assert "this CPU has no arithmetic for bfloat16" in page
 
 
 @pytest.mark.slow
@@ -96,6 +96,25 @@ def test_a_damaged_store_says_what_to_do(model, scan, tmp_path, capsys) -> None:
     (tmp_path / "out" / "clinical.json").write_text('{"version": 7}')
     assert _clinical(model, scan, tmp_path / "out") == 2
     assert "Delete it" in capsys.readouterr().err
+
+
+def test_figures_of_a_busy_machine_are_marked_and_measured_again(
+    model, scan, tmp_path, measured_here, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(doubts, "_LEAST_CORES", 99.0)
+    for _ in range(2):
+        assert _clinical(model, scan, tmp_path / "out") == 0
+        assert "the machine was busy" in capsys.readouterr().err
+    assert measured_here == ["torch 1", "torch 1"]
+    assert "the machine was busy" in _rows(tmp_path / "out")[0]["problem"]
+    page = (tmp_path / "out" / "clinical.html").read_text(encoding="utf-8")
+    assert "Not to be relied on" in page
+
+
+@pytest.fixture(autouse=True)
+def _quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else runs beside the tests."""
+    monkeypatch.setattr(doubts, "_LEAST_CORES", 0.0)
 
 
 @pytest.mark.slow
