@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from mednext_cli.networks.building import build_plain, run_all_heads
 from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.scaling.dry_run import DryNetwork
 
 _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _OPERATIONS_PER_NORMALISED_VALUE = 5  # a convention of fvcore's: "just a rough estimate"
@@ -47,9 +45,11 @@ def count_complexity(spec: NetworkSpec, patch_voxels: Sequence[int]) -> Complexi
     Raises:
         SettingsError: the network cannot take such a patch.
     """
-    with torch.device("meta"):
-        network = build_plain(spec)
-        image = torch.empty(1, spec.in_channels, *patch_voxels)
+    return complexity_of(DryNetwork(spec), patch_voxels)
+
+
+def complexity_of(network: DryNetwork, patch_voxels: Sequence[int]) -> Complexity:
+    """The same of a network that was built before; see `count_complexity`."""
     normalised = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -57,11 +57,10 @@ def count_complexity(spec: NetworkSpec, patch_voxels: Sequence[int]) -> Complexi
         nonlocal normalised
         normalised += output.numel()
 
-    for module in network.modules():
-        if isinstance(module, _NORMS):
-            module.register_forward_hook(count)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        run_all_heads(network, image, spec)
-    parameters = sum(weights.numel() for weights in network.parameters() if weights.requires_grad)
-    operations = counter.get_total_flops()  # a multiply-add is two of them
-    return Complexity(parameters, operations // 2, normalised)
+    norms = (module for module in network.module.modules() if isinstance(module, _NORMS))
+    hooks = [norm.register_forward_hook(count) for norm in norms]
+    run = network.infer(patch_voxels, all_heads=True)
+    for hook in hooks:
+        hook.remove()
+    # A multiply-add is two operations.
+    return Complexity(network.parameters, run.operations // 2, normalised)

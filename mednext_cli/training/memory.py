@@ -46,18 +46,22 @@ class Demand:
         if not self.network.family.runs_without_memory:
             return None
         estimate = _estimate(
-            self.network, self.patch_voxels, self.batch_size, self.moments, self.device.type
+            self.network,
+            self.patch_voxels,
+            self.batch_size,
+            self.moments,
+            self.device.type,
+            self.dtype,
         )
-        share = self.dtype.itemsize / torch.float32.itemsize  # of what is in float32
-        return share * (
-            estimate.training_checkpointed_gib if self.checkpointing else estimate.training_gib
-        )
+        return estimate.training_checkpointed_gib if self.checkpointing else estimate.training_gib
 
     def describe(self) -> str:
         """The step in words, with its estimate."""
         patch = shown_patch(self.patch_voxels)
         text = f"a step with patches of {patch} voxels and batch {self.batch_size}"
-        return text if self.step_gib is None else f"{text} takes about {self.step_gib:.1f} GiB"
+        name = str(self.dtype).removeprefix("torch.")
+        about = f"{text} in {name} takes about"
+        return text if self.step_gib is None else f"{about} {self.step_gib:.1f} GiB"
 
 
 @cache
@@ -67,8 +71,9 @@ def _estimate(
     batch_size: int,
     moments: int,
     device_type: str,
+    dtype: torch.dtype,
 ) -> MemoryEstimate:
-    return estimate_memory(network, patch_voxels, batch_size, moments, device_type)
+    return estimate_memory(network, patch_voxels, batch_size, moments, device_type, dtype)
 
 
 def check_memory(demand: Demand) -> None:

@@ -1,0 +1,206 @@
+"""What operators that run on the device "meta" would take: bytes alive, bytes moved, arithmetic."""
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+aten = torch.ops.aten
+Kind = Literal["dense", "depthwise", "other"]
+_CONVOLUTIONS = (aten.convolution.default, aten.convolution_backward.default)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operator's work.
+
+    Attributes:
+        kind: dense is a product of matrices, or a convolution that is one, for which GPUs have
+            units of their own; depthwise is a convolution of each channel by itself; other does
+            next to no arithmetic.
+        dtype: of the numbers it computes with.
+        operations: additions and multiplications.
+        bytes_moved: of its inputs and outputs, each read or written once.
+    """
+
+    kind: Kind
+    dtype: torch.dtype
+    operations: int
+    bytes_moved: int
+
+
+class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows every storage from birth to death, and lists what each operator does.
+
+    Attributes:
+        peak_bytes: most that was alive at once.
+        work: how often each operation was done.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or PyTorch imports its compiler, which takes seconds
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak_bytes = 0
+        self.work: Counter[Operation] = Counter()
+        self._alive = 0
+        self._storages: dict[int, list[int]] = {}  # bytes, tensors that share it
+
+    def __torch_dispatch__(
+        self,
+        operator: Any,  # noqa: ANN401 - as torch hands it over
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        shortcut = _SHORTCUTS.get(operator)
+        result = (shortcut or operator)(*args, **(kwargs or {}))
+        made = list(_tensors(result))
+        for tensor in made:
+            self._enter(tensor)
+        if not operator.is_view:
+            self._note(operator, args, kwargs or {}, result, made)
+        return result
+
+    def _enter(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._storages:
+            self._storages[key] = [storage.nbytes(), 0]
+            self._alive += storage.nbytes()
+            self.peak_bytes = max(self.peak_bytes, self._alive)
+        self._storages[key][1] += 1
+        weakref.finalize(tensor, self._leave, key)
+
+    def _leave(self, key: int) -> None:
+        size_and_users = self._storages[key]
+        size_and_users[1] -= 1
+        if size_and_users[1] == 0:
+            self._alive -= size_and_users[0]
+            del self._storages[key]
+
+    def _note(
+        self,
+        operator: Any,  # noqa: ANN401
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,  # noqa: ANN401
+        made: list[Tensor],
+    ) -> None:
+        given = list(_tensors(args))
+        if not given:  # fresh memory is not touched
+            return
+        moved = sum(tensor.numel() * tensor.element_size() for tensor in (*given, *made))
+        operations = _operations(operator, args, kwargs, result)
+        kind: Kind = "dense" if operations else "other"
+        if operator in _CONVOLUTIONS and _is_depthwise(operator, args):
+            kind = "depthwise"
+        self.work[Operation(kind, given[0].dtype, operations, moved)] += 1
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _is_depthwise(operator: Any, args: tuple[Any, ...]) -> bool:  # noqa: ANN401
+    """A group a channel; groups are the ninth argument forward, the tenth backward."""
+    forward = operator is aten.convolution.default
+    image, groups = (args[0], args[8]) if forward else (args[1], args[9])
+    return bool(groups > 1 and groups == image.shape[1])
+
+
+def _operations(
+    operator: Any,  # noqa: ANN401
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    result: Any,  # noqa: ANN401
+) -> int:
+    if operator is aten.convolution.default:
+        image, weight, transposed = args[0], args[1], args[6]
+        return _of_convolution(image if transposed else result, weight)
+    if operator is aten.convolution_backward.default:
+        gradient, image, weight, transposed, wanted = (*args[:3], args[7], args[10])
+        return sum(wanted[:2]) * _of_convolution(image if transposed else gradient, weight)
+    formula = flop_registry.get(operator._overloadpacket)
+    return int(formula(*args, **kwargs, out_val=result)) if formula else 0
+
+
+def _of_convolution(smaller: Tensor, weight: Tensor) -> int:
+    """A multiplication and an addition for each value on the smaller grid and weight it meets.
+
+    PyTorch's own count of the gradient takes groups for one.
+    """
+    return 2 * smaller.numel() * prod(weight.shape[1:])
+
+
+def _alike(value: Tensor, *_: object, **named: object) -> Tensor:
+    del named
+    return torch.empty_like(value)
+
+
+def _copy(value: Tensor, **named: Any) -> Any:  # noqa: ANN401
+    plain = set(named) == {"dtype"}
+    return torch.empty_like(value, **named) if plain else aten._to_copy.default(value, **named)
+
+
+def _add(one: Tensor, other: object, **named: object) -> Any:  # noqa: ANN401
+    if isinstance(other, Tensor) and (one.shape, one.dtype) == (other.shape, other.dtype):
+        return torch.empty_like(one)
+    return aten.add.Tensor(one, other, **named)
+
+
+def _gelu_backward(gradient: Tensor, value: Tensor, **named: object) -> Tensor:
+    del gradient, named
+    return torch.empty_like(value)
+
+
+def _group_norm(
+    image: Tensor, weight: object, bias: object, batch: int, channels: int, size: int, groups: int,
+    epsilon: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    del weight, bias, channels, size, epsilon
+    return torch.empty_like(image), image.new_empty(batch, groups), image.new_empty(batch, groups)
+
+
+def _group_norm_backward(gradient: Tensor, image: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    del gradient
+    channels, wanted = rest[4], rest[7]
+    one = torch.empty_like(image) if wanted[0] else None
+    return one, *(image.new_empty(channels) if wish else None for wish in wanted[1:])
+
+
+def _convolution_backward(
+    gradient: Tensor, image: Tensor, weight: Tensor, *rest: Any,  # noqa: ANN401
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    wanted = rest[7]
+    return (
+        torch.empty_like(image) if wanted[0] else None,
+        torch.empty_like(weight) if wanted[1] else None,
+        gradient.new_empty(gradient.shape[1]) if wanted[2] else None,
+    )
+
+
+# What the commonest operators give, as PyTorch says with ten times the Python.
+_SHORTCUTS: dict[Any, Callable[..., Any]] = {
+    aten.gelu.default: _alike,
+    aten.leaky_relu.default: _alike,
+    aten.add.Tensor: _add,
+    aten._to_copy.default: _copy,
+    aten.gelu_backward.default: _gelu_backward,
+    aten.native_group_norm.default: _group_norm,
+    aten.native_group_norm_backward.default: _group_norm_backward,
+    aten.convolution_backward.default: _convolution_backward,
+}
