@@ -123,6 +123,14 @@ class DryNetwork:
         self.module.zero_grad(set_to_none=True)
         return run
 
+    def run_watched(
+        self, patch_voxels: Sequence[int], begin: Callable[[Tensor], None]
+    ) -> None:
+        """One patch of one image under the modes that are on; `begin` is given the image."""
+        image = self._images(patch_voxels, 1)
+        begin(image)
+        self.module(image)
+
     def _images(self, patch_voxels: Sequence[int], batch_size: int) -> Tensor:
         return torch.empty(batch_size, self._spec.in_channels, *patch_voxels, device="meta")
 
