@@ -52,7 +52,7 @@ def main() -> None:
         print(json.dumps(_measure(options.one)))
         return
     if options.memory:
-        print(json.dumps(_measured(options.memory).step_gib))
+        print(json.dumps(_measured(options.memory).step.gib))
         return
     rows = {row["network"]: row for row in _read(options.out)}
     for name in options.only or family_names():
@@ -94,9 +94,9 @@ def _measure(name: str) -> dict[str, object]:
         "training_gib": round(memory.training_gib, 2),
         "training_checkpointed_gib": round(memory.training_checkpointed_gib, 2),
         "patch_voxels": shown_patch(patch),
-        "forward_seconds": round(measured.forward_seconds, 3),
-        "step_seconds": round(measured.step_seconds, 3),
-        "step_gib_measured": round(measured.step_gib, 3),
+        "forward_seconds": round(measured.forward.seconds, 3),
+        "step_seconds": round(measured.step.seconds, 3),
+        "step_gib_measured": round(measured.step.gib, 3),
         "step_gib_estimated": round(expected.training_gib - expected.weights_gib, 3),
         **{what: _tried(run, here, patch) for what, run in _ELSEWHERE.items()},
         "torch": torch.__version__,

@@ -22,23 +22,9 @@ from mednext_cli.commands.clinical import (
     Volumes,
     run_clinical,
 )
+from mednext_cli.commands.costs import DeviceSheet, EffectiveField, Networks, Widths, run_costs
 from mednext_cli.commands.options import Device, OutputFolder, Quiet, Verbose
-from mednext_cli.commands.tables import report, report_table
 from mednext_cli.foundation.errors import SettingsError
-
-_HEADER = (
-    "network",
-    "parameters, M",
-    "published, M",
-    "multiply-adds, G",
-    "published, G",
-    "off, %",
-    "training, GiB",
-    "checkpointed, GiB",
-    "inference, GiB",
-    "forward, s",
-    "step, s",
-)
 
 
 def scale_report(
@@ -54,6 +40,10 @@ def scale_report(
         str | None, typer.Option(show_default="128", help="Voxels: 128, or D,H,W.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Patches a training step.")] = 2,
+    networks: Networks = "mednext",
+    widths: Widths = "32",
+    device_sheet: DeviceSheet = None,
+    effective_field: EffectiveField = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="Also run every network on the device.")
     ] = False,
@@ -75,12 +65,14 @@ def scale_report(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Report parameters, multiply-adds, memory and (with --measure) time of the networks.
+    """Report size, receptive field, memory and time of the networks: which one can I afford?
 
-    Writes scale_report.csv (every column, with notes) and scale_report.png; with --clinical
-    clinical.csv and clinical.html. Interrupted, the same command with --clinical carries on.
+    Memory is estimated in float32 and in half precision (bfloat16 or float16 autocast). Seconds and
+    hours are measured here (--measure) or estimated for a device (--device-sheet). Writes
+    scale_report.csv (every column, with notes) and scale_report.png; with --clinical clinical.csv
+    and clinical.html. Interrupted, the same command with --clinical carries on.
 
-    Example: mednext scale-report --models S,B --kernels 3,5 --patch 128 --out scaling
+    Example: mednext scale-report --models S,L --networks mednext,nnunet --device-sheet a100
     """
     options = ClinicalOptions(
         model, scan, volumes, spacing, classes, engines,
@@ -92,13 +84,6 @@ def scale_report(
         run_clinical(options, models, kernels, patch, device, out)
         return
     options.check_unused()
-    _report(models or "S,B,M,L", kernels or "3,5", patch or "128", batch, measure, device, out)
-
-
-def _report(
-    models: str, kernels: str, patch: str, batch: int, measure: bool, device: str, out: Path
-) -> None:
-    from mednext_cli.scaling.report import scale_report as run
     from mednext_cli.scaling.specification import (
         ScaleReportSpec,
         parse_list,
@@ -106,35 +91,18 @@ def _report(
         parse_whole_numbers,
     )
 
-    result = run(
+    run_costs(
         ScaleReportSpec(
-            models=parse_list(models),
-            kernels=parse_whole_numbers(kernels, "--kernels"),
-            patch_voxels=parse_patch(patch),
+            models=parse_list(models or "S,B,M,L"),
+            kernels=parse_whole_numbers(kernels or "3,5", "--kernels"),
+            widths=parse_whole_numbers(widths, "--widths"),
+            networks=parse_list(networks),
+            patch_voxels=parse_patch(patch or "128"),
             batch_size=batch,
+            device_sheet=device_sheet or "",
+            effective_field=effective_field,
             measure=measure,
             device=device,
             out=out,
         )
     )
-    rows = [
-        (
-            f"{row.model} k{row.kernel}",
-            row.parameters / 1e6,
-            row.published_parameters_millions,
-            row.multiply_adds / 1e9,
-            row.published_multiply_adds_giga,
-            row.multiply_adds_deviation_percent,
-            row.training_gib,
-            row.training_checkpointed_gib,
-            row.inference_gib,
-            row.forward_seconds,
-            row.step_seconds,
-        )
-        for row in result.rows
-    ]
-    report_table(_HEADER, rows)
-    for row in result.rows:
-        if row.note:
-            report(f"{row.model} k{row.kernel}: {row.note}")
-    report(f"{result.table}, {result.plot}")

@@ -10,15 +10,20 @@ from torch.utils._pytree import tree_map
 
 # PyTorch's documentation, "Automatic Mixed Precision", op reference; what our networks call.
 _LOW = frozenset(
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul "
-    "__matmul__ __rmatmul__ mm bmm addmm addbmm baddbmm einsum prelu "
-    "scaled_dot_product_attention".split()
+    {
+        *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+        *("linear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "addbmm"),
+        *("baddbmm", "einsum", "prelu", "scaled_dot_product_attention"),
+    }
 )
+_LOSSES = ("binary_cross_entropy_with_logits", "nll_loss", "mse_loss")
 _FULL = {
-    "cpu": frozenset("avg_pool3d binary_cross_entropy_with_logits nll_loss mse_loss".split()),
+    "cpu": frozenset({"avg_pool3d", *_LOSSES}),
     "cuda": frozenset(
-        "group_norm layer_norm softmax log_softmax exp log pow __pow__ rsqrt sum prod cumsum norm "
-        "softplus binary_cross_entropy_with_logits nll_loss mse_loss".split()
+        {
+            *("group_norm", "layer_norm", "softmax", "log_softmax", "exp", "log", "pow", "__pow__"),
+            *("rsqrt", "sum", "prod", "cumsum", "norm", "softplus", *_LOSSES),
+        }
     ),
 }
 

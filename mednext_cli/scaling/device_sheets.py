@@ -10,7 +10,7 @@ import torch
 from mednext_cli.foundation.errors import SettingsError, nearest
 from mednext_cli.foundation.machine import GIB
 
-_EDGE, _COPIED = 1024, 2**26  # of a product of matrices, and bytes: beyond any cache
+_EDGE, _COPIED = 512, 2**26  # of a product of matrices, and bytes: beyond any cache
 _TRIES = 3
 
 
@@ -39,6 +39,11 @@ class DeviceSheet:
     gigabytes_per_second: float
     memory_gib: float
 
+    @property
+    def training_dtype(self) -> torch.dtype:
+        """What `precision = "auto"` trains in there."""
+        return torch.float32 if self.device_type == "cpu" else torch.bfloat16
+
 
 # NVIDIA's data sheets: H100 (SXM5), A100 (PCIe, 40 GB), Ada architecture whitepaper (RTX 4090).
 _GPUS = (
@@ -47,7 +52,7 @@ _GPUS = (
     DeviceSheet("rtx4090", "NVIDIA GeForce RTX 4090", "cuda", 82.6, 82.6, 165.2, 1008.0, 24.0),
 )
 SHEETS = {sheet.name: sheet for sheet in _GPUS}
-NAMES = (*SHEETS, "cpu")
+NAMES = [*SHEETS, "cpu"]
 
 
 def find_sheet(name: str) -> DeviceSheet:

@@ -123,9 +123,7 @@ class DryNetwork:
         self.module.zero_grad(set_to_none=True)
         return run
 
-    def run_watched(
-        self, patch_voxels: Sequence[int], begin: Callable[[Tensor], None]
-    ) -> None:
+    def run_watched(self, patch_voxels: Sequence[int], begin: Callable[[Tensor], None]) -> None:
         """One patch of one image under the modes that are on; `begin` is given the image."""
         image = self._images(patch_voxels, 1)
         begin(image)
@@ -166,6 +164,6 @@ def segmentation_loss(outputs: Sequence[Tensor]) -> Tensor:
 
 def _backward(loss: Tensor) -> None:
     """As `loss.backward()`, which would turn autocast off for what checkpointing computes again."""
-    torch.autograd.Variable._execution_engine.run_backward(  # type: ignore[attr-defined]
+    torch.autograd.Variable._execution_engine.run_backward(
         (loss,), (torch.ones_like(loss),), False, False, (), True, True
     )

@@ -142,7 +142,8 @@ def _operations(
         return _of_convolution(image if transposed else result, weight)
     if operator is aten.convolution_backward.default:
         gradient, image, weight, transposed, wanted = (*args[:3], args[7], args[10])
-        return sum(wanted[:2]) * _of_convolution(image if transposed else gradient, weight)
+        count = int(wanted[0]) + int(wanted[1])
+        return count * _of_convolution(image if transposed else gradient, weight)
     formula = flop_registry.get(operator._overloadpacket)
     return int(formula(*args, **kwargs, out_val=result)) if formula else 0
 
@@ -152,7 +153,7 @@ def _of_convolution(smaller: Tensor, weight: Tensor) -> int:
 
     PyTorch's own count of the gradient takes groups for one.
     """
-    return 2 * smaller.numel() * prod(weight.shape[1:])
+    return int(2 * smaller.numel() * prod(weight.shape[1:]))
 
 
 def _alike(value: Tensor, *_: object, **named: object) -> Tensor:

@@ -11,11 +11,12 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor, nn
 
 from mednext_cli.foundation.machine import GIB
 from mednext_cli.networks.building import build_plain, run_all_heads
 from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.scaling.dry_run import segmentation_loss
+from mednext_cli.scaling.roofline import PUBLISHED_STEPS
 
 _REPEATS = 10
 _SECONDS = 20.0  # enough repeats for a median; large networks on CPUs get fewer
@@ -23,22 +24,46 @@ _SECONDS_BETWEEN_SAMPLES = 0.002
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """Median seconds and peak GiB; on CUDA of PyTorch's allocator, else of the process's growth.
+class Repeated:
+    """Of some work, done often.
 
     Attributes:
-        forward_seconds: one patch, without gradients.
-        forward_gib: peak of that.
-        step_seconds: forward and backward of a batch, all outputs, without the optimiser.
-        step_gib: peak of that.
+        seconds: median.
+        spread_seconds: half the distance between the quartiles.
+        gib: peak of the first time: on CUDA of PyTorch's allocator, else of the process's growth.
+    """
+
+    seconds: float
+    spread_seconds: float
+    gib: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A network on a device.
+
+    Attributes:
+        forward: one patch, without gradients.
+        step: forward, loss and backward of a batch, all outputs, without the optimiser.
         precision: number format of the convolutions.
     """
 
-    forward_seconds: float
-    forward_gib: float
-    step_seconds: float
-    step_gib: float
+    forward: Repeated
+    step: Repeated
     precision: str
+
+    def columns(self) -> dict[str, float | str]:
+        """As in scale_report.csv."""
+        return {
+            "forward_seconds": self.forward.seconds,
+            "forward_spread_seconds": self.forward.spread_seconds,
+            "forward_gib": self.forward.gib,
+            "step_seconds": self.step.seconds,
+            "step_spread_seconds": self.step.spread_seconds,
+            "step_gib": self.step.gib,
+            "training_hours": self.step.seconds * PUBLISHED_STEPS / 3600,
+            "precision": self.precision,
+        }
 
 
 def measure_network(
@@ -47,6 +72,7 @@ def measure_network(
     batch_size: int,
     device: torch.device,
     checkpointing: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Measurement:
     """Run the network on random patches.
 
@@ -54,41 +80,36 @@ def measure_network(
         spec: of the network.
         patch_voxels: size of a patch along each axis.
         batch_size: patches a training step; the forward pass alone takes one.
-        device: where to run; bfloat16 autocast on CUDA, float32 elsewhere.
+        device: where to run.
         checkpointing: with gradient checkpointing.
+        dtype: of autocast; float32 goes without.
 
     Raises:
         torch.OutOfMemoryError: the device has too little memory.
     """
-    precision = torch.bfloat16 if device.type == "cuda" else torch.float32
     with _freed(device):
         network: Any = build_plain(spec).to(device)
-        spec.family.set_checkpointing(network, checkpointing)
+        if spec.family.recomputes:
+            spec.family.set_checkpointing(network, checkpointing)
         images = torch.randn(batch_size, spec.in_channels, *patch_voxels, device=device)
 
         def autocast() -> AbstractContextManager[object]:
-            mixed = precision is not torch.float32
-            return torch.autocast(device.type, precision if mixed else None, enabled=mixed)
+            mixed = dtype is not torch.float32
+            return torch.autocast(device.type, dtype if mixed else None, enabled=mixed)
 
         def forward() -> None:
             with torch.no_grad(), autocast():
                 network(images[:1])
 
         def step() -> None:
+            network.zero_grad(set_to_none=True)
             with autocast():
                 outputs = run_all_heads(network, images, spec)
-            _backward(network, outputs)
+            segmentation_loss(outputs).backward()  # type: ignore[no-untyped-call]
 
-        forward_seconds, forward_gib = repeat(forward, device)
-        step_seconds, step_gib = repeat(step, device)
-    name = str(precision).removeprefix("torch.")
-    return Measurement(forward_seconds, forward_gib, step_seconds, step_gib, name)
-
-
-def _backward(network: nn.Module, outputs: Sequence[Tensor]) -> None:
-    network.zero_grad(set_to_none=True)
-    loss = torch.stack([output.float().square().mean() for output in outputs]).sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+        return Measurement(
+            repeat(forward, device), repeat(step, device), str(dtype).removeprefix("torch.")
+        )
 
 
 @contextmanager
@@ -100,8 +121,8 @@ def _freed(device: torch.device) -> Iterator[None]:
     yield
 
 
-def repeat(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Median seconds of up to 10 runs (or 20 s of them), and the peak GiB of one before them."""
+def repeat(work: Callable[[], object], device: torch.device) -> Repeated:
+    """Do it once to warm up, then 10 times, or for 20 s."""
     with _peak(device) as peak:
         work()  # the first run chooses algorithms and grows the heap
     seconds: list[float] = []
@@ -111,7 +132,14 @@ def repeat(work: Callable[[], object], device: torch.device) -> tuple[float, flo
         work()
         _synchronise(device)
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), peak[0] / GIB
+    return Repeated(statistics.median(seconds), _spread(seconds), peak[0] / GIB)
+
+
+def _spread(seconds: Sequence[float]) -> float:
+    if len(seconds) == 1:
+        return float("nan")
+    lower, _, upper = statistics.quantiles(seconds, n=4, method="inclusive")
+    return (upper - lower) / 2
 
 
 def _synchronise(device: torch.device) -> None:

@@ -79,7 +79,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.attends = False
         self.last: _Axes | None = None
-        self._sights = WeakTensorKeyDictionary()  # type: ignore[no-untyped-call]
+        self._sights = WeakTensorKeyDictionary()
 
     def begin(self, image: Tensor) -> None:
         """The image sees itself."""

@@ -21,7 +21,9 @@ from mednext_cli.scaling.ledger import Operation
 SLOWER = 2.3
 DEPTHWISE_SHARE = 0.025
 PUBLISHED_STEPS = 1000 * 250  # epochs and steps of each, as MedNeXt and nnU-Net are trained
-_OPTIMISER_BYTES = 7 * 4  # AdamW in one kernel: reads weight, gradient and two moments, writes three
+_OPTIMISER_BYTES = (
+    7 * 4
+)  # AdamW in one kernel: reads weight, gradient and two moments, writes three
 _HOUR = 3600
 
 

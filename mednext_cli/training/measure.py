@@ -116,9 +116,9 @@ def _measure(state: TrainingState, device: torch.device) -> Timing:
     labels = labels.to(device)
     loss = SegmentationLoss(batch_dice=plan.batch_dice)
     state.network.train()
-    step, _ = repeat(lambda: update(state, loss, images, labels), device)
+    step = repeat(lambda: update(state, loss, images, labels), device).seconds
     state.network.eval()
-    validation, _ = repeat(lambda: score_patches(state, [(images, labels)], loss), device)
+    validation = repeat(lambda: score_patches(state, [(images, labels)], loss), device).seconds
     workers = count_workers(state.recipe.training.workers, device)
     batch = _augmentation_seconds(state, workers) * plan.batch_size / max(1, workers)
     return Timing(step, batch, workers > 0, validation)

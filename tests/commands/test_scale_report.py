@@ -32,6 +32,10 @@ def test_all_networks_beside_the_published(tmp_path, capsys):
     header = capsys.readouterr().out.splitlines()[0].split("\t")
     assert header[:3] == ["network", "parameters, M", "published, M"]
     assert len(set(header)) == len(header)
+    for column in SCALE_REPORT.columns:
+        if column.unit == "GiB":
+            words = f"{column.name} {column.meaning}"
+            assert "float32" in words or "half" in words or "precision" in words
 
 
 @pytest.mark.slow
@@ -46,6 +50,21 @@ def test_another_patch_and_kernel_have_nothing_published_beside_them(tmp_path):
 
 
 @pytest.mark.slow
+def test_other_networks_widths_and_a_device_sheet(tmp_path, capsys):
+    options = ["--models", "S", "--kernels", "3", "--widths", "8,16", "--networks", "mednext,uxnet"]
+    options += ["--patch", "16,16,32", "--device-sheet", "rtx4090", "--effective-field"]
+    assert main(["scale-report", *options, "--out", str(tmp_path)]) == 0
+    rows = _read(tmp_path)
+    assert [row["network"] for row in rows] == ["S-k3-w8", "S-k3-w16", "uxnet"]
+    assert [row["width"] for row in rows] == ["8", "16", ""]
+    assert {row["sheet_precision"] for row in rows} == {"bfloat16"}
+    for row in rows:
+        assert float(row["estimated_floor_hours"]) < float(row["estimated_hours"])
+        assert float(row["effective_field"]) < int(row["receptive_field"].split(" x ")[0])
+    assert "estimated hours" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_measured_times_and_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(measure, "_SECONDS", 0.1)
     options = ["--models", "S", "--kernels", "3", "--patch", "16,16,32", "--measure"]
@@ -54,6 +73,9 @@ def test_measured_times_and_memory(tmp_path, monkeypatch):
     row = _read(tmp_path)[0]
     assert float(row["step_seconds"]) > float(row["forward_seconds"]) > 0
     assert row["precision"] == "float32"
+    assert float(row["training_hours"]) == pytest.approx(
+        float(row["step_seconds"]) * 250_000 / 3600, rel=0.01
+    )
     assert row["device"].startswith("cpu")
 
 
@@ -62,6 +84,8 @@ def test_measured_times_and_memory(tmp_path, monkeypatch):
     [
         (["--models", "S,X"], "unknown size 'X'"),
         (["--kernels", "4"], "3, 5 or 7"),
+        (["--networks", "mednxt"], "Did you mean mednext?"),
+        (["--device-sheet", "tpu"], "tpu"),
         (["--kernels", "three"], "whole numbers"),
         (["--kernels", ","], "empty list"),
         (["--patch", "100"], "nearest sizes are 96 x 96 x 96"),

@@ -7,7 +7,7 @@ import torch
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.scaling.complexity import count_complexity
-from mednext_cli.scaling.report import PUBLISHED
+from mednext_cli.scaling.published import PUBLISHED
 from tests.networks.made import mednext
 
 

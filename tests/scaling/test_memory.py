@@ -44,3 +44,14 @@ def test_memory_grows_with_the_batch(estimate):
     double = estimate_memory(mednext("S", 3, 1, 2, 8), _PATCH, 4)
     assert double.training_gib == pytest.approx(2 * estimate.training_gib, rel=0.1)
     assert double.inference_gib == estimate.inference_gib
+
+
+def test_half_precision_takes_more_than_half_on_a_gpu_where_norms_stay_float32(estimate):
+    one = (mednext("S", 3, 1, 2, 8), _PATCH, 2)
+    gpu = estimate_memory(*one, dtype=torch.bfloat16)
+    cpu = estimate_memory(*one, device_type="cpu", dtype=torch.bfloat16)
+    assert cpu.training_gib < gpu.training_gib < 0.7 * estimate.training_gib
+    assert gpu.training_gib > 0.5 * estimate.training_gib
+    assert gpu.weights_gib == estimate.weights_gib
+    assert gpu.training_checkpointed_gib < 0.7 * gpu.training_gib
+    assert estimate_memory(*one, dtype=torch.float16) == gpu
