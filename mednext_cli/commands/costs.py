@@ -1,6 +1,5 @@
 """What `mednext scale-report` prints of each network's costs."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
