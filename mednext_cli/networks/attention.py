@@ -11,6 +11,7 @@ def attend(
     values: Tensor,
     mask: Tensor | None = None,
     dropout: float = 0.0,
+    scale: float | None = None,
 ) -> Tensor:
     """`scaled_dot_product_attention`, and its formula while a network is exported.
 
@@ -24,13 +25,15 @@ def attend(
         mask: broadcast to (..., queries, keys): added to the weights' logarithms, or True where a
             query may look.
         dropout: probability that a weight is dropped.
+        scale: of the products of queries and keys; None is C^-0.5.
 
     Returns:
         (..., queries, C).
     """
     if not torch.compiler.is_exporting():
-        return F.scaled_dot_product_attention(queries, keys, values, mask, dropout)
-    weights = queries * queries.shape[-1] ** -0.5 @ keys.transpose(-2, -1)
+        return F.scaled_dot_product_attention(queries, keys, values, mask, dropout, scale=scale)
+    scale = queries.shape[-1] ** -0.5 if scale is None else scale
+    weights = queries * scale @ keys.transpose(-2, -1)
     if mask is not None:
         far = torch.zeros_like(weights).masked_fill(~mask, -torch.inf) if _is_choice(mask) else mask
         weights = weights + far

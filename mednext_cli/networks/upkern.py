@@ -132,10 +132,7 @@ def enlarge(
     """
     source = checkpoint.network
     check_kernel(kernel)
-    if not source.kernels:
-        raise CheckpointError(
-            f"network {source.name} has no kernels to enlarge", "UpKern needs a network that has."
-        )
+    _check_grows(source)
     _check_larger(source, kernel)
     return grow_to(checkpoint, source.with_kernel(kernel), growth)
 
@@ -146,11 +143,12 @@ def grow_to(
     """A checkpoint of the network `target`, which has larger kernels; see `enlarge`.
 
     Raises:
-        CheckpointError: the networks differ by more than their kernels, a kernel would become
-            smaller, or the weights do not fit the checkpoint's network.
+        CheckpointError: the networks differ by more than their kernels or have none, a kernel would
+            become smaller, or the weights do not fit the checkpoint's network.
         SettingsError: there is no such way to grow a kernel.
     """
     source = checkpoint.network
+    _check_grows(source)
     check_choice("--growth", growth, Growth)
     check_fit(expected_weights(source), checkpoint.state_dict)
     steps = plan_upkern(checkpoint.state_dict, expected_weights(target))
@@ -220,6 +218,14 @@ def upkern(spec: UpKernSpec) -> UpKernResult:
         raise CheckpointError(message, error.remedy) from error
     save_checkpoint(spec.file, enlarged)
     return UpKernResult(spec.file, tuple(steps))
+
+
+def _check_grows(source: NetworkSpec) -> None:
+    if not source.kernels:
+        raise CheckpointError(
+            f"network {source.family.label(source.settings)} has no kernels to enlarge",
+            "UpKern needs a network that has.",
+        )
 
 
 def _check_larger(source: NetworkSpec, kernel: int) -> None:

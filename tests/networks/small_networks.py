@@ -1,4 +1,4 @@
-"""One small network of every registered family, for the tests that all families pass."""
+"""Small networks of every registered family, for the tests that all families pass."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,21 +11,35 @@ from torch import Tensor
 
 from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.patches import Patch
-from mednext_cli.networks.registry import find_family
+from mednext_cli.networks.registry import Family, find_family
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.settings.recipe import Choice, ModelSettings
 
 
 @dataclass(frozen=True)
 class Small:
-    """Settings for which a network takes well under a second, and a patch (D, H, W) for them."""
+    """Settings for which a network takes well under a second, and a patch (D, H, W) for them.
+
+    Its family is that of its name, unless it is another network of one that is there already.
+    """
 
     patch: Patch
     settings: Mapping[str, Any] = field(default_factory=dict)
+    family: str | None = None
 
 
 SMALL: Mapping[str, Small] = {
     "mednext": Small((16, 32, 16), {"base_channels": 4}),
+    "mednext_attention": Small(
+        (16, 32, 16),
+        {"base_channels": 4, "mixer": "window_attention", "window": 2},
+        family="mednext",
+    ),
+    "mednext_bias": Small(
+        (16, 32, 16),
+        {"base_channels": 4, "mixer": "bias", "resampling": "plain"},
+        family="mednext",
+    ),
     "nnformer": Small((32, 32, 64), {"embed_dim": 12, "depths": (2, 1, 1, 1)}),
     "nnunet": Small((16, 24, 16), {"features": 4}),
     "nnunet_resenc": Small((16, 24, 16), {"features": 4}),
@@ -71,16 +85,26 @@ SMALL: Mapping[str, Small] = {
 }
 
 
+def family_of(name: str) -> Family:
+    """Of a small network by its name here."""
+    return find_family(SMALL[name].family or name)
+
+
 def small_spec(
     name: str, in_channels: int = 1, deep_supervision: Choice = "auto", out_channels: int = 3
 ) -> NetworkSpec:
     """As a recipe would have it, planned for its patch."""
-    for package in find_family(name).requires:
+    family = family_of(name)
+    for package in family.requires:
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed: extra baselines")
     small = SMALL[name]
     model = ModelSettings.model_validate(
-        {"network": name, "deep_supervision": deep_supervision, name: dict(small.settings)}
+        {
+            "network": family.name,
+            "deep_supervision": deep_supervision,
+            family.name: dict(small.settings),
+        }
     )
     return choose_network(model).planned(small.patch).spec(in_channels, out_channels)
 

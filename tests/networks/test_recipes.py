@@ -156,6 +156,9 @@ def test_separate_kernels_replace_the_common_one() -> None:
         (["model.mednext.residual=false"], "S-k3-plain"),
         (["model.mednext.resampling=inverted"], "S-k3-inverted_resampling"),
         (["model.mednext.resampling=plain"], "S-k3-plain_resampling"),
+        (["model.mednext.mixer=window_attention"], "S-k3-window4"),
+        (["model.mednext.mixer=window_attention", "model.mednext.heads=1"], "S-k3-window4"),
+        (["model.mednext.mixer=bias", "model.mednext.window=2"], "S-k3-bias2"),
         (["model.deep_supervision=false"], "S-k3-one_head"),
         (["model.mednext.dimensions=2"], "S-k3-2d"),
         (
@@ -208,6 +211,9 @@ def test_every_setting_of_the_network_changes_the_label() -> None:
         "grn_in_first_downsampling": {"grn": True, "grn_in_first_downsampling": True},
         "residual": {"residual": False},
         "resampling": {"resampling": "plain"},
+        "mixer": {"mixer": "bias"},
+        "window": {"mixer": "window_attention", "window": 3},
+        "heads": {"mixer": "window_attention", "heads": 2},
         "expansion": {"expansion": nine, "blocks": [2] * 9},
         "blocks": {"expansion": [2] * 9, "blocks": nine},
     }

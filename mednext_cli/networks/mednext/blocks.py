@@ -136,12 +136,20 @@ class MedNeXtBlock(nn.Module):
         super().__init__()
         dimensions, inner = settings.dimensions, expansion * channels
         pointwise = POINTWISE[dimensions]
-        self.depthwise = self._depthwise(dimensions, channels, kernel)
+        self._add_mixer(settings, channels, kernel)
         self.norm = NORMS[settings.norm](channels)
         self.expand = pointwise(channels, inner)
         self.grn = GlobalResponseNorm(inner, dimensions) if grn else nn.Identity()
         self.compress = pointwise(inner, out_channels)
         self.shortcut = self._shortcut(settings, channels, out_channels)
+
+    def _add_mixer(self, settings: MedNeXtSettings, channels: int, kernel: int) -> None:
+        self.depthwise = self._depthwise(settings.dimensions, channels, kernel)
+
+    def _mix(self, x: Tensor) -> Tensor:
+        """What `_add_mixer` added: each channel's voxels with their neighbours."""
+        mixed: Tensor = self.depthwise(x)
+        return mixed
 
     def _depthwise(self, dimensions: int, channels: int, kernel: int, stride: int = 1) -> nn.Module:
         convolution = DepthwiseConvolution if dimensions == 3 else nn.Conv2d
@@ -156,7 +164,7 @@ class MedNeXtBlock(nn.Module):
 
     def _transform(self, x: Tensor) -> Tensor:
         """All but the compression and the residual."""
-        expanded: Tensor = self.grn(F.gelu(self.expand(self.norm(self.depthwise(x)))))
+        expanded: Tensor = self.grn(F.gelu(self.expand(self.norm(self._mix(x)))))
         return expanded
 
     def forward(self, x: Tensor) -> Tensor:

@@ -85,8 +85,12 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
         cast("MedNeXt", network).operators = operators
 
     def kernels(self, settings: MedNeXtSettings) -> tuple[int, ...]:
-        """Of the depthwise convolutions, in encoder and decoder."""
-        return settings.kernels
+        """Of the depthwise convolutions, in encoder and decoder; none where attention mixes.
+
+        There only the resampling blocks have kernels, and what attention has instead follows from
+        their size: it has no larger one to begin with.
+        """
+        return settings.kernels if settings.mixer == "depthwise" else ()
 
     def with_kernel(self, settings: MedNeXtSettings, kernel: int) -> MedNeXtSettings:
         """Everywhere."""
@@ -127,7 +131,15 @@ def _differences(settings: MedNeXtSettings) -> list[str]:
         "plain": not settings.residual,
         f"{settings.resampling}_resampling": settings.resampling != published.resampling,
     }
-    return [name for name, differs in names.items() if differs]
+    return [name for name, differs in names.items() if differs] + _mixer(settings)
+
+
+def _mixer(settings: MedNeXtSettings) -> list[str]:
+    if settings.mixer == "depthwise":
+        return []
+    mixer = {"window_attention": "window", "bias": "bias"}[settings.mixer]
+    heads = [] if settings.heads is None else [f"heads{settings.heads}"]
+    return [f"{mixer}{settings.window}", *heads]
 
 
 FAMILY = MedNeXtFamily()

@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.mednext import cpu
+from mednext_cli.networks.mednext.attention import AttentionBlock
 from mednext_cli.networks.mednext.blocks import POINTWISE, DownBlock, MedNeXtBlock, UpBlock
 from mednext_cli.networks.mednext.family import FAMILY
 from mednext_cli.networks.mednext.kernels import CHOICES, Operators, availability
@@ -78,12 +79,14 @@ class MedNeXt(nn.Module):
         self.heads = nn.ModuleList(pointwise(widths[level], out_channels) for level in range(heads))
 
     def _blocks(self, stage: int, width: int) -> Iterable[MedNeXtBlock]:
-        settings, variant = self._settings, self._settings.variant
-        kernel = settings.kernels[0 if stage < LEVELS else 1]
-        return (
-            MedNeXtBlock(settings, width, width, variant.expansion[stage], kernel, settings.grn)
-            for _ in range(variant.blocks[stage])
-        )
+        return (self._block(stage, width, n) for n in range(self._settings.variant.blocks[stage]))
+
+    def _block(self, stage: int, width: int, number: int) -> MedNeXtBlock:
+        settings, expansion = self._settings, self._settings.variant.expansion[stage]
+        kernel, shifted = settings.kernels[0 if stage < LEVELS else 1], number % 2 == 1
+        if settings.mixer == "depthwise":
+            return MedNeXtBlock(settings, width, width, expansion, kernel, settings.grn)
+        return AttentionBlock(settings, width, expansion, kernel, settings.grn, shifted)
 
     def _encoder_level(self, level: int, widths: Sequence[int]) -> EncoderLevel:
         return EncoderLevel(

@@ -86,6 +86,8 @@ def _unpublished(settings: MedNeXtSettings) -> str:
     """What of a network the published code has not; empty where it has all."""
     if settings.grn_in_first_downsampling:
         return "GRN in the first downsampling"
+    if settings.mixer != "depthwise":
+        return f"mixer = {settings.mixer}"
     if settings.resampling == "plain":
         return "resampling = plain"
     return ""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from mednext_cli.networks.family import NetworkSettings
+from mednext_cli.networks.mednext.mixing import DEFAULT_WINDOW, Mixer, matched_width, usual_heads
 from mednext_cli.networks.mednext.variants import STAGES, VARIANTS, Variant, size_of
 from mednext_cli.settings.recipe import Width, refuse_truth
 
@@ -51,6 +52,12 @@ class MedNeXtSettings(NetworkSettings):
             `residual` is an inverted bottleneck that adds its input by a strided 1x1x1 convolution,
             `inverted` the same without adding it, `plain` a norm and a strided convolution or a
             transposed one, as in ConvNeXt. Called `residual_resampling` before, true or false.
+        mixer: what mixes neighbouring voxels in the blocks at one resolution (published:
+            depthwise); `window_attention` in the place of the depthwise convolution has attention
+            within windows, of about as many weights as the kernel's, `bias` learned weights within
+            windows that no voxel's value changes.
+        window: edge of these windows, voxels; 4 where nothing is said (ours).
+        heads: of window attention; 1 for kernel 3 and else 2 where nothing is said (ours).
         expansion: factor of the inverted bottleneck for each of the nine stages, encoder from full
             resolution down, bottleneck, decoder from the bottom up; with `blocks`, in the place of
             `size` (published).
@@ -68,6 +75,9 @@ class MedNeXtSettings(NetworkSettings):
     grn_in_first_downsampling: Flag = False
     residual: Flag = True
     resampling: Resampling = "residual"
+    mixer: Mixer = "depthwise"
+    window: Annotated[int, Field(strict=True, ge=2, le=16)] | None = None
+    heads: Annotated[int, Field(strict=True, ge=1, le=64)] | None = None
     expansion: Stages | None = None
     blocks: Stages | None = None
 
@@ -76,7 +86,7 @@ class MedNeXtSettings(NetworkSettings):
     def _said_in_one_way(cls, values: object) -> object:
         if not isinstance(values, dict):
             return values
-        return _named(_with_one_kernel(_with_resampling(values)))
+        return _named(_with_mixer(_with_one_kernel(_with_resampling(values))))
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -94,6 +104,40 @@ class MedNeXtSettings(NetworkSettings):
         if self.grn_in_first_downsampling and self.resampling == "plain":
             raise ValueError("grn_in_first_downsampling needs another resampling than plain")
         return self
+
+    @model_validator(mode="after")
+    def _mixer_can_be(self) -> Self:
+        if self.mixer == "depthwise" and (self.window, self.heads) != (None, None):
+            raise ValueError("window and heads need another mixer than depthwise")
+        if self.mixer == "bias" and self.heads is not None:
+            raise ValueError("heads need mixer = window_attention; bias has one a channel")
+        if self.mixer == "bias" and self.resampling == "plain" and self.kernel != 3:
+            raise ValueError("with mixer = bias and resampling = plain no kernel is used")
+        if self.mixer == "window_attention":
+            for kernel in self.kernels:
+                self._check_width(kernel)
+        return self
+
+    def _check_width(self, kernel: int) -> None:
+        if self.inner_width(self.base_channels, kernel) < 1:
+            raise ValueError(
+                f"at {self.base_channels} base_channels window {self.window} alone has about the "
+                f"weights of kernel {kernel}: take a smaller window, or a larger kernel"
+            )
+
+    @property
+    def window_edge(self) -> int:
+        """Of the windows of a mixer that has any, voxels."""
+        return self.window or DEFAULT_WINDOW
+
+    def heads_for(self, kernel: int) -> int:
+        """Heads of window attention in the place of this kernel."""
+        return self.heads or usual_heads(kernel)
+
+    def inner_width(self, channels: int, kernel: int) -> int:
+        """Channels of the queries, keys and values of all heads; see `matched_width`."""
+        heads = self.heads_for(kernel)
+        return matched_width(channels, kernel, self.window_edge, heads, self.dimensions)
 
     @property
     def kernels(self) -> tuple[int, int]:
@@ -130,6 +174,19 @@ def _with_one_kernel(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("kernel") is not None or encoder != decoder:
         return values
     return {**values, **dict.fromkeys(_SIDES), "kernel": 3 if encoder is None else encoder}
+
+
+def _with_mixer(values: dict[str, Any]) -> dict[str, Any]:
+    if values.get("mixer", "depthwise") == "depthwise":
+        return values
+    window, heads = values.get("window"), values.get("heads")
+    sides = [values["kernel"]] if values.get("kernel") else [values.get(side) for side in _SIDES]
+    usual = heads is not None and all(heads == usual_heads(kernel) for kernel in sides)
+    return {
+        **values,
+        "window": DEFAULT_WINDOW if window is None else window,
+        "heads": None if usual and values["mixer"] == "window_attention" else heads,
+    }
 
 
 def _named(values: dict[str, Any]) -> dict[str, Any]:

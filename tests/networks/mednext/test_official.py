@@ -74,6 +74,8 @@ def test_what_shapes_do_not_tell_can_be_said():
     [
         ({"grn": True, "grn_in_first_downsampling": True}, "GRN in the first downsampling"),
         ({"resampling": "plain"}, "resampling = plain"),
+        ({"mixer": "window_attention", "window": 2}, "mixer = window_attention"),
+        ({"mixer": "bias"}, "mixer = bias"),
     ],
 )
 def test_what_the_published_code_has_not_cannot_be_exported(settings, says):
