@@ -28,16 +28,18 @@ class Small:
     family: str | None = None
 
 
+# Two blocks of MedNeXt where windows are moved in the second.
+_SHALLOW = {"expansion": (2,) * 9, "blocks": (2, *(1,) * 8)}
 SMALL: Mapping[str, Small] = {
     "mednext": Small((16, 32, 16), {"base_channels": 4}),
     "mednext_attention": Small(
         (16, 32, 16),
-        {"base_channels": 4, "mixer": "window_attention", "window": 2},
+        {"base_channels": 4, "mixer": "window_attention", "window": 2, **_SHALLOW},
         family="mednext",
     ),
     "mednext_bias": Small(
         (16, 32, 16),
-        {"base_channels": 4, "mixer": "bias", "resampling": "plain"},
+        {"base_channels": 4, "mixer": "bias", "resampling": "plain", **_SHALLOW},
         family="mednext",
     ),
     "nnformer": Small((32, 32, 64), {"embed_dim": 12, "depths": (2, 1, 1, 1)}),

@@ -208,11 +208,11 @@ def test_it_is_built_and_run_without_memory(name: str) -> None:
 @pytest.mark.slow
 @every_family
 def test_it_is_compiled_as_one_graph(name: str) -> None:
-    spec, images = small_spec(name), small_image(name)
-    network = _built(spec).eval()
+    spec, images = small_spec(name), small_image(name).double()
+    network = _built(spec).eval().double()  # norms of small variances magnify rounding
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
     with torch.no_grad():
-        torch.testing.assert_close(compiled(images), network(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(compiled(images), network(images))
 
 
 @pytest.mark.slow

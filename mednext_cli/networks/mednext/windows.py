@@ -32,9 +32,7 @@ class Box:
         """(places, places): True where the row's does not see the column's; None where all do."""
         if all(len(set(axis)) == 1 for axis in self.regions):
             return None
-        regions = torch.cartesian_prod(
-            *(torch.tensor(axis, device=device) for axis in self.regions)
-        )
+        regions = _crossed([torch.tensor(axis, device=device) for axis in self.regions])
         return (regions[:, None] != regions[None]).any(-1)
 
 
@@ -122,11 +120,16 @@ class Windows:
             edge: of the window that the table is of, at least as large as these.
             device: to put it on.
         """
-        places = torch.cartesian_prod(*(torch.arange(size, device=device) for size in self.window))
+        places = _crossed([torch.arange(size, device=device) for size in self.window])
         span = 2 * edge - 1
         steps = [span**power for power in reversed(range(len(self.window)))]
         offsets = places[:, None] - places[None] + edge - 1
         return (offsets * torch.tensor(steps, device=device)).sum(-1)
+
+
+def _crossed(axes: list[Tensor]) -> Tensor:
+    """(places, axes), as `torch.cartesian_prod`, which OpenVINO has not."""
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
 
 
 def _cut(size: int, edge: int, shift: int) -> list[tuple[slice, tuple[int, ...]]]:

@@ -219,6 +219,7 @@ def _block(settings):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the exporters, about what they call in PyTorch
 @pytest.mark.parametrize("settings", [ATTENTION, BIAS])
 def test_openvino_computes_the_same(settings):
     openvino = pytest.importorskip("openvino", reason="the extra openvino is not installed")
@@ -232,6 +233,7 @@ def test_openvino_computes_the_same(settings):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the exporters, about what they call in PyTorch
 @pytest.mark.parametrize("settings", [ATTENTION, BIAS])
 def test_onnx_computes_the_same(settings):
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
