@@ -29,6 +29,7 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
       (`grn_in_first_downsampling`), where the published code forgets it
     - `resampling = "plain"` takes strided and transposed convolutions, which the paper compares
       with and the published code cannot make
+    - `mixer` can put attention in the place of the depthwise convolutions
     """
 
     name = "mednext"
