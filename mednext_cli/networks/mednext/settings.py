@@ -48,14 +48,14 @@ class MedNeXtSettings(NetworkSettings):
         grn_in_first_downsampling: there too, where the published code forgets it, so that weights
             travel both ways (published).
         residual: whether a block adds its input (published).
-        resampling: what leads from one resolution to the next (published: residual, inverted);
-            `residual` is an inverted bottleneck that adds its input by a strided 1x1x1 convolution,
-            `inverted` the same without adding it, `plain` a norm and a strided convolution or a
-            transposed one, as in ConvNeXt. Called `residual_resampling` before, true or false.
-        mixer: what mixes neighbouring voxels in the blocks at one resolution (published:
-            depthwise); `window_attention` in the place of the depthwise convolution has attention
-            within windows, of about as many weights as the kernel's, `bias` learned weights within
-            windows that no voxel's value changes.
+        resampling: what leads from one resolution to the next: `residual` is an inverted bottleneck
+            that adds its input by a strided 1x1x1 convolution, `inverted` the same without adding
+            it, `plain` a norm and a strided convolution or a transposed one, as in ConvNeXt. Called
+            `residual_resampling` before, true or false (published: residual, inverted).
+        mixer: what mixes neighbouring voxels in the blocks at one resolution: `depthwise` is the
+            depthwise convolution, `window_attention` has attention within windows in its place, of
+            about as many weights as the kernel's, `bias` learned weights within windows that no
+            voxel's value changes (published: depthwise).
         window: edge of these windows, voxels; 4 where nothing is said (ours).
         heads: of window attention; 1 for kernel 3 and else 2 where nothing is said (ours).
         expansion: factor of the inverted bottleneck for each of the nine stages, encoder from full
