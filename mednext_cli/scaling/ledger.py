@@ -39,6 +39,8 @@ class Operation:
 class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows every storage from birth to death, and lists what each operator does.
 
+    Storages that were there before, such as the weights, are not counted.
+
     Attributes:
         peak_bytes: most that was alive at once.
         work: how often each operation was done.
@@ -62,20 +64,22 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
+        before = {storage_key(tensor) for tensor in tensors_in(args)} - self._storages.keys()
         result = run_operator(operator, args, kwargs)
         made = list(tensors_in(result))
         for tensor in made:
-            self._enter(tensor)
+            if storage_key(tensor) not in before:
+                self._enter(tensor)
         if not operator.is_view:
             self._note(operator, args, kwargs or {}, result, made)
         return result
 
     def _enter(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
+        key = storage_key(tensor)
         if key not in self._storages:
-            self._storages[key] = [storage.nbytes(), 0]
-            self._alive += storage.nbytes()
+            size = tensor.untyped_storage().nbytes()
+            self._storages[key] = [size, 0]
+            self._alive += size
             self.peak_bytes = max(self.peak_bytes, self._alive)
         self._storages[key][1] += 1
         weakref.finalize(tensor, self._leave, key)
@@ -104,6 +108,11 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if operator in _CONVOLUTIONS and _is_depthwise(operator, args):
             kind = "depthwise"
         self.work[Operation(kind, given[0].dtype, operations, moved)] += 1
+
+
+def storage_key(tensor: Tensor) -> int:
+    """The same for tensors that share their memory, while one of them is alive."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def run_operator(
