@@ -12,7 +12,6 @@ from mednext_cli.experiments.notes import FailedNote, WholeNote
 from mednext_cli.experiments.plan import ExperimentPlan, PlannedRun
 from mednext_cli.experiments.report import write_experiment_report
 from mednext_cli.experiments.scores import FoldScores, read_scores
-from mednext_cli.foundation.locks import locked
 
 _NOT_SCORED: dict[str, object] = {
     "region": "",
@@ -23,7 +22,7 @@ _NOT_SCORED: dict[str, object] = {
 
 
 def write_results(plan: ExperimentPlan) -> tuple[tuple[ArmRow, ...], tuple[ComparisonRow, ...]]:
-    """Write experiment.csv, comparison.csv and report.html.
+    """Write experiment.csv, comparison.csv and report.html; call it under the folder's lock.
 
     Raises:
         DatasetError: the scores of a run cannot be read.
@@ -33,10 +32,9 @@ def write_results(plan: ExperimentPlan) -> tuple[tuple[ArmRow, ...], tuple[Compa
     folds = read_scores(plan.out, notes)
     comparison = compare_arms(folds, list(plan.arms))
     arms = tuple(summarise_arm(plan, name, folds, comparison) for name in plan.arms)
-    with locked(plan.out.path, briefly=True):
-        EXPERIMENT.write(plan.out.path / EXPERIMENT.title, _rows(plan, folds))
-        COMPARISON.write(plan.out.path / COMPARISON.title, map(asdict, comparison))
-        write_experiment_report(plan.out.path / "report.html", plan, arms, comparison, folds)
+    EXPERIMENT.write(plan.out.path / EXPERIMENT.title, _rows(plan, folds))
+    COMPARISON.write(plan.out.path / COMPARISON.title, map(asdict, comparison))
+    write_experiment_report(plan.out.path / "report.html", plan, arms, comparison, folds)
     return arms, comparison
 
 

@@ -99,8 +99,9 @@ def experiment(spec: ExperimentSpec) -> ExperimentResult:
         )
     _save(plan)
     elsewhere = _do(plan, spec) if plan.todo else ()
-    plan = plan_experiment(spec)
-    arms, comparison = write_results(plan)
+    with locked(plan.out.path, briefly=True):  # whoever writes last has seen all runs
+        plan = plan_experiment(spec)
+        arms, comparison = write_results(plan)
     failed = {
         run.key: run.note for run in plan.runs if run.chosen and isinstance(run.note, FailedNote)
     }
