@@ -116,10 +116,12 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
 
 
 def _print_plan(plan: "ExperimentPlan") -> None:
-    from mednext_cli.commands.experiment_tables import RUNS, run_rows
+    from mednext_cli.commands.experiment_tables import RUNS, hours, run_rows
 
     print_table(RUNS, run_rows(plan))
     _report_plan(plan)
+    if told := hours(plan):
+        report(told)
 
 
 def _report_plan(plan: "ExperimentPlan") -> None:

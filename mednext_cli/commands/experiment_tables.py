@@ -17,7 +17,7 @@ ARMS = (
 )  # fmt: skip
 RUNS = (
     "arm", "seed", "fold", "network", "parameters (M)", "multiply-adds a patch (G)",
-    "float32 step (GiB)", "minutes", "charged", "state",
+    "float32 step (GiB)", "minutes", "charged", "A100 hours", "state",
 )  # fmt: skip
 COMPARED = (
     "arm", "runs", "charged minutes", "dice", "spread over seeds", "surface dice",
@@ -60,6 +60,8 @@ def _length(arm: "ResolvedArm") -> str:
 
 def run_rows(plan: "ExperimentPlan") -> Iterator[tuple[object, ...]]:
     """A row a run, under the header `RUNS`."""
+    from mednext_cli.experiments.published_hours import estimate_a100_hours
+
     for run in plan.runs:
         yield (
             run.key.arm,
@@ -71,6 +73,7 @@ def run_rows(plan: "ExperimentPlan") -> Iterator[tuple[object, ...]]:
             known(run.needs.step_gib),
             known(run.minutes),
             known(run.charged_minutes),
+            known(estimate_a100_hours(run.needs, plan.arms[run.key.arm].recipe.training)),
             run.state,
         )
 
@@ -82,8 +85,28 @@ def total(plan: "ExperimentPlan") -> str:
     unknown = len(todo) - len(known_minutes)
     length = f"{sum(known_minutes):,.1f} minutes of training steps"
     if unknown:
-        length = f"{length} and {unknown} runs of unknown length" if known_minutes else "unknown"
+        length = (
+            f"{length} and {unknown} runs of unknown length" if known_minutes else "minutes unknown"
+        )
     return f"{len(plan.runs)} runs, {whole} whole, {len(todo)} to do here: {length}"
+
+
+def hours(plan: "ExperimentPlan") -> str:
+    """What all runs to do would take on an A100, in a line; empty where nobody can tell."""
+    from mednext_cli.experiments.published_hours import HOURS_SOURCE, estimate_a100_hours
+
+    taken = [
+        estimate_a100_hours(run.needs, plan.arms[run.key.arm].recipe.training) for run in plan.todo
+    ]
+    told = [one for one in taken if not isnan(one)]
+    if not told:
+        return ""
+    unknown = len(taken) - len(told)
+    rest = f", and {unknown} runs that nobody published the like of" if unknown else ""
+    return (
+        f"about {sum(told):,.0f} hours of one A100 of 40 GB{rest}: an estimate from trainings of "
+        f"{HOURS_SOURCE}"
+    )
 
 
 def compared_rows(arms: Sequence["ArmRow"]) -> Iterator[tuple[object, ...]]:

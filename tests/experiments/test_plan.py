@@ -1,12 +1,17 @@
 """The plan of an experiment: every run with what it takes, before anything is written."""
 
+from dataclasses import replace
+from math import isnan
 from pathlib import Path
 
 import pytest
 
 from mednext_cli.app import main
+from mednext_cli.experiments.needs import Needs
 from mednext_cli.experiments.plan import ExperimentSpec, plan_experiment
+from mednext_cli.experiments.published_hours import estimate_a100_hours
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.networks.recipes import load_recipe
 from tests.experiments.synthetic import ARMS, TINY, arguments, write_recipe
 
 MINUTES = TINY.replace("epochs = 1", "minutes = 3.0") + ARMS
@@ -68,7 +73,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert main(command) == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith("arm\tseed\tfold\tnetwork\t")
-    assert shown[3].split("\t")[-3:] == ["3", "6", "to do"]
+    assert shown[3].split("\t")[-3:] == ["6", "", "to do"]
     assert shown[-1] == "6 runs, 0 whole, 6 to do here: 24.0 minutes of training steps"
     assert not out.exists()
     command[command.index(str(boxes))] = str(tmp_path / "no_cache")
@@ -76,3 +81,19 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert "no cache of Dataset001_Boxes yet" in capsys.readouterr().out
     assert main([word for word in command if word != "--dry-run"]) == 2
     assert "has no cache of Dataset001_Boxes" in capsys.readouterr().err
+
+
+def test_hours_of_an_a100_are_told_from_published_trainings() -> None:
+    training = load_recipe("mednext").training
+    patch = (128, 128, 128)
+    of_l = Needs("L-k5", patch, 2, multiply_adds=564e9)
+    assert estimate_a100_hours(of_l, training) == pytest.approx(233)
+    half = replace(of_l, label="B-k3", multiply_adds=250e9)
+    assert estimate_a100_hours(half, training) == pytest.approx(34)
+    nnunet = Needs("nnunet", patch, 2)
+    short = training.model_copy(update={"epochs": 500})
+    assert estimate_a100_hours(nnunet, short) == pytest.approx(4.5)
+    for label in ("L-k7", "unetr"):
+        assert isnan(estimate_a100_hours(replace(of_l, label=label), training))
+    minutes = training.model_copy(update={"minutes": 10.0})
+    assert isnan(estimate_a100_hours(of_l, minutes))
