@@ -83,6 +83,10 @@ Operators = Annotated[
         help="Fused operators where they were measured (auto), always, or PyTorch's own (stock).",
     ),
 ]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    typer.Option(help="Of the network; auto is as in training on a GPU, else float32."),
+]
 OutputFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 
 

@@ -11,6 +11,7 @@ from mednext_cli.commands.options import (
     Modality,
     Operators,
     OutputFolder,
+    Precision,
     Quiet,
     Verbose,
     Workers,
@@ -62,6 +63,7 @@ def predict(
     workers: Workers = None,
     device: Device = "auto",
     operators: Operators = None,
+    precision: Precision = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -92,6 +94,7 @@ def predict(
         device=device,
         force=force,
         operators=operators or "auto",
+        precision=precision,
         folds=None if folds is None else read_folds(folds),
     )
     with Scratch() as scratch:

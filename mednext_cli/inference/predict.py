@@ -24,7 +24,7 @@ from mednext_cli.inference.sources import find_cases, select_cases
 from mednext_cli.inference.workload import open_pipeline
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.recipe import Operators
+from mednext_cli.settings.recipe import Operators, Precision
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class PredictSpec:
         device: auto, cpu, cuda, cuda:N or mps.
         force: predict cases anew that are done.
         operators: auto, fused or stock operators, of the engine torch.
+        precision: auto, float32, bfloat16 or float16; auto as in training on a GPU, else float32.
         options: of the raw dataset's layout; None for none.
         scratch: where zip archives of scans are unpacked; None leaves them unread.
         folds: of folders of folds, those to average; None takes all, which must be finished.
@@ -64,6 +65,7 @@ class PredictSpec:
     device: str = "auto"
     force: bool = False
     operators: Operators = "auto"
+    precision: Precision = "auto"
     options: LayoutOptions | None = None
     scratch: Scratch | None = None
     folds: Folds | None = None
@@ -137,6 +139,7 @@ def _make_record(
         "models": [str(model.path) for model in models],
         "engine": engine,
         "device": str(device),
+        "precision": spec.precision,
         "label_set": _recorded(models[0].plan.label_set),
     }
     return PredictionRecord(spec.out, decisive, provenance, spec.probabilities, spec.force)
@@ -165,7 +168,8 @@ def _work(
     try:
         share = Share(record, [case for case in cases if record.is_open(case)])
         if share.cases:
-            networks = build_average(models, engine, EngineOptions(device, spec.operators))
+            options = EngineOptions(device, spec.operators, spec.precision)
+            networks = build_average(models, engine, options)
             store = RecordedStore(record, networks.plan, spec.probabilities)
             with open_pipeline(
                 networks, store, share.cases, "predicting", spec.workers, "--workers 0"

@@ -21,7 +21,7 @@ from mednext_cli.inference.sources import check_volumes, find_cases
 from mednext_cli.preprocessing.apply import prepare_image, prepare_volumes
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.recipe import Operators
+from mednext_cli.settings.recipe import Operators, Precision
 from mednext_cli.volumes.checks import check_affine
 from mednext_cli.volumes.volume import Affine, Volume
 
@@ -53,6 +53,7 @@ class Predictor:
         engine: auto, torch, openvino or a plugin's.
         device: auto, cpu, cuda, cuda:N or mps.
         operators: auto, fused or stock, of the engine torch.
+        precision: auto, float32, bfloat16 or float16.
         overlap: share of a tile that the next one covers, 0 to 0.95; None takes the recipe's.
         mirror: whether mirrored images are averaged; None takes the recipe's.
         folds: of folders of folds, those to average, such as ("0", "2") or ("all",); None takes
@@ -70,6 +71,7 @@ class Predictor:
         engine: str = "auto",
         device: str = "auto",
         operators: Operators = "auto",
+        precision: Precision = "auto",
         overlap: float | None = None,
         mirror: bool | None = None,
         folds: Folds | None = None,
@@ -77,7 +79,7 @@ class Predictor:
         given = [model] if isinstance(model, str | PathLike) else model
         loaded = load_models([Path(path) for path in given], folds)
         models = [network.asked(overlap, mirror) for network in loaded]
-        options = EngineOptions(pick_device(device), operators)
+        options = EngineOptions(pick_device(device), operators, precision)
         self._networks = build_average(models, choose_engine(engine), options)
 
     @property

@@ -77,6 +77,24 @@ def test_a_plugins_engine_predicts(
     find_plugins.cache_clear()
 
 
+def test_a_precision_is_taken_or_refused(
+    scans: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", str(scans / "oblique.nii.gz"), "--model", str(model), "--device", "cpu"]
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        out = tmp_path / precision
+        options = ["--out", str(out), "--precision", precision, "--probabilities"]
+        assert main([*command, *options]) == 0
+        record = json.loads((out / "predict.json").read_text())
+        assert record["provenance"]["precision"] == precision
+        found[precision] = np.load(out / "oblique_probabilities.npz")["probabilities"]
+    np.testing.assert_allclose(found["float32"], found["bfloat16"], atol=0.05)
+    assert (found["float32"] != found["bfloat16"]).any()
+    assert main([*command, "--out", str(tmp_path / "other"), "--precision", "float16"]) == 2
+    assert "float16 does not work on the CPU" in capsys.readouterr().err
+
+
 def test_auto_is_torch() -> None:
     assert choose_engine("auto") == "torch"
     assert choose_engine("mine") == "mine"
