@@ -7,6 +7,7 @@ import typer
 from mednext_cli.commands.tables import report, report_table
 
 if TYPE_CHECKING:
+    from mednext_cli.scaling.budget import Choice
     from mednext_cli.scaling.specification import ScaleReportSpec
     from mednext_cli.scaling.table import ScaleRow
 
@@ -21,6 +22,14 @@ Networks = Annotated[
     str, typer.Option(help="mednext and others, as mednext plugins and baselines/ name them.")
 ]
 Widths = Annotated[str, typer.Option(help="Widths of MedNeXt, separated by commas.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIMITS",
+        show_default="none",
+        help='Choose the largest network that fits "11 GiB, 24 h", "11 GiB" or "24 h".',
+    ),
+]
 EffectiveField = Annotated[
     bool, typer.Option("--effective-field", help="Also run gradients: what untrained ones look at.")
 ]
@@ -38,6 +47,8 @@ def run_costs(spec: "ScaleReportSpec") -> None:
     for row in result.rows:
         if row.note:
             report(f"{row.network}: {row.note}")
+    if result.choice is not None:
+        show_choice(result.choice)
     report(f"{result.table}, {result.plot}")
 
 
@@ -123,3 +134,34 @@ def _show_times(rows: "tuple[ScaleRow, ...]") -> None:
     of = [f"estimates of {first.sheet}, {first.sheet_precision}"] * bool(first.sheet)
     of += [f"measured on {first.device}, {first.precision}"] * bool(first.device)
     report_table(header, cells, title=f"time of 250,000 steps: {'; '.join(of)}")
+
+
+def show_choice(choice: "Choice") -> None:
+    """What a budget affords, the runners-up, and why not the next larger."""
+    header = (
+        "network",
+        "patch, voxels",
+        "batch",
+        "precision",
+        "checkpointing",
+        "estimated GiB, in that precision",
+        "estimated hours",
+        "published Dice, %",
+    )
+    cells = [
+        (
+            one.network,
+            " x ".join(map(str, one.patch_voxels)),
+            one.batch,
+            one.precision,
+            "on" if one.checkpointing else "off",
+            one.gib,
+            one.hours,
+            one.dice,
+        )
+        for one in (choice.best, *choice.runners_up)
+    ]
+    report_table(header, cells, title="what the budget affords, largest first")
+    report(f"the largest that fits: {choice.best.describe()}")
+    if choice.beyond:
+        report(f"not the next larger: {choice.beyond}")

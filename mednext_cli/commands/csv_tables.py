@@ -10,12 +10,12 @@ from mednext_cli.evaluation.ranking.columns import CONSENSUS, LEADERBOARD, PAIRW
 from mednext_cli.evaluation.tables.columns import CASES, SUMMARY
 from mednext_cli.experiments.columns import COMPARISON, EXPERIMENT
 from mednext_cli.foundation.columns import Column, Table
-from mednext_cli.scaling.table import SCALE_REPORT
+from mednext_cli.scaling.table import BUDGET, SCALE_REPORT
 from mednext_cli.training.columns import CROSS_VALIDATION, LOG
 
 TABLES: tuple[Table, ...] = (
-    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, SCALE_REPORT, CLINICAL,
-    VERIFIED, VERIFIED_CACHE, PHANTOMS,
+    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, SCALE_REPORT, BUDGET,
+    CLINICAL, VERIFIED, VERIFIED_CACHE, PHANTOMS,
     EXPERIMENT, COMPARISON,
 )  # fmt: skip
 _HEAD = """# The columns of the CSV files

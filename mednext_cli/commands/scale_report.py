@@ -22,7 +22,14 @@ from mednext_cli.commands.clinical import (
     Volumes,
     run_clinical,
 )
-from mednext_cli.commands.costs import DeviceSheet, EffectiveField, Networks, Widths, run_costs
+from mednext_cli.commands.costs import (
+    Budget,
+    DeviceSheet,
+    EffectiveField,
+    Networks,
+    Widths,
+    run_costs,
+)
 from mednext_cli.commands.options import Device, OutputFolder, Quiet, Verbose
 from mednext_cli.foundation.errors import SettingsError
 
@@ -43,6 +50,7 @@ def scale_report(
     networks: Networks = "mednext",
     widths: Widths = "32",
     device_sheet: DeviceSheet = None,
+    budget: Budget = None,
     effective_field: EffectiveField = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="Also run every network on the device.")
@@ -72,7 +80,7 @@ def scale_report(
     scale_report.csv (every column, with notes) and scale_report.png; with --clinical clinical.csv
     and clinical.html. Interrupted, the same command with --clinical carries on.
 
-    Example: mednext scale-report --models S,L --networks mednext,nnunet --device-sheet a100
+    Example: mednext scale-report --budget "24 GiB, 72 h" --device-sheet rtx4090
     """
     options = ClinicalOptions(
         model, scan, volumes, spacing, classes, engines,
@@ -100,6 +108,7 @@ def scale_report(
             patch_voxels=parse_patch(patch or "128"),
             batch_size=batch,
             device_sheet=device_sheet or "",
+            budget=budget or "",
             effective_field=effective_field,
             measure=measure,
             device=device,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mednext_cli.commands.costs import Budget, DeviceSheet, show_choice
 from mednext_cli.commands.options import Cache, Device, Operators, Quiet, Verbose
 from mednext_cli.commands.tables import report, report_table
 
@@ -66,6 +67,8 @@ def train(
     extend: _Extend = False,
     device: Device = "auto",
     operators: Operators = None,
+    budget: Budget = None,
+    device_sheet: DeviceSheet = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; repeatable."),
@@ -105,12 +108,32 @@ def train(
         extend=extend,
         device=device,
     )
+    if budget is not None:
+        spec = _within(budget, device_sheet or "", spec, chosen=(network, model, kernel))
     if len(kernels) > 1:
         _train_kernels(spec, kernels, folds)
     elif folds is None or len(folds) > 1:
         _train_folds(spec, folds)
     else:
         _train_fold(spec)
+
+
+def _within(
+    budget: str, device_sheet: str, spec: "TrainSpec", chosen: tuple[str | None, ...]
+) -> "TrainSpec":
+    """With the largest network that the budget affords."""
+    from dataclasses import replace
+
+    from mednext_cli.foundation.errors import SettingsError
+    from mednext_cli.training.afford import AffordSpec, afford
+
+    if any(chosen):
+        raise SettingsError(
+            "--budget chooses the network", "Leave out --network, --model and --kernel."
+        )
+    result = afford(AffordSpec(spec.recipe, spec.cache, budget, device_sheet, spec.device))
+    show_choice(result.choice)
+    return replace(spec, recipe=result.recipe)
 
 
 def _number(text: str) -> int | str:

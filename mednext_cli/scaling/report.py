@@ -10,36 +10,42 @@ from mednext_cli.foundation.devices import pick_device, pick_dtype
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
 from mednext_cli.foundation.progress import track
+from mednext_cli.networks.patches import shown_patch
+from mednext_cli.scaling.budget import Candidate, Choice, choose_within, parse_budget
 from mednext_cli.scaling.costs import cost_columns
 from mednext_cli.scaling.device_sheets import find_sheet
 from mednext_cli.scaling.measure import measure_network
 from mednext_cli.scaling.plot import plot_report
 from mednext_cli.scaling.receptive_field import effective_field
 from mednext_cli.scaling.specification import ReportedNetwork, ScaleReportSpec
-from mednext_cli.scaling.table import SCALE_REPORT, ScaleRow
+from mednext_cli.scaling.table import BUDGET, SCALE_REPORT, ScaleRow
 
 
 @dataclass(frozen=True)
 class ScaleReportResult:
-    """The rows, and where they were written."""
+    """The rows, where they were written, and what the budget affords (None without one)."""
 
     rows: tuple[ScaleRow, ...]
     table: Path
     plot: Path
+    choice: Choice | None = None
 
 
 def scale_report(spec: ScaleReportSpec) -> ScaleReportResult:
     """Count, estimate and (if asked) measure every network; write scale_report.csv and .png.
 
     Raises:
-        SettingsError: there is no such device.
+        SettingsError: there is no such device, or nothing fits the budget.
         PluginError: a network needs a package that is not installed.
         StorageError: the folder cannot be written.
     """
     device = pick_device(spec.device) if spec.measure else None
     sheet = find_sheet(spec.device_sheet) if spec.device_sheet else None
-    make_folder(spec.out)
     rows, networks = [], spec.reported()
+    choice = None
+    if spec.budget:
+        choice = choose_within(parse_budget(spec.budget), networks, spec.batch_size, sheet)
+    make_folder(spec.out)
     with track("scaling report", len(networks), "networks") as progress:
         for network in networks:
             columns = cost_columns(network, spec.batch_size, sheet)
@@ -53,7 +59,14 @@ def scale_report(spec: ScaleReportSpec) -> ScaleReportResult:
     table, plot = spec.out / "scale_report.csv", spec.out / "scale_report.png"
     SCALE_REPORT.write(table, map(vars, rows))
     plot_report(rows, plot)
-    return ScaleReportResult(tuple(rows), table, plot)
+    if choice is not None:
+        BUDGET.write(spec.out / "budget.csv", map(_cells, (choice.best, *choice.runners_up)))
+    return ScaleReportResult(tuple(rows), table, plot, choice)
+
+
+def _cells(one: Candidate) -> dict[str, object]:
+    again = "on" if one.checkpointing else "off"
+    return {**vars(one), "patch": shown_patch(one.patch_voxels), "checkpointing": again}
 
 
 def _with_measurement(

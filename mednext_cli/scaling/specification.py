@@ -64,6 +64,7 @@ class ScaleReportSpec:
         networks: families, or recipes below baselines/; mednext is every size, kernel and width.
         device_sheet: estimate seconds and hours on this device; "" does not.
         effective_field: also find out by gradients what an untrained network looks at.
+        budget: like ``11 GiB, 24 h``: also choose the largest network that fits; "" does not.
 
     Raises:
         SettingsError: unknown size, network or sheet, impossible kernel, width or patch.
@@ -82,6 +83,7 @@ class ScaleReportSpec:
     networks: tuple[str, ...] = (DEFAULT_NETWORK,)
     device_sheet: str = ""
     effective_field: bool = False
+    budget: str = ""
 
     def __post_init__(self) -> None:
         for size in self.models:

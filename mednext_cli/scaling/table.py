@@ -75,6 +75,27 @@ SCALE_REPORT = Table(
     ),
     digits=4,
 )
+BUDGET = Table(
+    "budget.csv",
+    "One row per network that `mednext scale-report --budget` affords, the largest first, each "
+    "with the largest patch and batch that fit.",
+    (
+        Column("network", "Its label."),
+        Column("patch", "Patch, D x H x W.", "voxels"),
+        Column("batch", "Patches a training step."),
+        Column("precision", "Of the forward pass."),
+        Column("checkpointing", "Whether with gradient checkpointing."),
+        Column("multiply_adds", "Of a step's forward pass."),
+        Column(
+            "gib",
+            "Estimated for the device, in `precision`; on a GPU with 3.5 GiB beside the tensors.",
+            "GiB",
+        ),
+        Column("hours", "Estimated for the device sheet, with stock libraries.", "h"),
+        Column("dice", f"Published for that patch and batch: mean of six datasets, {SOURCE}.", "%"),
+    ),
+    digits=4,
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""`mednext train --budget`: the recipe of what can be afforded."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mednext_cli.app import main
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.networks.recipes import load_recipe
+from mednext_cli.training.afford import AffordSpec, afford
+from tests.training.conftest import NAME, TINY
+
+
+@pytest.mark.slow
+def test_the_largest_that_fits_is_trained(cache: Path) -> None:
+    spec = AffordSpec(load_recipe("cpu", TINY), cache / NAME, "100 GiB", "", "cpu")
+    large = afford(spec)
+    assert large.recipe.model.table["size"] == "L"
+    assert large.recipe.model.table["base_channels"] == 4
+    assert large.recipe.training.patch_voxels == (16, 32, 16)
+    less = afford(replace(spec, budget=f"{large.choice.best.gib / 4} GiB"))
+    assert less.choice.best.multiply_adds < large.choice.best.multiply_adds
+    assert less.recipe.training.epochs == 2
+    with pytest.raises(SettingsError, match="so every network takes the same hours"):
+        afford(replace(spec, recipe=load_recipe("cpu", ("training.minutes=3",)), budget="1 h"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--budget", "much"], "is not a budget"),
+        (["--budget", "1 GiB", "--model", "S"], "--budget chooses the network"),
+        (["--budget", "1 GiB", "--recipe", "baselines/uxnet"], "among MedNeXts"),
+        (["--budget", "0.0000001 GiB", "--recipe", "cpu"], "nothing fits"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], reason: str
+) -> None:
+    folders = ["--cache", str(cache), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
+    small = [part for setting in TINY[:1] for part in ("--set", setting)]
+    small = [] if "baselines/uxnet" in options else small
+    assert main(["train", NAME, *folders, *options, *small]) == 2
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
