@@ -80,7 +80,9 @@ def differing_machines(plan: ExperimentPlan) -> list[str]:
 def spell_budget(experiment: ExperimentRecipe) -> str:
     """The budget of an arm, for people."""
     budget = experiment.budget
-    return f"{budget.minutes:g} minutes" if budget.minutes else f"{budget.epochs:,} epochs"
+    if budget.minutes is not None:
+        return f"{budget.minutes:g} minutes of steps"
+    return "1 epoch" if budget.epochs == 1 else f"{budget.epochs:,} epochs"
 
 
 def _facts(plan: ExperimentPlan, folds: Sequence[FoldScores]) -> dict[str, str]:
@@ -146,8 +148,8 @@ def _arm_table(plan: ExperimentPlan, arms: Sequence[ArmRow]) -> SortableTable:
             Cell(plan.experiment.arms[row.arm].description),
             Cell(row.network),
             Cell(f"{row.whole} of {row.total}", f"{row.whole}"),
-            _or_nothing(row.parameters, f"{row.parameters / 1e6:.2f}"),
-            _or_nothing(row.multiply_adds, f"{row.multiply_adds / 1e9:.2f}"),
+            _or_nothing(row.parameters, f"{row.parameters / 1e6:.3g}"),
+            _or_nothing(row.multiply_adds, f"{row.multiply_adds / 1e9:.3g}"),
             _or_nothing(row.charged_minutes, f"{row.charged_minutes:.1f}"),
             number_cell(row.dice),
             number_cell(row.spread),
