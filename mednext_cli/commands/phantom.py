@@ -1,7 +1,7 @@
 """`mednext phantom`: made-up abdominal CTs to try everything on."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,13 @@ def phantom(
             help="Slices, rows, columns; 100,512,512 is full size.",
         ),
     ] = None,
+    scanner: Annotated[
+        Literal["arterial", "venous"],
+        typer.Option(
+            help="arterial as KiTS19; venous: the same patients on a noisier, sharper scanner, "
+            "later after the contrast."
+        ),
+    ] = "arterial",
     workers: Workers = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -36,7 +43,7 @@ def phantom(
     from mednext_cli.datasets.phantom.write import phantom as run
 
     size = None if shape is None else parse_shape(shape)
-    result = run(PhantomSpec(folder, cases, seed, size, workers))
+    result = run(PhantomSpec(folder, cases, seed, size, workers, scanner))
     rows = [
         {
             **vars(case),

@@ -53,6 +53,18 @@ def test_densities_are_those_of_a_ct(phantoms: Path) -> None:
             assert 20 < np.median(image[label == 2]) < 130
 
 
+def test_another_scanner_sees_the_same_patients_otherwise(phantoms: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "venous"
+    assert main(["phantom", str(raw), "--cases", "1", "--scanner", "venous", "--workers", "0"]) == 0
+    image, label, _ = _load(phantoms, 0)
+    other, same, _ = _load(raw, 0)
+    np.testing.assert_array_equal(same, label)
+    kidney = label == 1
+    assert np.median(other[kidney]) < np.median(image[kidney]) - 10
+    with pytest.raises(DatasetError, match="another seed, shape, scanner"):
+        phantom(PhantomSpec(raw, cases=1))
+
+
 def test_two_kidneys_of_human_size_in_every_case(phantoms: Path) -> None:
     for index in range(8):
         _, label, affine = _load(phantoms, index)

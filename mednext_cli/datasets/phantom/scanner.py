@@ -1,6 +1,7 @@
-"""How a phantom is scanned: grid, slice thickness, orientation, blur and noise."""
+"""How a phantom is scanned: grid, slice thickness, orientation, blur, noise, phase of contrast."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,35 @@ _THICKNESS_MM = (1.0, 2.0, 3.0, 3.0, 4.0, 4.0, 5.0, 5.0)
 _SLICE_BLUR, _PIXEL_BLUR = 0.35, 0.55  # standard deviations in voxels: partial volume, focus
 # In-plane blur leaves this share of the noise's standard deviation (white noise, two axes).
 _NOISE_LEFT = 0.56
+
+ScannerName = Literal["arterial", "venous"]
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A scanner and its protocol: the same patients look otherwise on another one.
+
+    Attributes:
+        noise: times the noise of the first one.
+        pixel_blur: of its focus, standard deviation in voxels.
+        drawn_hu: densities as they are drawn, ascending; between them they are interpolated.
+        scanned_hu: what each of them becomes.
+    """
+
+    noise: float
+    pixel_blur: float
+    drawn_hu: tuple[float, ...] = ()
+    scanned_hu: tuple[float, ...] = ()
+
+
+SCANNERS: dict[ScannerName, Scanner] = {
+    "arterial": Scanner(1.0, _PIXEL_BLUR),  # as KiTS19
+    # Later after the injection, vessels and kidneys are darker and differ less from a tumour.
+    "venous": Scanner(
+        1.8, 0.4, (-1100.0, 60.0, 100.0, 200.0, 340.0, 450.0, 3100.0),
+        (-1100.0, 60.0, 110.0, 135.0, 180.0, 450.0, 3100.0),
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,22 +114,26 @@ def _affine(linear: NDArray[np.float64], origin: NDArray[np.float64]) -> NDArray
     return affine
 
 
-def scan(canvas: Canvas, noise_hu: float, rng: np.random.Generator) -> NDArray[np.int16]:
-    """What the scanner makes of a drawing: partial volume, noise, focus; whole HU.
+def scan(
+    canvas: Canvas, noise_hu: float, rng: np.random.Generator, scanner: ScannerName = "arterial"
+) -> NDArray[np.int16]:
+    """What the scanner makes of a drawing: phase, partial volume, noise, focus; whole HU.
 
     Works in place, a slice or a row at a time, so that it needs little beside the drawing.
 
     Returns:
         The drawing's shape; the drawing itself is used up.
     """
-    hu = canvas.hu
+    hu, style = canvas.hu, SCANNERS[scanner]
     for row in range(hu.shape[1]):
+        if style.drawn_hu:
+            hu[:, row] = np.interp(hu[:, row], style.drawn_hu, style.scanned_hu)
         hu[:, row] = gaussian_filter1d(hu[:, row], _SLICE_BLUR, axis=0)
     scanned = np.empty(hu.shape, np.int16)
     for number, plane in enumerate(hu):
         noise = rng.standard_normal(plane.shape, dtype=np.float32)
-        noisy = plane + np.float32(noise_hu / _NOISE_LEFT) * noise
+        noisy = plane + np.float32(style.noise * noise_hu / _NOISE_LEFT) * noise
         for axis in (0, 1):
-            noisy = gaussian_filter1d(noisy, _PIXEL_BLUR, axis=axis)
+            noisy = gaussian_filter1d(noisy, style.pixel_blur, axis=axis)
         scanned[number] = np.rint(np.clip(noisy, -1024, 3071))
     return scanned

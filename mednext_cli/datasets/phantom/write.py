@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mednext_cli.datasets.phantom.body import Build, draw_body
 from mednext_cli.datasets.phantom.canvas import Canvas
 from mednext_cli.datasets.phantom.kidneys import KIDNEY, TUMOUR, draw_kidneys
-from mednext_cli.datasets.phantom.scanner import Acquisition, plan_acquisition, scan
-from mednext_cli.foundation.errors import DatasetError, SettingsError
+from mednext_cli.datasets.phantom.scanner import Acquisition, ScannerName, plan_acquisition, scan
+from mednext_cli.foundation.errors import DatasetError, SettingsError, check_choice
 from mednext_cli.foundation.files import read_json, replacing, write_json
 from mednext_cli.foundation.outcomes import raise_failures
 from mednext_cli.foundation.workers import RunSettings, run_over
@@ -35,6 +35,7 @@ class PhantomSpec:
         seed: the same seed gives the same cases, whatever their number.
         shape: (slices, rows, columns) of every scan; None for 96 x 96 and 128 mm of height.
         workers: processes; None for what fits, 0 for none.
+        scanner: which of `scanner.SCANNERS`; the patients are the same.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class PhantomSpec:
     seed: int = 0
     shape: tuple[int, int, int] | None = None
     workers: int | None = None
+    scanner: ScannerName = "arterial"
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,19 @@ def phantom(spec: PhantomSpec) -> PhantomResult:
     Files depend on seed and case number alone, byte for byte; cases already there are kept.
 
     Raises:
-        DatasetError: the folder holds something else, or phantoms of another seed or shape.
+        DatasetError: the folder holds something else, or phantoms of another seed, shape or
+            scanner.
+        SettingsError: there is no such scanner.
         FailedCases: some could not be written.
     """
+    check_choice("--scanner", spec.scanner, ScannerName)
     _claim(spec)
     voxels = int(np.prod(spec.shape or (64, 96, 96)))
     small = spec.workers is None and voxels < _VOXELS_WORTH_A_WORKER
     settings = RunSettings[int](
         workers=0 if small else spec.workers, bytes_of=lambda _: PHANTOM.bytes_for(voxels)
     )
-    work = partial(_write_case, spec.folder, spec.seed, spec.shape)
+    work = partial(_write_case, spec)
     outcomes = list(run_over(work, range(spec.cases), _case_id, settings, "drawing phantoms"))
     raise_failures(outcomes, spec.cases, "Put that right and run the same command again.")
     written = [outcome.value for outcome in outcomes if outcome.value is not None]
@@ -105,14 +110,19 @@ def phantom(spec: PhantomSpec) -> PhantomResult:
 
 def _claim(spec: PhantomSpec) -> None:
     """Mark the folder as ours, or raise where it is not."""
-    settings = {"version": _VERSION, "seed": spec.seed, "shape": spec.shape and list(spec.shape)}
+    settings = {
+        "version": _VERSION,
+        "seed": spec.seed,
+        "shape": spec.shape and list(spec.shape),
+        **({} if spec.scanner == "arterial" else {"scanner": spec.scanner}),
+    }
     marker = spec.folder / _MARKER
     if spec.folder.exists() and not spec.folder.is_dir():
         raise DatasetError(f"{spec.folder} is a file", "Choose a folder.")
     if marker.exists():
         if read_json(marker) != settings:
             raise DatasetError(
-                f"{spec.folder} holds phantoms of another seed, shape or version",
+                f"{spec.folder} holds phantoms of another seed, shape, scanner or version",
                 "Choose another folder or delete this one.",
             )
     elif spec.folder.is_dir() and any(spec.folder.iterdir()):
@@ -126,22 +136,20 @@ def _case_id(index: int) -> str:
     return f"case_{index:05d}"
 
 
-def _write_case(
-    folder: Path, seed: int, shape: tuple[int, int, int] | None, index: int
-) -> PhantomCase:
-    case = folder / _case_id(index)
+def _write_case(spec: PhantomSpec, index: int) -> PhantomCase:
+    case = spec.folder / _case_id(index)
     image, label, about = (
         case / name for name in ("imaging.nii.gz", "segmentation.nii.gz", ".phantom.json")
     )
     if image.exists() and label.exists() and (known := _recall(about)):
         return known
-    rng = np.random.default_rng([seed, index])
-    acquisition = plan_acquisition(seed, index, shape, rng)
+    rng = np.random.default_rng([spec.seed, index])
+    acquisition = plan_acquisition(spec.seed, index, spec.shape, rng)
     canvas = Canvas(acquisition.shape, acquisition.to_patient)
     build = Build.random(rng)
     draw_body(canvas, build, rng)
     tumours = draw_kidneys(canvas, build, rng)
-    scanned = scan(canvas, acquisition.noise_hu, rng)
+    scanned = scan(canvas, acquisition.noise_hu, rng, spec.scanner)
     _write_nifti(image, scanned, acquisition.affine, qform_only=False)
     # Nine label files of KiTS19 carry their orientation in the qform only; so do some of these.
     _write_nifti(label, canvas.label, acquisition.affine, qform_only=index % 4 == 3)
