@@ -142,7 +142,13 @@ def _report(result: "ExperimentResult") -> None:
     report_table(COMPARED, compared_rows(result.arms), title=result.plan.experiment.description)
     for text in differing_machines(result.plan):
         report(text)
+    if result.transfer:
+        from mednext_cli.commands.experiment_tables import TRANSFERRED, transfer_rows
+
+        title = f"on {result.transfer[0].dataset}"
+        report_table(TRANSFERRED, transfer_rows(result.transfer), title=title)
     if result.elsewhere:
         names = "; ".join(key.name for key in result.elsewhere)
         report(f"other processes are at work on {names}")
-    report(f"{result.folder}: experiment.csv, comparison.csv, report.html")
+    further = ", transfer.csv" if result.transfer else ""
+    report(f"{result.folder}: experiment.csv, comparison.csv, report.html{further}")

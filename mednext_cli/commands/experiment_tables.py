@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mednext_cli.experiments.comparison import ComparisonRow
     from mednext_cli.experiments.needs import Needs
     from mednext_cli.experiments.plan import ExperimentPlan
+    from mednext_cli.experiments.transfer_results import TransferRow
 
 ARMS = (
     "arm", "network", "patch (voxels)", "batch", "parameters (M)", "multiply-adds a patch (G)",
@@ -23,6 +24,7 @@ COMPARED = (
     "arm", "runs", "charged minutes", "dice", "spread over seeds", "surface dice",
     "less the first", "95 % interval", "p (Holm)",
 )  # fmt: skip
+TRANSFERRED = ("arm", "training cases", "runs", "dice", "spread", "surface dice")
 
 
 def arm_rows(
@@ -128,3 +130,21 @@ def compared_rows(arms: Sequence["ArmRow"]) -> Iterator[tuple[object, ...]]:
 
 def _interval(row: "ComparisonRow") -> str | None:
     return None if isnan(row.ci95_low) else f"{row.ci95_low:.3g} to {row.ci95_high:.3g}"
+
+
+def transfer_rows(rows: Sequence["TransferRow"]) -> Iterator[tuple[object, ...]]:
+    """A row an arm and number of training cases, under the header `TRANSFERRED`."""
+    from statistics import mean, stdev
+
+    for arm, cases in dict.fromkeys((row.arm, row.training_cases) for row in rows):
+        these = [row for row in rows if (row.arm, row.training_cases) == (arm, cases)]
+        whole = [row for row in these if row.region == "overall"]
+        dice = [row.dice for row in whole]
+        yield (
+            arm,
+            cases,
+            f"{len(whole)}/{len({(row.seed, row.fold) for row in these})}",
+            mean(dice) if dice else None,
+            stdev(dice) if len(dice) > 1 else None,
+            mean(row.surface_dice for row in whole) if whole else None,
+        )

@@ -159,3 +159,10 @@ def _twice(names: Iterable[str]) -> str | None:
             return name
         found.add(name)
     return None
+
+
+def within_target(label_map: LabelMap, target: LabelSet) -> LabelMap:
+    """The map for a network of the target itself, which is to be scored by the same labels."""
+    return LabelMap(
+        source=dict(target.names), label_map={name: name for name in label_map.label_map}
+    )

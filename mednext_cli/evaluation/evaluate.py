@@ -76,8 +76,9 @@ class EvaluateSpec:
         hd95: which definition, see `scores.ScoreSettings`.
         lesions: how lesions match, see `lesions.count_lesions`; None scores none.
         mapping: LAYOUT:LAYOUT or a TOML file, see `label_mapping.read_mapping`.
-        label_map: a shipped label map or a TOML file, see `datasets.label_map`: scores what both
-            datasets name and ignores the references' other labels. Not together with `mapping`.
+        label_map: a shipped label map, a TOML file, or one that was read, see `datasets.label_map`:
+            scores what both datasets name and ignores the references' other labels. Not together
+            with `mapping`.
         resample: bring predictions on another grid onto the reference's.
         summary_json: whether nnU-Net's summary.json is written too.
         images: folder of the scans, which the report draws its worst cases over.
@@ -99,7 +100,7 @@ class EvaluateSpec:
     hd95: Hd95Definition = "surface_distance"
     lesions: LesionMatching | None = None
     mapping: str | None = None
-    label_map: str | None = None
+    label_map: str | LabelMap | None = None
     resample: bool = False
     summary_json: bool = False
     images: Path | None = None
@@ -170,7 +171,9 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     """
     _check_settings(spec)
     shared = SharedLabels(read_mapping(spec.mapping), ()) if spec.mapping else None
-    label_map = read_label_map(spec.label_map) if spec.label_map else None
+    label_map = spec.label_map
+    if isinstance(label_map, str):
+        label_map = read_label_map(label_map)
     if label_map is not None:
         spec = _of_target(spec, label_map)
     references = _find_references(spec)
@@ -239,7 +242,7 @@ def _of_target(spec: EvaluateSpec, label_map: LabelMap) -> EvaluateSpec:
     if isinstance(label_map.target, str):
         return replace(spec, dataset=label_map.target)
     named = named_labels_of(label_map.target)
-    return replace(spec, label_set=named, label_source=spec.label_map or "") if named else spec
+    return replace(spec, label_set=named, label_source=str(spec.label_map)) if named else spec
 
 
 def _settings(

@@ -99,3 +99,23 @@ COMPARISON = Table(
     ),
     digits=6,
 )
+TRANSFER = Table(
+    "transfer.csv",
+    "One row per arm, seed, fold, number of training cases and region, by `mednext experiment` "
+    "where the recipe has a [transfer]. A run that is not whole has one row without scores.",
+    (
+        Column("arm", "Of the experiment, trained on its dataset."),
+        Column("seed", "Of weights, patches, and of which cases are drawn."),
+        Column("fold", "Of the other dataset, that is scored, and of the experiment's."),
+        Column("training_cases", "Of the other dataset, that the arm was fine-tuned on; 0: none."),
+        Column(
+            "status", "ok; missing: not run, or not to its end; failed: it will be tried again."
+        ),
+        Column("dataset", "The other one, that is scored."),
+        Column("region", "Region that both datasets name, or overall: the mean over the regions."),
+        *SCORES,
+        Column("minutes", "Of fine-tuning, as in experiment.csv.", "min"),
+        Column("steps", "Of fine-tuning."),
+    ),
+    digits=6,
+)

@@ -39,6 +39,11 @@ class ExperimentFolder:
         """What `mednext train` calls --runs: below it lies the run's own folder."""
         return self.path / "runs" / key.arm / f"seed{key.seed}"
 
+    @property
+    def transfer(self) -> "ExperimentFolder":
+        """What the trained arms are on another dataset, laid out likewise."""
+        return ExperimentFolder(self.path / "transfer")
+
     def note(self, key: RunKey) -> Path:
         """What became of a run."""
         return self.runs(key) / f"fold{key.fold}.json"

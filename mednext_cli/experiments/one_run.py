@@ -95,7 +95,7 @@ def _attempt(task: RunTask) -> int:
     try:
         write_note(task.folder, task.key, run_task(task))
     except Exception as error:
-        note = _explain(error)
+        note = explain_failure(error)
         logger.debug("%s", task.key.name, exc_info=error)
         write_note(task.folder, task.key, note)
         return FAILED
@@ -158,7 +158,8 @@ def _peak_bytes(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def _explain(error: Exception) -> FailedNote:
+def explain_failure(error: Exception) -> FailedNote:
+    """What became of a run that raised this."""
     if isinstance(error, MednextError):
         return FailedNote(reason=str(error), ours=error.exit_code == 1)
     if is_out_of_memory(error):

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from mednext_cli.experiments.processes import run_in_process
 from mednext_cli.experiments.results import write_results
 from mednext_cli.experiments.saved import join_saved, save_experiment
 from mednext_cli.experiments.sharing import Share
+from mednext_cli.experiments.transfer import find_target, run_transfer
+from mednext_cli.experiments.transfer_results import TransferRow, write_transfer
 from mednext_cli.foundation.errors import CacheError, MednextError
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.locks import locked
@@ -63,6 +65,8 @@ class ExperimentResult:
         comparison: the rows of comparison.csv.
         failed: runs of this call that failed, by key.
         elsewhere: runs that other processes are at work on.
+        transfer: a row an arm and number of training cases of [transfer], the rows of transfer.csv.
+        failed_transfer: why runs on the other dataset failed, by name.
     """
 
     folder: Path
@@ -71,12 +75,15 @@ class ExperimentResult:
     comparison: tuple[ComparisonRow, ...]
     failed: Mapping[RunKey, FailedNote]
     elsewhere: tuple[RunKey, ...]
+    transfer: tuple[TransferRow, ...] = ()
+    failed_transfer: Mapping[str, str] = field(default_factory=dict)
 
     def raise_failed(self) -> None:
         """Raise `FailedRuns` where some have failed."""
-        if self.failed:
+        if self.failed or self.failed_transfer:
             reasons = {key.name: note.reason for key, note in self.failed.items()}
-            total = sum(run.chosen for run in self.plan.runs)
+            reasons |= self.failed_transfer
+            total = sum(run.chosen for run in self.plan.runs) + len(self.transfer)
             raise FailedRuns(reasons, total, any(note.ours for note in self.failed.values()))
 
 
@@ -97,6 +104,7 @@ def experiment(spec: ExperimentSpec) -> ExperimentResult:
             f"{spec.cache} has no cache of {plan.experiment.dataset}",
             "Make it with mednext preprocess, or say where it is with --cache.",
         )
+    target = find_target(plan, plan.cache, spec.cache)
     _save(plan)
     elsewhere = _do(plan, spec) if plan.todo else ()
     with locked(plan.out.path, briefly=True):  # whoever writes last has seen all runs
@@ -105,7 +113,12 @@ def experiment(spec: ExperimentSpec) -> ExperimentResult:
     failed = {
         run.key: run.note for run in plan.runs if run.chosen and isinstance(run.note, FailedNote)
     }
-    return ExperimentResult(plan.out.path, plan, arms, comparison, failed, elsewhere)
+    result = ExperimentResult(plan.out.path, plan, arms, comparison, failed, elsewhere)
+    if target is None:
+        return result
+    failed_transfer = run_transfer(plan, spec, target)
+    rows = write_transfer(plan, spec, target)
+    return replace(result, transfer=rows, failed_transfer=failed_transfer)
 
 
 def _save(plan: ExperimentPlan) -> None:

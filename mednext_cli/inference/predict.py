@@ -32,7 +32,7 @@ class PredictSpec:
     """What `mednext predict` is asked to do.
 
     Attributes:
-        images: see `sources.find_cases`.
+        images: see `sources.find_cases`; or the cases themselves.
         models: checkpoints, run folders or folders of folds; several are averaged.
         out: folder of the label maps.
         layout: of a raw dataset; None finds out.
@@ -52,7 +52,7 @@ class PredictSpec:
         folds: of folders of folds, those to average; None takes all, which must be finished.
     """
 
-    images: Path
+    images: Path | tuple[Case, ...]
     models: tuple[Path, ...]
     out: Path
     layout: str | None = None
@@ -112,6 +112,8 @@ def predict(spec: PredictSpec) -> PredictResult:
 
 def _find_cases(spec: PredictSpec, plan: Plan) -> list[Case]:
     """Those asked for; what lies in the output folder is no scan, even if that is among them."""
+    if not isinstance(spec.images, Path):
+        return list(spec.images)
     found = find_cases(spec.images, plan, spec.layout, spec.options, spec.scratch)
     out = spec.out.resolve()
     if out != spec.images.resolve():
@@ -121,6 +123,8 @@ def _find_cases(spec: PredictSpec, plan: Plan) -> list[Case]:
 
 def _check_apart(spec: PredictSpec) -> None:
     """Label maps among the scans would be taken for scans the next time."""
+    if not isinstance(spec.images, Path):
+        return
     if spec.out.exists() and spec.images.is_dir() and spec.out.samefile(spec.images):
         raise SettingsError(
             f"--out {spec.out} is the folder of the scans", "Choose another, such as one in it."

@@ -11,6 +11,7 @@ from mednext_cli.settings.growth import GROWTH, Growth
 from mednext_cli.settings.recipe import (
     Count,
     CountOrZero,
+    PathText,
     Positive,
     Section,
     Table,
@@ -133,6 +134,30 @@ def _check_chain(name: str, arms: Mapping[str, Arm]) -> None:
         chain.append(start)
 
 
+class Transfer(Section):
+    """Another dataset, on which the trained arms are scored: as they are, and fine-tuned.
+
+    Attributes:
+        dataset: name of its cache.
+        cache: folder that holds that cache, where it is not the experiment's: two caches of one
+            name cannot lie beside each other.
+        label_map: which of its labels are which of the experiment's, see `mednext evaluate
+            --label-map`; left out, both have the same labels.
+        cases: how many of its training cases an arm is fine-tuned on; 0 trains on none.
+        budget: of each fine-tuning, times the experiment's.
+        settings: laid over the arms' recipes for fine-tuning.
+    """
+
+    dataset: Annotated[str, AfterValidator(check_file_name)]
+    cache: PathText | None = None
+    label_map: str | None = None
+    cases: Annotated[
+        tuple[CountOrZero, ...], Field(min_length=1, max_length=_MOST), AfterValidator(_each_once)
+    ] = (0, 1, 5, 20)
+    budget: Annotated[Positive, Field(le=1000.0)] = 0.1
+    settings: Settings = Field(default_factory=dict)
+
+
 class ExperimentRecipe(Section):
     """What is run and compared.
 
@@ -145,6 +170,7 @@ class ExperimentRecipe(Section):
         folds: which folds are trained and scored.
         budget: of every arm.
         settings: laid over the recipe for every arm, by the keys of a recipe.
+        transfer: another dataset to score the trained arms on.
         arms: by name, in the order of the file; the others are compared with the first.
     """
 
@@ -162,6 +188,7 @@ class ExperimentRecipe(Section):
     ] = (0,)
     budget: Budget
     settings: Settings = Field(default_factory=dict)
+    transfer: Transfer | None = None
     arms: Annotated[
         dict[ArmName, Arm], Field(min_length=1, max_length=_MOST), AfterValidator(_check_arms)
     ]
@@ -176,6 +203,9 @@ class ExperimentRecipe(Section):
 
 def experiment_keys(arms: list[str]) -> list[str]:
     """Every key of an experiment that has these arms, dotted."""
-    own = [key for key in ExperimentRecipe.model_fields if key not in ("budget", "arms")]
-    budget = [f"budget.{key}" for key in Budget.model_fields]
-    return [*own, *budget, *(f"arms.{name}.{key}" for name in arms for key in Arm.model_fields)]
+    own = [
+        key for key in ExperimentRecipe.model_fields if key not in ("budget", "transfer", "arms")
+    ]
+    tables: dict[str, type[Section]] = {"budget": Budget, "transfer": Transfer}
+    inner = [f"{name}.{key}" for name, kind in tables.items() for key in kind.model_fields]
+    return [*own, *inner, *(f"arms.{name}.{key}" for name in arms for key in Arm.model_fields)]

@@ -86,7 +86,12 @@ def _with_recipes_found(experiment: ExperimentRecipe, folder: Path) -> Experimen
         else arm.model_copy(update={"recipe": _found(arm.recipe, folder)})
         for name, arm in experiment.arms.items()
     }
-    return experiment.model_copy(update={"recipe": _found(experiment.recipe, folder), "arms": arms})
+    update: dict[str, Any] = {"recipe": _found(experiment.recipe, folder), "arms": arms}
+    if (transfer := experiment.transfer) is not None and transfer.label_map is not None:
+        beside = (folder / transfer.label_map).resolve()
+        found = str(beside) if beside.is_file() else transfer.label_map
+        update["transfer"] = transfer.model_copy(update={"label_map": found})
+    return experiment.model_copy(update=update)
 
 
 def _found(recipe: str, folder: Path) -> str:

@@ -50,7 +50,7 @@ def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -
     _begin(folder, state, {name: cached.case(name).key for name in names})
     if (known := _known_dice(folder, names)) is not None:
         return known
-    todo = [_case(cached, name) for name in names if not _path(folder, name).is_file()]
+    todo = [raw_case(cached, name) for name in names if not _path(folder, name).is_file()]
     failures = _predict(state, loop, cached, todo) if todo else []
     done = [name for name in names if _path(folder, name).is_file()]
     if not done:
@@ -84,8 +84,8 @@ def _path(folder: Path, case_id: str) -> Path:
     return folder / f"{case_id}{LABEL_SUFFIX}"
 
 
-def _case(cached: CachedDataset, case_id: str) -> Case:
-    """The raw case; a file named for several channels holds them along its fourth axis."""
+def raw_case(cached: CachedDataset, case_id: str) -> Case:
+    """The files of a case; one named for several channels holds them along its fourth axis."""
     known = cached.case(case_id)
     paths = [Path(path) for path in known.image_paths]
     several = len(paths) > 1 and len(set(paths)) == 1

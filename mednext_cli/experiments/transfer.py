@@ -1,0 +1,236 @@
+"""Trained arms on another dataset: as they are, and fine-tuned on a few of its cases.
+
+Whatever an arm was fine-tuned on, the cases that are scored are the same: those of the fold. Labels
+that only one of the datasets has are not scored. A network that is fine-tuned learns the labels of
+the other dataset; where these are not the experiment's, its output layer begins anew.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mednext_cli.cache.reader import CachedDataset, open_cache
+from mednext_cli.datasets.label_map import (
+    LabelMap,
+    named_labels_of,
+    read_label_map,
+    share_labels,
+    within_target,
+)
+from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
+from mednext_cli.experiments.layout import ExperimentFolder, RunKey
+from mednext_cli.experiments.notes import FailedNote, WholeNote, cases_file, read_note, write_note
+from mednext_cli.experiments.one_run import RunTask, explain_failure
+from mednext_cli.experiments.plan import ExperimentPlan, ExperimentSpec
+from mednext_cli.experiments.processes import run_in_process
+from mednext_cli.experiments.sharing import Share
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.inference.predict import PredictSpec, predict
+from mednext_cli.networks.recipes import check_recipe
+from mednext_cli.settings.experiment import Transfer
+from mednext_cli.settings.labels import LabelSet
+from mednext_cli.settings.recipe import InitSettings, Recipe
+from mednext_cli.settings.recipe_files import RecipeSource, lay_over
+from mednext_cli.training.run_folder import RunFolder
+from mednext_cli.training.splits import choose_split, draw_cases
+from mednext_cli.training.validate import raw_case
+
+_SHARED = "shared"  # scores by the labels of both datasets, beside those by all of the other's
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TransferRun:
+    """An arm's run on the other dataset.
+
+    Attributes:
+        start: the run of the experiment that gives the network.
+        cases: of the other dataset, that it is fine-tuned on; 0 for none.
+        task: what is to be done.
+    """
+
+    start: RunKey
+    cases: int
+    task: RunTask
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The other dataset.
+
+    Attributes:
+        transfer: what the recipe says of it.
+        cached: its cache.
+        label_map: None where both have the same labels.
+    """
+
+    transfer: Transfer
+    cached: CachedDataset
+    label_map: LabelMap | None
+
+
+def find_target(plan: ExperimentPlan, source: CachedDataset, cache: Path) -> Target | None:
+    """The dataset of [transfer], checked before anything is trained; None where there is none.
+
+    Args:
+        plan: of the experiment.
+        source: cache of its dataset.
+        cache: folder that holds the caches.
+
+    Raises:
+        CacheError: it has no cache.
+        SettingsError: its labels, channels or number of cases do not do.
+    """
+    if (transfer := plan.experiment.transfer) is None:
+        return None
+    cached = open_cache(Path(transfer.cache or cache) / transfer.dataset)
+    label_map = read_label_map(transfer.label_map) if transfer.label_map else None
+    _check_labels(label_map, source.plan.label_set, cached.plan.label_set)
+    if len(cached.plan.channels) != len(source.plan.channels):
+        raise SettingsError(
+            f"transfer: {cached.name} has {len(cached.plan.channels)} channels, {source.name} has "
+            f"{len(source.plan.channels)}",
+            "Choose a dataset with the same channels.",
+        )
+    _check_cases(plan, cached, max(transfer.cases))
+    return Target(transfer, cached, label_map)
+
+
+def _check_labels(label_map: LabelMap | None, source: LabelSet, target: LabelSet) -> None:
+    if label_map is not None:
+        share_labels(label_map, named_labels_of(label_map.source) or source, target)
+    elif source.names != target.names or source.region_training != target.region_training:
+        raise SettingsError(
+            "transfer: the datasets have different labels", "Give transfer.label_map."
+        )
+
+
+def _check_cases(plan: ExperimentPlan, cached: CachedDataset, most: int) -> None:
+    splits = cached.folder / "splits.json"
+    for folds in {arm.recipe.training.folds for arm in plan.arms.values()}:
+        for fold in plan.experiment.folds:
+            draw_cases(choose_split(cached.labelled_ids, str(fold), folds, splits), most, 0)
+
+
+def run_transfer(plan: ExperimentPlan, spec: ExperimentSpec, target: Target) -> Mapping[str, str]:
+    """Score all whole runs of an experiment on the other dataset; those done are kept.
+
+    Returns:
+        Why runs failed, by name.
+
+    Raises:
+        StorageError: the disk refuses.
+        KeyboardInterrupt: interrupted; what is done stays.
+    """
+    runs = {run.task.key: run for run in transfer_runs(plan, spec, target)}
+    todo = [run.task for run in runs.values() if not _is_whole(run)]
+
+    def work(task: RunTask) -> None:
+        run = runs[task.key]
+        try:
+            _do(run, plan, target)
+        except Exception as error:
+            logger.debug("%s", task.key.name, exc_info=error)
+            write_note(task.folder, task.key, explain_failure(error))
+
+    if todo:
+        todo[0].out.mkdir(parents=True, exist_ok=True)
+        Share(plan.out.transfer, todo, {}).work(work)
+    notes = {key.name: read_note(plan.out.transfer, key) for key in runs}
+    return {name: note.reason for name, note in notes.items() if isinstance(note, FailedNote)}
+
+
+def transfer_runs(
+    plan: ExperimentPlan, spec: ExperimentSpec, target: Target
+) -> Iterator[TransferRun]:
+    """The runs on the other dataset, of those of the experiment that are whole.
+
+    Raises:
+        SettingsError: a recipe for fine-tuning cannot be.
+    """
+    for run in plan.runs:
+        if not (run.is_whole and run.chosen):
+            continue
+        for cases in target.transfer.cases:
+            task = RunTask(
+                out=plan.out.transfer.path.resolve(),
+                cache=target.cached.folder.resolve(),
+                arm=f"{run.key.arm}-cases{cases}",
+                seed=run.key.seed,
+                fold=run.key.fold,
+                recipe=_recipe(plan, run.key, run.folder, target.transfer, cases),
+                device=spec.device,
+                level=logging.getLogger("mednext_cli").getEffectiveLevel(),
+            )
+            yield TransferRun(run.key, cases, task)
+
+
+def _recipe(
+    plan: ExperimentPlan, key: RunKey, folder: RunFolder, transfer: Transfer, cases: int
+) -> Recipe:
+    """For fine-tuning: the arm's, begun from its run, with its share of the budget."""
+    recipe = plan.arms[key.arm].seeded(key.seed)
+    if not cases:
+        return recipe
+    began = InitSettings(checkpoint=str(folder.last.resolve()))
+    values = recipe.model_copy(update={"init": began}).model_dump(mode="json", exclude_none=True)
+    share = plan.experiment.budget.times(transfer.budget)
+    values = lay_over(values, {"training": {**share, "cases": cases}})
+    return check_recipe(RecipeSource(lay_over(values, transfer.settings), "[transfer]"))
+
+
+def _is_whole(run: TransferRun) -> bool:
+    note = read_note(run.task.folder, run.task.key)
+    return isinstance(note, WholeNote) and scores_file(run.task.folder, note).is_file()
+
+
+def scores_file(folder: ExperimentFolder, note: WholeNote) -> Path:
+    """summary.csv by the shared labels, or by all where the datasets have the same."""
+    validation = cases_file(folder, note).parent
+    shared = validation.parent / _SHARED / "summary.csv"
+    return shared if shared.is_file() else validation / "summary.csv"
+
+
+def _do(run: TransferRun, plan: ExperimentPlan, target: Target) -> None:
+    task = run.task
+    names = _validation_cases(task, target.cached)
+    if run.cases:
+        run_in_process(task)
+        note = read_note(task.folder, task.key)
+        if isinstance(note, WholeNote) and target.label_map is not None:
+            made = cases_file(task.folder, note).parent
+            label_map = within_target(target.label_map, target.cached.plan.label_set)
+            _score(made, made.parent / _SHARED, target, names, label_map)
+        return
+    made = task.folder.runs(task.key) / f"fold{task.fold}" / "validation"
+    start = next(one for one in plan.runs if one.key == run.start)
+    cases = tuple(raw_case(target.cached, name) for name in names)
+    predict(PredictSpec(cases, (start.folder.last,), made, device=task.device))
+    _score(made, made, target, names, target.label_map)
+    assert isinstance(start.note, WholeNote)  # noqa: S101 - only whole runs are transferred
+    folder = made.parent.relative_to(task.out).as_posix()
+    update = {"folder": folder, "minutes": 0.0, "all_minutes": 0.0, "steps": 0}
+    write_note(task.folder, task.key, start.note.model_copy(update=update))
+
+
+def _validation_cases(task: RunTask, cached: CachedDataset) -> tuple[str, ...]:
+    """Those of the fold; fewer training cases than asked for are refused before anything else."""
+    folds = task.recipe.training.folds
+    whole = choose_split(cached.labelled_ids, str(task.fold), folds, cached.folder / "splits.json")
+    return draw_cases(whole, task.recipe.training.cases, task.seed).validation
+
+
+def _score(
+    predictions: Path,
+    out: Path,
+    target: Target,
+    names: tuple[str, ...],
+    label_map: LabelMap | None,
+) -> None:
+    labels = {name: Path(target.cached.case(name).label_path or "") for name in names}
+    known = target.cached.plan.label_set
+    spec = EvaluateSpec(
+        predictions, labels, out, label_set=known, label_map=label_map, resample=True
+    )
+    evaluate(spec).raise_failed()
