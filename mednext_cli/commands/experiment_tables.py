@@ -90,7 +90,19 @@ def total(plan: "ExperimentPlan") -> str:
         length = (
             f"{length} and {unknown} runs of unknown length" if known_minutes else "minutes unknown"
         )
-    return f"{len(plan.runs)} runs, {whole} whole, {len(todo)} to do here: {length}"
+    return f"{len(plan.runs)} runs, {whole} whole, {len(todo)} to do here: {length}{_further(plan)}"
+
+
+def _further(plan: "ExperimentPlan") -> str:
+    """What becomes of each run on the other dataset."""
+    if (transfer := plan.experiment.transfer) is None:
+        return ""
+    tuned = ", ".join(str(cases) for cases in transfer.cases if cases)
+    untouched = " as it is" if 0 in transfer.cases else ""
+    further = f" fine-tuned on {tuned} cases of it" if tuned else ""
+    words = f"{untouched} and{further}" if untouched and further else untouched or further
+    each = f", {transfer.budget:g} of the budget each" if tuned else ""
+    return f"; then each is scored on {transfer.dataset}{words}{each}"
 
 
 def hours(plan: "ExperimentPlan") -> str:
