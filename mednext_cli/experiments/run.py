@@ -66,7 +66,7 @@ class ExperimentResult:
         failed: runs of this call that failed, by key.
         elsewhere: runs that other processes are at work on.
         transfer: a row an arm and number of training cases of [transfer], the rows of transfer.csv.
-        failed_transfer: why runs on the other dataset failed, by name.
+        failed_transfer: runs on the other dataset that failed, by name.
     """
 
     folder: Path
@@ -76,15 +76,16 @@ class ExperimentResult:
     failed: Mapping[RunKey, FailedNote]
     elsewhere: tuple[RunKey, ...]
     transfer: tuple[TransferRow, ...] = ()
-    failed_transfer: Mapping[str, str] = field(default_factory=dict)
+    failed_transfer: Mapping[str, FailedNote] = field(default_factory=dict)
 
     def raise_failed(self) -> None:
         """Raise `FailedRuns` where some have failed."""
-        if self.failed or self.failed_transfer:
-            reasons = {key.name: note.reason for key, note in self.failed.items()}
-            reasons |= self.failed_transfer
-            total = sum(run.chosen for run in self.plan.runs) + len(self.transfer)
-            raise FailedRuns(reasons, total, any(note.ours for note in self.failed.values()))
+        notes = {key.name: note for key, note in self.failed.items()} | dict(self.failed_transfer)
+        if notes:
+            reasons = {name: note.reason for name, note in notes.items()}
+            further = {(r.arm, r.seed, r.fold, r.training_cases) for r in self.transfer}
+            total = sum(run.chosen for run in self.plan.runs) + len(further)
+            raise FailedRuns(reasons, total, any(note.ours for note in notes.values()))
 
 
 def experiment(spec: ExperimentSpec) -> ExperimentResult:

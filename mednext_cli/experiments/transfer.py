@@ -48,11 +48,13 @@ class TransferRun:
         start: the run of the experiment that gives the network.
         cases: of the other dataset, that it is fine-tuned on; 0 for none.
         task: what is to be done.
+        chosen: whether this call is to do it, if nobody has.
     """
 
     start: RunKey
     cases: int
     task: RunTask
+    chosen: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,17 +115,19 @@ def _check_cases(plan: ExperimentPlan, cached: CachedDataset, most: int) -> None
             draw_cases(choose_split(cached.labelled_ids, str(fold), folds, splits), most, 0)
 
 
-def run_transfer(plan: ExperimentPlan, spec: ExperimentSpec, target: Target) -> Mapping[str, str]:
+def run_transfer(
+    plan: ExperimentPlan, spec: ExperimentSpec, target: Target
+) -> Mapping[str, FailedNote]:
     """Score all whole runs of an experiment on the other dataset; those done are kept.
 
     Returns:
-        Why runs failed, by name.
+        Runs that failed, by name.
 
     Raises:
         StorageError: the disk refuses.
         KeyboardInterrupt: interrupted; what is done stays.
     """
-    runs = {run.task.key: run for run in transfer_runs(plan, spec, target)}
+    runs = {run.task.key: run for run in transfer_runs(plan, spec, target) if run.chosen}
     todo = [run.task for run in runs.values() if not _is_whole(run)]
 
     def work(task: RunTask) -> None:
@@ -138,7 +142,7 @@ def run_transfer(plan: ExperimentPlan, spec: ExperimentSpec, target: Target) -> 
         todo[0].out.mkdir(parents=True, exist_ok=True)
         Share(plan.out.transfer, todo, {}).work(work)
     notes = {key.name: read_note(plan.out.transfer, key) for key in runs}
-    return {name: note.reason for name, note in notes.items() if isinstance(note, FailedNote)}
+    return {name: note for name, note in notes.items() if isinstance(note, FailedNote)}
 
 
 def transfer_runs(
@@ -150,7 +154,7 @@ def transfer_runs(
         SettingsError: a recipe for fine-tuning cannot be.
     """
     for run in plan.runs:
-        if not (run.is_whole and run.chosen):
+        if not run.is_whole:
             continue
         for cases in target.transfer.cases:
             task = RunTask(
@@ -163,7 +167,7 @@ def transfer_runs(
                 device=spec.device,
                 level=logging.getLogger("mednext_cli").getEffectiveLevel(),
             )
-            yield TransferRun(run.key, cases, task)
+            yield TransferRun(run.key, cases, task, run.chosen)
 
 
 def _recipe(
