@@ -26,7 +26,9 @@ def _time(task: Task, networks: NetworkAverage) -> float:
     tile = torch.randn(1, len(networks.plan.channels), *task.small_tile)
     seconds = 0.0
     for _ in range(_TILES):
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         predict_tiles(member.engine, tile, networks.plan.output_channels)[0].cpu()
         seconds = time.perf_counter() - started
+        if member.engine.device.type == "cpu":  # more by the clock is what others took
+            seconds = min(seconds, time.process_time() - worked)
     return seconds / tile[0, 0].numel()
