@@ -123,8 +123,7 @@ def _freed(device: torch.device) -> Iterator[None]:
 
 def repeat(work: Callable[[], object], device: torch.device) -> Repeated:
     """Do it once to warm up, then 10 times, or for 20 s."""
-    with _peak(device) as peak:
-        work()  # the first run chooses algorithms and grows the heap
+    gib = peak_gib(work, device)
     seconds: list[float] = []
     while len(seconds) < _REPEATS and sum(seconds) < _SECONDS:
         _synchronise(device)
@@ -132,7 +131,14 @@ def repeat(work: Callable[[], object], device: torch.device) -> Repeated:
         work()
         _synchronise(device)
         seconds.append(time.perf_counter() - start)
-    return Repeated(statistics.median(seconds), _spread(seconds), peak[0] / GIB)
+    return Repeated(statistics.median(seconds), _spread(seconds), gib)
+
+
+def peak_gib(work: Callable[[], object], device: torch.device) -> float:
+    """Peak of doing it once, which chooses algorithms and grows the heap."""
+    with _peak(device) as peak:
+        work()
+    return peak[0] / GIB
 
 
 def _spread(seconds: Sequence[float]) -> float:
