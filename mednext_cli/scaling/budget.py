@@ -100,8 +100,15 @@ class Candidate:
         if budget.gib is not None and self.gib > budget.gib:
             over.append(f"{self.gib:.1f} GiB")
         if budget.hours is not None and self.hours is not None and self.hours > budget.hours:
-            over.append(f"{self.hours:.0f} h")
+            over.append(f"{self.hours:.3g} h")
         return " and ".join(over)
+
+    def share(self, budget: Budget) -> float:
+        """Of the limit that it comes nearest to, or goes furthest beyond."""
+        return max(
+            self.gib / budget.gib if budget.gib else 0.0,
+            (self.hours or 0.0) / budget.hours if budget.hours else 0.0,
+        )
 
     def describe(self) -> str:
         """In a line."""
@@ -176,7 +183,7 @@ def _beyond(best: Candidate, tried: Sequence[Candidate], budget: Budget) -> str:
         return ""
     size = min(one.multiply_adds for one in larger)
     ways = [one for one in larger if one.multiply_adds == size]
-    least = min(ways, key=lambda one: (one.gib, one.hours or 0.0))
+    least = min(ways, key=lambda one: one.share(budget))
     return f"{least.describe()} would take {least.excess(budget)}"
 
 

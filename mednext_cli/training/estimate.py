@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from mednext_cli.networks.choice import ChosenNetwork, choose_network
 from mednext_cli.networks.patches import Patch, shown_patch
 from mednext_cli.networks.spec import NetworkSpec
@@ -68,12 +70,19 @@ def _needs(
     if not chosen.family.runs_without_memory:
         return []
     complexity = count_complexity(network, patch)
-    memory = estimate_memory(network, patch, batch, count_moments(optimiser))
-    step_gib = memory.training_checkpointed_gib if chosen.checkpointing else memory.training_gib
+    moments = count_moments(optimiser)
+    memory = estimate_memory(network, patch, batch, moments)
+    half = estimate_memory(network, patch, batch, moments, dtype=torch.bfloat16)
+    step_gib, half_gib = (
+        one.training_checkpointed_gib if chosen.checkpointing else one.training_gib
+        for one in (memory, half)
+    )
     return [
         EstimateRow("parameters (M)", f"{complexity.parameters / 1e6:.2f}"),
         EstimateRow("multiply-adds a patch (G)", f"{complexity.multiply_adds / 1e9:.1f}"),
         EstimateRow("memory of a float32 step (GiB)", f"{step_gib:.2f}"),
         EstimateRow("the same with checkpointing", f"{memory.training_checkpointed_gib:.2f}"),
-        EstimateRow("memory of a prediction (GiB)", f"{memory.inference_gib:.2f}"),
+        EstimateRow("memory of a bfloat16 or float16 step (GiB)", f"{half_gib:.2f}"),
+        EstimateRow("the same step with checkpointing", f"{half.training_checkpointed_gib:.2f}"),
+        EstimateRow("memory of a float32 prediction (GiB)", f"{memory.inference_gib:.2f}"),
     ]

@@ -51,6 +51,7 @@ def test_less_memory_or_less_time_affords_less_and_says_why() -> None:
     assert short.best.hours <= whole.hours / 3
     assert short.best.multiply_adds < whole.multiply_adds
     assert " h" in short.beyond
+    assert "checkpointing" not in short.beyond  # which would take longer still
 
 
 def test_hours_need_a_device_and_something_must_fit() -> None:
