@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import psutil
 import torch
@@ -11,8 +10,7 @@ import torch
 from mednext_cli import __version__
 from mednext_cli.foundation.machine import GIB, usable_cores
 from mednext_cli.foundation.plugins import load_plugin
-
-_CPU_INFO = Path("/proc/cpuinfo")
+from mednext_cli.foundation.processor import processor_lines
 
 
 def describe_machine(device: torch.device) -> str:
@@ -48,11 +46,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _processor(cpu_info: Path = _CPU_INFO) -> str:
+def _processor() -> str:
     """Its name, as the system tells it."""
-    try:
-        lines = cpu_info.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    lines = (line for line in processor_lines() if line.startswith("model name"))
+    named = [line.partition(":")[2].strip() for line in lines]
     return named[0] if named else platform.processor() or platform.machine()

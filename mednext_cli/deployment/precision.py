@@ -6,9 +6,9 @@ from typing import cast
 import torch
 
 from mednext_cli.foundation.devices import pick_dtype
+from mednext_cli.foundation.processor import CPU_INFO, processor_lines
 from mednext_cli.settings.recipe import Precision
 
-_CPU_INFO = Path("/proc/cpuinfo")
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86, and of ARM
 
 
@@ -29,14 +29,11 @@ def missing_precision(name: Precision, device: torch.device) -> str:
     return ""
 
 
-def _has_bfloat16(device: torch.device, cpu_info: Path = _CPU_INFO) -> bool:
+def _has_bfloat16(device: torch.device, cpu_info: Path = CPU_INFO) -> bool:
     """Whether the hardware has it; assumed of CPUs that do not say what they have."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return True
-    try:
-        words = cpu_info.read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
-        return True
-    return not _FLAGS.isdisjoint(words)
+    words = [word for line in processor_lines(cpu_info) for word in line.split()]
+    return not words or not _FLAGS.isdisjoint(words)

@@ -4,10 +4,10 @@ The floor is a roofline: each operator of PyTorch takes the longer of its arithm
 peak and its bytes at the peak of its memory, one after the other; depthwise convolutions compute
 outside the units for products of matrices.
 
-No library reaches that. What it reaches is read off two published trainings with stock PyTorch on
-an A100 (`published.REVISITED`): all but depthwise convolutions take `SLOWER` times their floor, and
-depthwise convolutions compute at `DEPTHWISE_SHARE` of the plain peak. The other published hours are
-the test: `benchmarks/scale_anchors.py`.
+No library reaches that. What stock PyTorch reaches on an A100 is fitted to the published hours of
+eight trainings (`published.REVISITED`): all but depthwise convolutions take `SLOWER` times their
+floor, and depthwise convolutions compute at `DEPTHWISE_SHARE` of the plain peak. Two numbers for
+eight trainings, and no other to test them: `benchmarks/scale_anchors.py` shows what they leave.
 """
 
 from collections.abc import Mapping
