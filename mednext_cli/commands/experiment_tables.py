@@ -24,7 +24,7 @@ COMPARED = (
     "arm", "runs", "charged minutes", "dice", "spread over seeds", "surface dice",
     "less the first", "95 % interval", "p (Holm)",
 )  # fmt: skip
-TRANSFERRED = ("arm", "training cases", "runs", "dice", "spread", "surface dice")
+TRANSFERRED = ("arm", "training cases", "runs", "dice", "spread over seeds", "surface dice")
 
 
 def arm_rows(
@@ -151,12 +151,16 @@ def transfer_rows(rows: Sequence["TransferRow"]) -> Iterator[tuple[object, ...]]
     for arm, cases in dict.fromkeys((row.arm, row.training_cases) for row in rows):
         these = [row for row in rows if (row.arm, row.training_cases) == (arm, cases)]
         whole = [row for row in these if row.region == "overall"]
-        dice = [row.dice for row in whole]
+        seeds = {
+            seed: [row.dice for row in whole if row.seed == seed]
+            for seed in (r.seed for r in whole)
+        }
+        dice = [mean(of_seed) for of_seed in seeds.values()]
         yield (
             arm,
             cases,
             f"{len(whole)}/{len({(row.seed, row.fold) for row in these})}",
-            mean(dice) if dice else None,
-            stdev(dice) if len(dice) > 1 else None,
-            mean(row.surface_dice for row in whole) if whole else None,
+            known(mean(dice)) if dice else None,
+            known(stdev(dice)) if len(dice) > 1 else None,
+            known(mean(row.surface_dice for row in whole)) if whole else None,
         )

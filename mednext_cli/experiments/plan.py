@@ -20,6 +20,7 @@ from mednext_cli.training.measure import made_up_plan
 from mednext_cli.training.run_folder import RunFolder, has_begun, run_folder
 from mednext_cli.training.splits import choose_split
 
+_SEEDS = 2**32  # as of a recipe's training.seed
 logger = logging.getLogger(__name__)
 
 
@@ -54,7 +55,16 @@ class ExperimentSpec:
     @property
     def folder(self) -> ExperimentFolder:
         """Where runs and results lie."""
-        return ExperimentFolder(self.out or Path("experiments") / self.recipe.removesuffix(".toml"))
+        return ExperimentFolder(self.out or _usual_folder(self.recipe))
+
+
+def _usual_folder(recipe: str) -> Path:
+    """Of the experiment that lies in a folder already, that one; else below ``experiments/``."""
+    file, name = Path(recipe), Path(recipe.removesuffix(".toml"))
+    if file.name == "experiment.toml" and (file.parent / "recipes").is_dir():
+        return file.parent
+    outside = name.is_absolute() or ".." in name.parts
+    return Path("experiments") / (name.name if outside else name)
 
 
 @dataclass(frozen=True)
@@ -153,6 +163,9 @@ def plan_experiment(spec: ExperimentSpec) -> ExperimentPlan:
 
 def _chosen_experiment(spec: ExperimentSpec) -> ExperimentRecipe:
     experiment = load_experiment(spec.recipe, spec.settings)
+    for seed in spec.seeds or ():
+        if not 0 <= seed < _SEEDS:
+            raise SettingsError(f"--seeds {seed}: no seed", f"Choose 0 to {_SEEDS - 1}.")
     given = {"seeds": spec.seeds, "folds": spec.folds}
     update = {key: tuple(dict.fromkeys(value)) for key, value in given.items() if value is not None}
     return experiment.model_copy(update=update)

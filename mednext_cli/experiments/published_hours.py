@@ -10,7 +10,7 @@ from mednext_cli.settings.recipe import TrainingSettings
 HOURS_SOURCE = SOURCE
 _STEPS = 250_000  # of the published trainings: 1000 epochs of 250 steps
 _VOXELS = 2 * 128**3  # of their steps, in MedNeXt's and nnU-Net's default plans
-_MEDNEXT = re.compile(r"[SBML]-k(?P<kernel>\d)(-\w+)*")
+_MEDNEXT = re.compile(r"[SBML]-k(?P<kernel>\d)(?!.*-(window|bias)\d)(-\w+)*")
 _LARGEST = "L"
 
 
@@ -19,7 +19,8 @@ def estimate_a100_hours(needs: Needs, training: TrainingSettings) -> float:
 
     A MedNeXt takes those of L with its kernel by its share of L's multiply-adds: depthwise
     convolutions with larger kernels take longer than their multiply-adds say. Other networks take
-    their own. Steps and voxels a step count in proportion.
+    their own. Steps and voxels a step count in proportion. Of attention in a kernel's place nobody
+    published any.
 
     Args:
         needs: of the network.

@@ -7,7 +7,7 @@ from typing import Any
 from mednext_cli.experiments.arms import ResolvedArm, resolve_arms
 from mednext_cli.experiments.layout import ExperimentFolder
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.settings.experiment import ExperimentRecipe
+from mednext_cli.settings.experiment import ExperimentRecipe, Transfer
 from mednext_cli.settings.experiment_files import load_experiment, write_experiment
 from mednext_cli.settings.recipe import Recipe, resultless_keys
 from mednext_cli.settings.recipe_files import write_recipe
@@ -75,6 +75,7 @@ def _differing(
         for key in ("dataset",)
         if (before := getattr(begun, key)) != (after := getattr(asked, key))
     ]
+    found += _differing_transfer(begun.transfer, asked.transfer)
     for name in old:
         if name not in new:
             found.append(f"arm {name} is gone")
@@ -86,6 +87,19 @@ def _differing(
             if before[name].get(key) != after[name].get(key)
         ]
     return found
+
+
+def _differing_transfer(begun: Transfer | None, asked: Transfer | None) -> list[str]:
+    """Other numbers of cases are other runs; all else would change those that are there."""
+    if begun is None:
+        return []
+    if asked is None:
+        return ["transfer is gone"]
+    return [
+        f"transfer.{key}: {before} -> {after}"
+        for key in ("dataset", "cache", "label_map", "budget", "settings")
+        if (before := getattr(begun, key)) != (after := getattr(asked, key))
+    ]
 
 
 def _values(

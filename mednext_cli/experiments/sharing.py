@@ -33,12 +33,17 @@ class Share:
         folder: of the experiment.
         tasks: to be done, by whomever; starting runs first.
         starts: of the runs that start from others, by key.
+        is_scored: whether a run that is trained and validated lacks nothing else.
     """
 
     def __init__(
-        self, folder: ExperimentFolder, tasks: Sequence[RunTask], starts: dict[RunKey, RunKey]
+        self,
+        folder: ExperimentFolder,
+        tasks: Sequence[RunTask],
+        starts: dict[RunKey, RunKey],
+        is_scored: Callable[[RunKey], bool] = lambda _: True,
     ) -> None:
-        self._folder, self._starts = folder, starts
+        self._folder, self._starts, self._is_scored = folder, starts, is_scored
         self._open = {task.key: task for task in tasks}
         self._total = len(tasks)
         self._claims = Claims(folder.path)
@@ -113,9 +118,9 @@ class Share:
     def _is_over(self, key: RunKey) -> bool:
         """Whether it is whole, or failed since this process began."""
         note = read_note(self._folder, key)
-        return isinstance(note, WholeNote) or (
-            isinstance(note, FailedNote) and note.token not in self._earlier
-        )
+        if isinstance(note, WholeNote):
+            return self._is_scored(key)
+        return isinstance(note, FailedNote) and note.token not in self._earlier
 
     def _give_up(self, key: RunKey, start: RunKey) -> None:
         reason = f"{start.name}, which it starts from, failed"

@@ -13,13 +13,12 @@ from pathlib import Path
 from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.datasets.label_map import (
     LabelMap,
-    named_labels_of,
     read_label_map,
     share_labels,
     within_target,
 )
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
-from mednext_cli.experiments.layout import ExperimentFolder, RunKey
+from mednext_cli.experiments.layout import RunKey
 from mednext_cli.experiments.notes import FailedNote, WholeNote, cases_file, read_note, write_note
 from mednext_cli.experiments.one_run import RunTask, explain_failure
 from mednext_cli.experiments.plan import ExperimentPlan, ExperimentSpec
@@ -87,7 +86,9 @@ def find_target(plan: ExperimentPlan, source: CachedDataset, cache: Path) -> Tar
     if (transfer := plan.experiment.transfer) is None:
         return None
     cached = open_cache(Path(transfer.cache or cache) / transfer.dataset)
-    label_map = read_label_map(transfer.label_map) if transfer.label_map else None
+    label_map = None
+    if transfer.label_map:
+        label_map = _of_source(read_label_map(transfer.label_map), source.plan.label_set)
     _check_labels(label_map, source.plan.label_set, cached.plan.label_set)
     if len(cached.plan.channels) != len(source.plan.channels):
         raise SettingsError(
@@ -96,12 +97,19 @@ def find_target(plan: ExperimentPlan, source: CachedDataset, cache: Path) -> Tar
             "Choose a dataset with the same channels.",
         )
     _check_cases(plan, cached, max(transfer.cases))
+    for run in {run.key.arm: run for run in plan.runs}.values():  # before hours of training
+        _recipe(plan, run.key, run.folder, transfer, max(transfer.cases))
     return Target(transfer, cached, label_map)
+
+
+def _of_source(label_map: LabelMap, source: LabelSet) -> LabelMap:
+    """With the values that the networks learned, whatever a layout of that name has."""
+    return LabelMap(source=dict(source.names), label_map=dict(label_map.label_map))
 
 
 def _check_labels(label_map: LabelMap | None, source: LabelSet, target: LabelSet) -> None:
     if label_map is not None:
-        share_labels(label_map, named_labels_of(label_map.source) or source, target)
+        share_labels(label_map, source, target)
     elif source.names != target.names or source.region_training != target.region_training:
         raise SettingsError(
             "transfer: the datasets have different labels", "Give transfer.label_map."
@@ -128,7 +136,7 @@ def run_transfer(
         KeyboardInterrupt: interrupted; what is done stays.
     """
     runs = {run.task.key: run for run in transfer_runs(plan, spec, target) if run.chosen}
-    todo = [run.task for run in runs.values() if not _is_whole(run)]
+    todo = [run.task for run in runs.values() if not is_whole(run, target)]
 
     def work(task: RunTask) -> None:
         run = runs[task.key]
@@ -140,7 +148,7 @@ def run_transfer(
 
     if todo:
         todo[0].out.mkdir(parents=True, exist_ok=True)
-        Share(plan.out.transfer, todo, {}).work(work)
+        Share(plan.out.transfer, todo, {}, lambda key: is_whole(runs[key], target)).work(work)
     notes = {key.name: read_note(plan.out.transfer, key) for key in runs}
     return {name: note for name, note in notes.items() if isinstance(note, FailedNote)}
 
@@ -184,23 +192,28 @@ def _recipe(
     return check_recipe(RecipeSource(lay_over(values, transfer.settings), "[transfer]"))
 
 
-def _is_whole(run: TransferRun) -> bool:
+def is_whole(run: TransferRun, target: Target) -> bool:
+    """Whether it is scored, by the labels that are to be."""
     note = read_note(run.task.folder, run.task.key)
-    return isinstance(note, WholeNote) and scores_file(run.task.folder, note).is_file()
+    return isinstance(note, WholeNote) and scores_file(run, note, target).is_file()
 
 
-def scores_file(folder: ExperimentFolder, note: WholeNote) -> Path:
-    """summary.csv by the shared labels, or by all where the datasets have the same."""
-    validation = cases_file(folder, note).parent
-    shared = validation.parent / _SHARED / "summary.csv"
-    return shared if shared.is_file() else validation / "summary.csv"
+def scores_file(run: TransferRun, note: WholeNote, target: Target) -> Path:
+    """summary.csv by the shared labels, or by all where the datasets have the same.
+
+    A network that was fine-tuned has been validated by all labels of the other dataset already.
+    """
+    validation = cases_file(run.task.folder, note).parent
+    apart = run.cases and target.label_map is not None
+    return (validation.parent / _SHARED if apart else validation) / "summary.csv"
 
 
 def _do(run: TransferRun, plan: ExperimentPlan, target: Target) -> None:
     task = run.task
     names = _validation_cases(task, target.cached)
     if run.cases:
-        run_in_process(task)
+        if not isinstance(read_note(task.folder, task.key), WholeNote):
+            run_in_process(task)
         note = read_note(task.folder, task.key)
         if isinstance(note, WholeNote) and target.label_map is not None:
             made = cases_file(task.folder, note).parent

@@ -7,9 +7,15 @@ from math import nan
 from pathlib import Path
 
 from mednext_cli.experiments.columns import SCORES, TRANSFER
-from mednext_cli.experiments.notes import WholeNote, read_note
+from mednext_cli.experiments.notes import FailedNote, WholeNote, read_note
 from mednext_cli.experiments.plan import ExperimentPlan, ExperimentSpec
-from mednext_cli.experiments.transfer import Target, TransferRun, scores_file, transfer_runs
+from mednext_cli.experiments.transfer import (
+    Target,
+    TransferRun,
+    is_whole,
+    scores_file,
+    transfer_runs,
+)
 from mednext_cli.foundation.locks import locked
 
 
@@ -49,11 +55,11 @@ def write_transfer(
 def _rows(run: TransferRun, plan: ExperimentPlan, target: Target) -> Iterator[TransferRow]:
     note = read_note(plan.out.transfer, run.task.key)
     key, name = run.start, target.cached.name
-    if not isinstance(note, WholeNote):
-        status = "missing" if note is None else "failed"
+    if not isinstance(note, WholeNote) or not is_whole(run, target):
+        status = "failed" if isinstance(note, FailedNote) else "missing"
         yield TransferRow(key.arm, key.seed, key.fold, run.cases, status, name)
         return
-    for region, scores in _means(scores_file(plan.out.transfer, note)).items():
+    for region, scores in _means(scores_file(run, note, target)).items():
         yield TransferRow(
             key.arm, key.seed, key.fold, run.cases, "ok", name, region, **scores,
             minutes=note.minutes, steps=note.steps,

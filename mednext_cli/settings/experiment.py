@@ -36,10 +36,10 @@ def _each_once(values: tuple[int, ...]) -> tuple[int, ...]:
 
 def _check_arm_name(name: str) -> str:
     check_file_name(name)
-    if not _ARM_NAME.fullmatch(name) or name.endswith("."):
+    if not _ARM_NAME.fullmatch(name) or name.endswith((".", ".toml")):
         raise ValueError(
             "an arm's name is that of a folder: up to 60 letters, digits, dots, dashes, "
-            "underscores and plus signs, a letter or digit first"
+            "underscores and plus signs, a letter or digit first, without .toml at its end"
         )
     return name
 
@@ -156,6 +156,14 @@ class Transfer(Section):
     ] = (0, 1, 5, 20)
     budget: Annotated[Positive, Field(le=1000.0)] = 0.1
     settings: Settings = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _says_what_is_its_own(self) -> Self:
+        if "init" in self.settings:
+            raise ValueError("fine-tuning begins with the arm's weights: leave settings.init out")
+        if "cases" in self.settings.get("training", {}):
+            raise ValueError("cases says that: leave settings.training.cases out")
+        return self
 
 
 class ExperimentRecipe(Section):

@@ -53,6 +53,7 @@ def test_what_is_chosen_brings_what_it_starts_from(boxes: Path, tmp_path: Path) 
         ({"arms": ("k33",)}, "--arms k33: no such arm. Did you mean k3"),
         ({"folds": (2,)}, "there is no fold 2 of 2"),
         ({"part": "3/2"}, "--part 3/2: not a part"),
+        ({"seeds": (2**32,)}, "--seeds 4294967296: no seed"),
         ({"settings": ("training.epochs=3",)}, "training.epochs cannot be set here"),
     ],
 )
@@ -93,7 +94,21 @@ def test_hours_of_an_a100_are_told_from_published_trainings() -> None:
     nnunet = Needs("nnunet", patch, 2)
     short = training.model_copy(update={"epochs": 500})
     assert estimate_a100_hours(nnunet, short) == pytest.approx(4.5)
-    for label in ("L-k7", "unetr"):
+    for label in ("L-k7", "unetr", "S-k5-window4", "S-k3-w16-bias3"):
         assert isnan(estimate_a100_hours(replace(of_l, label=label), training))
     minutes = training.model_copy(update={"minutes": 10.0})
     assert isnan(estimate_a100_hours(of_l, minutes))
+
+
+def test_the_usual_folder_is_below_experiments_wherever_the_recipe_lies(tmp_path: Path) -> None:
+    usual = {
+        "ablation/upkern": "experiments/ablation/upkern",
+        "mine.toml": "experiments/mine",
+        str(tmp_path / "mine.toml"): "experiments/mine",
+        "../mine.toml": "experiments/mine",
+    }
+    for recipe, folder in usual.items():
+        assert ExperimentSpec(recipe).folder.path == Path(folder)
+    (tmp_path / "recipes").mkdir()
+    begun = tmp_path / "experiment.toml"
+    assert ExperimentSpec(str(begun)).folder.path == tmp_path

@@ -85,6 +85,7 @@ def test_a_budget_in_epochs_leaves_no_minutes_of_the_base(tmp_path: Path) -> Non
         ('[arms.a]\nstart = "b"\n[arms.b]\nstart = "a"', "start from each other: a from b from a"),
         ('[arms."../up"]', "leads to another folder"),
         ('[arms."a b"]', "an arm's name is that of a folder"),
+        ('[arms."a.toml"]', "without .toml at its end"),
         ("[arms.One]\n[arms.one]", "One and one are one folder"),
         ('[arms.one]\ngrowth = "nearest"', "growth is of an arm with a start"),
         ("[arms.one]\nsettings.training.seed = 3", "training.seed cannot be set here"),

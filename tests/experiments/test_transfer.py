@@ -5,11 +5,21 @@ from pathlib import Path
 import pytest
 
 from mednext_cli.app import main
-from tests.experiments.synthetic import TINY, arguments, read_rows, write_recipe
+from mednext_cli.experiments.plan import ExperimentSpec, plan_experiment
+from mednext_cli.experiments.transfer import find_target
+from tests.experiments.synthetic import TINY, Pretended, arguments, read_rows, write_recipe
 from tests.training.synthetic import NAME
 
 ONE = TINY.replace("[0, 1]", "[0]") + "[arms.k3]\n"
 MAP = '[label_map]\norgan = "organ"\n'
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    pretended = Pretended({"k3": 0.7, "k3-cases1": 0.6, "k3-cases2": 0.65})
+    for module in ("run", "transfer"):
+        monkeypatch.setattr(f"mednext_cli.experiments.{module}.run_in_process", pretended)
+    return pretended
 
 
 def _transfer(folder: Path, lines: str) -> Path:
@@ -41,6 +51,12 @@ def test_arms_are_scored_as_they_are_and_fine_tuned_by_the_shared_labels(
         ("cases = [0, 1000]\n", "training.cases = 1000"),
         ('label_map = "absent"\n', "unknown label map 'absent'"),
         ('datasets = "more"\n', "did you mean transfer.dataset?"),
+        (
+            "cases = [1]\nsettings.training.learning_rat = 1.0\n",
+            "unknown key training.learning_rat",
+        ),
+        ("settings.training.cases = 3\n", "leave settings.training.cases out"),
+        ('settings.init.upkern = "run"\n', "leave settings.init out"),
     ],
 )
 def test_a_transfer_that_cannot_be_is_told_before_anything_is_trained(
@@ -50,3 +66,59 @@ def test_a_transfer_that_cannot_be_is_told_before_anything_is_trained(
     assert main(arguments(recipe, boxes, tmp_path / "out")) == 2
     assert reason in capsys.readouterr().err
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_scores_of_another_transfer_are_not_taken_for_its_own(
+    boxes: Path, tmp_path: Path, runs: Pretended, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(arguments(_transfer(tmp_path, "cases = [1]\n"), boxes, out)) == 0
+    capsys.readouterr()
+    for lines in ("cases = [1]\nbudget = 0.5\n", 'cases = [1]\nlabel_map = "map.toml"\n'):
+        assert main(arguments(_transfer(tmp_path, lines), boxes, out)) == 2
+        assert f"{out} holds another experiment (transfer." in capsys.readouterr().err
+    assert main(arguments(write_recipe(tmp_path, ONE), boxes, out)) == 2
+    assert "transfer is gone" in capsys.readouterr().err
+    assert main(arguments(_transfer(tmp_path, "cases = [1, 2]\n"), boxes, out)) == 0
+    cases = {row["training_cases"] for row in read_rows(out / "transfer.csv")}
+    assert cases == {"1", "2"}
+
+
+def test_a_run_that_was_killed_before_it_was_scored_is_scored_by_the_shared_labels(
+    boxes: Path, tmp_path: Path, runs: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fine-tuning ends with scores by all labels: they are not those that are asked for."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out, recipe = tmp_path / "out", _transfer(tmp_path, 'cases = [1]\nlabel_map = "map.toml"\n')
+    command = arguments(recipe, boxes, out)
+    with monkeypatch.context() as patched:
+        patched.setattr("mednext_cli.experiments.transfer._score", killed)
+        assert main(command) == 130
+    assert len(runs.done) == 2
+
+    def score(_: Path, place: Path, *__: object) -> None:
+        place.mkdir()
+        (place / "summary.csv").write_text("region,metric,mean\norgan,dice,0.25\n")
+
+    monkeypatch.setattr("mednext_cli.experiments.transfer._score", score)
+    assert main(command) == 0
+    assert len(runs.done) == 2  # nothing is trained again
+    (row,) = read_rows(out / "transfer.csv")
+    assert (row["status"], row["region"], row["dice"]) == ("ok", "organ", "0.25")
+
+
+def test_the_map_is_of_the_labels_that_the_networks_learned(boxes: Path, tmp_path: Path) -> None:
+    """A layout of the same name may have other values than the cache."""
+    (tmp_path / "map.toml").write_text(f"source = {{organ = 7}}\n{MAP}")
+    recipe = write_recipe(
+        tmp_path, f'{ONE}[transfer]\ndataset = "{NAME}"\ncases = [0]\nlabel_map = "map.toml"\n'
+    )
+    plan = plan_experiment(ExperimentSpec(str(recipe), tmp_path / "out", boxes))
+    assert plan.cache is not None
+    target = find_target(plan, plan.cache, boxes)
+    assert target is not None
+    assert target.label_map is not None
+    assert target.label_map.source == plan.cache.plan.label_set.names
