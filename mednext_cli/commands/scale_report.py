@@ -86,9 +86,16 @@ def scale_report(
         model, scan, volumes, spacing, classes, engines,
         precisions, threads, overlap, mirror, repeats, dry_run,
     )  # fmt: skip
-    if clinical and measure:
-        raise SettingsError("--clinical and --measure are two reports", "Give one of them.")
     if clinical:
+        _refuse(
+            measure=measure,
+            budget=budget,
+            device_sheet=device_sheet,
+            effective_field=effective_field,
+            networks=networks != "mednext",
+            widths=widths != "32",
+            batch=batch != 2,
+        )
         run_clinical(options, models, kernels, patch, device, out)
         return
     options.check_unused()
@@ -115,3 +122,12 @@ def scale_report(
             out=out,
         )
     )
+
+
+def _refuse(**given: object) -> None:
+    """Refuse beside --clinical what only the other report heeds."""
+    for name, value in given.items():
+        if value:
+            raise SettingsError(
+                f"--clinical and --{name.replace('_', '-')} are two reports", "Give one of them."
+            )

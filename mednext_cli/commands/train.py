@@ -9,6 +9,7 @@ import typer
 from mednext_cli.commands.costs import Budget, DeviceSheet, show_choice
 from mednext_cli.commands.options import Cache, Device, Operators, Quiet, Verbose
 from mednext_cli.commands.tables import report, report_table
+from mednext_cli.foundation.errors import SettingsError
 
 if TYPE_CHECKING:
     from mednext_cli.training.cross_validation import CrossValidationResult
@@ -108,6 +109,8 @@ def train(
         extend=extend,
         device=device,
     )
+    if device_sheet is not None and budget is None:
+        raise SettingsError("--device-sheet is for --budget", "Add --budget, or leave it out.")
     if budget is not None:
         spec = _within(budget, device_sheet or "", spec, chosen=(network, model, kernel))
     if len(kernels) > 1:
@@ -124,7 +127,6 @@ def _within(
     """With the largest network that the budget affords."""
     from dataclasses import replace
 
-    from mednext_cli.foundation.errors import SettingsError
     from mednext_cli.training.afford import AffordSpec, afford
 
     if any(chosen):

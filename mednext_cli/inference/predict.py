@@ -139,6 +139,8 @@ def _make_record(
         "overlap": [model.overlap for model in models],
         "mirror_axes": [list(model.mirrored) for model in models],
     }
+    if spec.precision != "auto":
+        decisive["precision"] = spec.precision
     provenance = {
         "models": [str(model.path) for model in models],
         "engine": engine,

@@ -6,7 +6,7 @@ more multiply-adds a step, network, patch and batch together.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, prod
 
 import torch
@@ -139,15 +139,17 @@ def choose_within(
     batch_size: int,
     sheet: DeviceSheet | None,
     steps: int = PUBLISHED_STEPS,
+    dtype: torch.dtype | None = None,
 ) -> Choice:
     """The largest network, patch, batch and precision that the budget affords.
 
     Args:
-        budget: limits.
+        budget: limits; where memory is not limited, a sheet's device has no more than it has.
         networks: to choose from, each with the patch that is asked for.
         batch_size: asked for; one patch a step is tried, too.
         sheet: of the device, for hours; None takes a GPU, of which memory alone is known.
         steps: of the training.
+        dtype: of the forward pass; None is what the device is trained in unless told otherwise.
 
     Raises:
         SettingsError: hours are limited and there is no sheet, or nothing fits.
@@ -157,7 +159,10 @@ def choose_within(
             "a budget of hours needs a device to estimate them for",
             "Add --device-sheet h100, a100, rtx4090 or cpu.",
         )
-    tried = [one for net in networks for one in _candidates(net, batch_size, sheet, steps)]
+    if budget.gib is None and sheet is not None:
+        budget = replace(budget, gib=sheet.memory_gib)
+    dtype = dtype or (sheet.training_dtype if sheet else torch.bfloat16)
+    tried = [one for net in networks for one in _candidates(net, batch_size, sheet, steps, dtype)]
     fitting = [one for one in tried if not one.excess(budget)]
     if not fitting:
         least = min(tried, key=lambda one: (one.gib, one.hours or 0))
@@ -188,10 +193,13 @@ def _beyond(best: Candidate, tried: Sequence[Candidate], budget: Budget) -> str:
 
 
 def _candidates(
-    network: ReportedNetwork, batch_size: int, sheet: DeviceSheet | None, steps: int
+    network: ReportedNetwork,
+    batch_size: int,
+    sheet: DeviceSheet | None,
+    steps: int,
+    dtype: torch.dtype,
 ) -> Iterator[Candidate]:
     dry = DryNetwork(network.spec, sheet.device_type if sheet else "cuda")
-    dtype = sheet.training_dtype if sheet else torch.bfloat16
     on_gpu = sheet is None or sheet.device_type != "cpu"
     whole, rule = prod(network.patch_voxels), network.spec.patch_rule
     multiply_adds = complexity_of(dry, network.patch_voxels).multiply_adds

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.cache.reader import open_cache
-from mednext_cli.foundation.devices import pick_device
+from mednext_cli.foundation.devices import pick_device, pick_dtype
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
@@ -50,7 +50,8 @@ def afford(spec: AffordSpec) -> AffordResult:
 
     Raises:
         CacheError: no usable cache.
-        SettingsError: the recipe is of another network or ends by minutes, hours are limited and no
+        SettingsError: the recipe is of another network, ends by minutes, or has a precision that
+            the device has not; hours are limited and no
             device sheet is named, or nothing fits.
     """
     budget = parse_budget(spec.budget)
@@ -58,6 +59,8 @@ def afford(spec: AffordSpec) -> AffordResult:
     device = pick_device(spec.device)
     name = spec.device_sheet or ("cpu" if device.type == "cpu" else "")
     training = spec.recipe.training
+    # What another device than this one takes by default is on its sheet.
+    elsewhere = bool(spec.device_sheet) and training.precision == "auto"
     batch = training.batch_size or open_cache(spec.cache).plan.batch_size
     choice = choose_within(
         budget,
@@ -65,6 +68,7 @@ def afford(spec: AffordSpec) -> AffordResult:
         batch,
         find_sheet(name) if name else None,
         training.epochs * training.iterations_per_epoch,
+        None if elsewhere else pick_dtype(training.precision, device),
     )
     return AffordResult(_chosen(spec.recipe, choice.best), choice)
 

@@ -169,6 +169,8 @@ def test_in_a_process_of_its_own_and_what_it_would_take(model, scan, tmp_path, c
         (["--clinical", "--patch", "100"], "nearest sizes are"),
         (["--clinical", "--repeats", "0"], "--repeats 0"),
         (["--clinical", "--measure"], "two reports"),
+        (["--clinical", "--device-sheet", "h100"], "--clinical and --device-sheet are two"),
+        (["--clinical", "--widths", "16"], "--clinical and --widths are two"),
         (["--clinical", "--model", "run", "--classes", "3"], "of its own"),
         (["--clinical", "--model", "missing.pt"], "missing.pt"),
         (["--repeats", "3"], "--repeats is for --clinical"),

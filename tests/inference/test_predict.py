@@ -108,6 +108,8 @@ def test_other_settings_are_not_mixed(
     assert predict(scans, out, model) == 0
     assert predict(scans, out, model, options=("--mirror", "--overlap", "0")) == 2
     assert "made with other mirror_axes and overlap" in capsys.readouterr().err
+    assert predict(scans, out, model, options=("--precision", "bfloat16")) == 2
+    assert "made with other precision" in capsys.readouterr().err
 
 
 def test_mirroring_is_along_the_axes_of_the_recipe(

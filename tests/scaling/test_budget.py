@@ -1,6 +1,9 @@
 """What a budget affords."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.scaling.budget import Budget, choose_within, parse_budget
@@ -59,3 +62,20 @@ def test_hours_need_a_device_and_something_must_fit() -> None:
         choose_within(Budget(None, 24.0), _NETWORKS, 2, None)
     with pytest.raises(SettingsError, match="nothing fits: the smallest is S-k3-w4"):
         choose_within(Budget(3.5, None), _NETWORKS, 2, None)  # what a GPU holds beside tensors
+
+
+def test_hours_alone_afford_nothing_that_the_device_cannot_hold() -> None:
+    whole = choose_within(Budget(None, 1e9), _NETWORKS, 2, _CPU).best
+    small = replace(_CPU, memory_gib=whole.gib / 3)
+    choice = choose_within(Budget(None, 1e9), _NETWORKS, 2, small)
+    assert choice.best.gib <= small.memory_gib
+    assert "GiB" in choice.beyond
+
+
+def test_memory_is_that_of_the_precision_that_is_trained_in() -> None:
+    half, single = (
+        choose_within(Budget(1000.0, None), _NETWORKS, 2, None, dtype=dtype).best
+        for dtype in (None, torch.float32)
+    )
+    assert (half.precision, single.precision) == ("bfloat16", "float32")
+    assert single.gib > half.gib

@@ -22,6 +22,9 @@ def test_the_largest_that_fits_is_trained(cache: Path) -> None:
     less = afford(replace(spec, budget=f"{large.choice.best.gib / 4} GiB"))
     assert less.choice.best.multiply_adds < large.choice.best.multiply_adds
     assert less.recipe.training.epochs == 2
+    assert less.choice.best.precision == "float32"
+    half = load_recipe("cpu", (*TINY, "training.precision=bfloat16"))
+    assert afford(replace(spec, recipe=half)).choice.best.precision == "bfloat16"
     with pytest.raises(SettingsError, match="so every network takes the same hours"):
         afford(replace(spec, recipe=load_recipe("cpu", ("training.minutes=3",)), budget="1 h"))
 
@@ -32,6 +35,8 @@ def test_the_largest_that_fits_is_trained(cache: Path) -> None:
         (["--budget", "much"], "is not a budget"),
         (["--budget", "1 GiB", "--model", "S"], "--budget chooses the network"),
         (["--budget", "1 GiB", "--recipe", "baselines/uxnet"], "among MedNeXts"),
+        (["--budget", "1 GiB", "--set", "training.precision=float16"], "does not work on the CPU"),
+        (["--device-sheet", "h100"], "--device-sheet is for --budget"),
         (["--budget", "0.0000001 GiB", "--recipe", "cpu"], "nothing fits"),
     ],
 )
