@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 aten = torch.ops.aten
 Kind = Literal["dense", "depthwise", "other"]
@@ -153,6 +152,10 @@ def _operations(
         gradient, image, weight, transposed, wanted = (*args[:3], args[7], args[10])
         count = int(wanted[0]) + int(wanted[1])
         return count * _of_convolution(image if transposed else gradient, weight)
+    from torch.utils.flop_counter import (
+        flop_registry,
+    )  # which loads Triton: not for those who only train
+
     formula = flop_registry.get(operator._overloadpacket)
     return int(formula(*args, **kwargs, out_val=result)) if formula else 0
 

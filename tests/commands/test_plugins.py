@@ -45,7 +45,7 @@ def test_calling_a_broken_command_is_one_line(run_with_plugins: Run) -> None:
 def test_names_that_are_taken_stay_ours(run_with_plugins: Run) -> None:
     shown = run_with_plugins("train", "--help", packages=("clash",))
     assert shown.returncode == 0
-    assert "Train one fold" in shown.stdout
+    assert "Train folds" in shown.stdout
     layouts = run_with_plugins("datasets", "ls", packages=("clash",)).stdout
     assert "the name msd is taken by mednext" in layouts
     assert "msd\tmednext\tMedical Segmentation Decathlon" in layouts
