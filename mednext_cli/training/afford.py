@@ -51,8 +51,7 @@ def afford(spec: AffordSpec) -> AffordResult:
     Raises:
         CacheError: no usable cache.
         SettingsError: the recipe is of another network, ends by minutes, or has a precision that
-            the device has not; hours are limited and no
-            device sheet is named, or nothing fits.
+            the device has not; hours are limited and no device sheet is named, or nothing fits.
     """
     budget = parse_budget(spec.budget)
     _check(spec.recipe, budget)
