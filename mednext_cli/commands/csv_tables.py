@@ -8,7 +8,12 @@ from mednext_cli.deployment.table import CLINICAL
 from mednext_cli.evaluation.metrics.empty_masks import EMPTY_POLICIES, EmptyScores
 from mednext_cli.evaluation.ranking.columns import CONSENSUS, LEADERBOARD, PAIRWISE
 from mednext_cli.evaluation.tables.columns import CASES, SUMMARY
-from mednext_cli.experiments.columns import COMPARISON, EXPERIMENT, TRANSFER
+from mednext_cli.experiments.columns import (
+    COMPARISON,
+    EXPERIMENT,
+    TRANSFER,
+    TRANSFER_COMPARISON,
+)
 from mednext_cli.foundation.columns import Column, Table
 from mednext_cli.scaling.table import BUDGET, SCALE_REPORT
 from mednext_cli.training.columns import CROSS_VALIDATION, LOG
@@ -16,7 +21,7 @@ from mednext_cli.training.columns import CROSS_VALIDATION, LOG
 TABLES: tuple[Table, ...] = (
     CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, SCALE_REPORT, BUDGET,
     CLINICAL, VERIFIED, VERIFIED_CACHE, PHANTOMS,
-    EXPERIMENT, COMPARISON, TRANSFER,
+    EXPERIMENT, COMPARISON, TRANSFER, TRANSFER_COMPARISON,
 )  # fmt: skip
 _HEAD = """# The columns of the CSV files
 

@@ -79,6 +79,7 @@ def experiment(
     Example: mednext experiment ablation/upkern_hippocampus --dry-run
     """
     from mednext_cli.experiments.plan import ExperimentSpec, plan_experiment
+    from mednext_cli.experiments.transfer import check_transfer
 
     spec = ExperimentSpec(
         recipe=recipe,
@@ -94,6 +95,7 @@ def experiment(
     )
     plan = plan_experiment(spec)
     if dry_run:
+        check_transfer(plan, spec)
         _print_plan(plan)
         return
     from mednext_cli.experiments.run import experiment as run
@@ -142,13 +144,13 @@ def _report(result: "ExperimentResult") -> None:
     report_table(COMPARED, compared_rows(result.arms), title=result.plan.experiment.description)
     for text in differing_machines(result.plan):
         report(text)
-    if result.transfer:
+    if result.transfer.rows:
         from mednext_cli.commands.experiment_tables import TRANSFERRED, transfer_rows
 
-        title = f"on {result.transfer[0].dataset}"
-        report_table(TRANSFERRED, transfer_rows(result.transfer), title=title)
+        title = f"on {result.transfer.rows[0].dataset}"
+        report_table(TRANSFERRED, transfer_rows(result.transfer.rows), title=title)
     if result.elsewhere:
         names = "; ".join(key.name for key in result.elsewhere)
         report(f"other processes are at work on {names}")
-    further = ", transfer.csv" if result.transfer else ""
+    further = ", transfer.csv, transfer_comparison.csv" if result.transfer.rows else ""
     report(f"{result.folder}: experiment.csv, comparison.csv, report.html{further}")

@@ -146,21 +146,14 @@ def _interval(row: "ComparisonRow") -> str | None:
 
 def transfer_rows(rows: Sequence["TransferRow"]) -> Iterator[tuple[object, ...]]:
     """A row an arm and number of training cases, under the header `TRANSFERRED`."""
-    from statistics import mean, stdev
+    from mednext_cli.experiments.transfer_results import summarise_transfer
 
-    for arm, cases in dict.fromkeys((row.arm, row.training_cases) for row in rows):
-        these = [row for row in rows if (row.arm, row.training_cases) == (arm, cases)]
-        whole = [row for row in these if row.region == "overall"]
-        seeds = {
-            seed: [row.dice for row in whole if row.seed == seed]
-            for seed in (r.seed for r in whole)
-        }
-        dice = [mean(of_seed) for of_seed in seeds.values()]
+    for row in summarise_transfer(rows):
         yield (
-            arm,
-            cases,
-            f"{len(whole)}/{len({(row.seed, row.fold) for row in these})}",
-            known(mean(dice)) if dice else None,
-            known(stdev(dice)) if len(dice) > 1 else None,
-            known(mean(row.surface_dice for row in whole)) if whole else None,
+            row.arm,
+            row.training_cases,
+            f"{row.whole}/{row.total}",
+            known(row.dice),
+            known(row.spread),
+            known(row.surface_dice),
         )

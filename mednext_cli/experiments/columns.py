@@ -1,4 +1,4 @@
-"""The columns of experiment.csv and comparison.csv."""
+"""The columns of an experiment's CSV files."""
 
 from mednext_cli.foundation.columns import LARGER, SMALLER, Column, Table
 
@@ -116,6 +116,17 @@ TRANSFER = Table(
         *SCORES,
         Column("minutes", "Of fine-tuning, as in experiment.csv.", "min"),
         Column("steps", "Of fine-tuning."),
+    ),
+    digits=6,
+)
+TRANSFER_COMPARISON = Table(
+    "transfer_comparison.csv",
+    "One row per number of training cases, metric, region and pair of arms, by `mednext "
+    "experiment` where the recipe has a [transfer]: comparison.csv on the other dataset. Holm's "
+    "correction is over the pairs of one number of training cases.",
+    (
+        Column("training_cases", "Of the other dataset, that both arms were fine-tuned on."),
+        *COMPARISON.columns,
     ),
     digits=6,
 )

@@ -13,6 +13,7 @@ from mednext_cli.experiments.needs import Needs, estimate_needs
 from mednext_cli.experiments.notes import FailedNote, Note, WholeNote, read_note
 from mednext_cli.experiments.parts import Part, choose_part, group_runs, read_part
 from mednext_cli.experiments.saved import join_saved
+from mednext_cli.experiments.starts import check_starts
 from mednext_cli.foundation.errors import CacheError, SettingsError, nearest
 from mednext_cli.settings.experiment import ExperimentRecipe
 from mednext_cli.settings.experiment_files import load_experiment
@@ -155,6 +156,7 @@ def plan_experiment(spec: ExperimentSpec) -> ExperimentPlan:
     if cached is not None:
         _check_folds(experiment, arms, cached)
     plan = cached.plan if cached is not None else made_up_plan(1, 3)
+    check_starts(experiment, arms, plan)
     needs = {name: estimate_needs(arm.recipe, plan) for name, arm in arms.items()}
     chosen = _chosen_runs(experiment, arms, wanted, read_part(spec.part) if spec.part else Part())
     runs = _Planner(joined, arms, needs, spec.folder, plan.dataset, frozenset(chosen)).runs()

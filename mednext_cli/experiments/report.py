@@ -1,10 +1,9 @@
 """report.html of an experiment: its arms, their plots and tests, as one page without network."""
 
 from collections.abc import Sequence
-from math import isnan
 from pathlib import Path
 
-from mednext_cli.evaluation.pages.page import render_page, show_number, spell
+from mednext_cli.evaluation.pages.page import render_page, show_number
 from mednext_cli.evaluation.pages.sortable import (
     Cell,
     SortableTable,
@@ -12,19 +11,25 @@ from mednext_cli.evaluation.pages.sortable import (
     number_cell,
     probability_cell,
 )
-from mednext_cli.evaluation.tables.columns import find_metric
 from mednext_cli.evaluation.tables.summary import OVERALL
 from mednext_cli.experiments.arm_rows import ArmRow
 from mednext_cli.experiments.comparison import ComparisonRow
 from mednext_cli.experiments.layout import RunKey
 from mednext_cli.experiments.notes import FailedNote, WholeNote
 from mednext_cli.experiments.plan import ExperimentPlan, PlannedRun
+from mednext_cli.experiments.report_tables import (
+    NOT_RUN,
+    difference_cell,
+    interval_cell,
+    or_nothing,
+    pair_table,
+    transfer_tables,
+)
 from mednext_cli.experiments.scatter import Point, ScatterPlot, plot_scatter
 from mednext_cli.experiments.scores import FoldScores
+from mednext_cli.experiments.transfer_results import TransferResults
 from mednext_cli.foundation.files import write_text
 from mednext_cli.settings.experiment import ExperimentRecipe
-
-_NOT_RUN = "not run"
 
 
 def write_experiment_report(
@@ -33,6 +38,7 @@ def write_experiment_report(
     arms: Sequence[ArmRow],
     comparison: Sequence[ComparisonRow],
     folds: Sequence[FoldScores],
+    transfer: TransferResults,
 ) -> None:
     """Write the page.
 
@@ -42,6 +48,7 @@ def write_experiment_report(
         arms: a row an arm.
         comparison: the rows of comparison.csv.
         folds: scores of the whole runs.
+        transfer: what the arms are on the other dataset.
 
     Raises:
         StorageError: the disk refuses.
@@ -56,7 +63,12 @@ def write_experiment_report(
         failed={run.key.name: run.note.reason for run in plan.runs
                 if isinstance(run.note, FailedNote)},
         plots=[plot for plot in _plots(plan, folds) if plot is not None],
-        tables=[_arm_table(plan, arms), _pair_table(comparison), _run_table(plan, folds)],
+        tables=[
+            _arm_table(plan, arms),
+            pair_table("Arms against each other", comparison),
+            *transfer_tables(transfer),
+            _run_table(plan, folds),
+        ],
     )  # fmt: skip
     write_text(path, text)
 
@@ -131,10 +143,6 @@ def _points(
     return points
 
 
-def _or_nothing(value: float, text: str) -> Cell:
-    return Cell("–", "") if isnan(value) else Cell(text, f"{value:.6g}")
-
-
 def _arm_table(plan: ExperimentPlan, arms: Sequence[ArmRow]) -> SortableTable:
     first = arms[0].arm
     heads = (
@@ -148,9 +156,9 @@ def _arm_table(plan: ExperimentPlan, arms: Sequence[ArmRow]) -> SortableTable:
             Cell(plan.experiment.arms[row.arm].description),
             Cell(row.network),
             Cell(f"{row.whole} of {row.total}", f"{row.whole}"),
-            _or_nothing(row.parameters, f"{row.parameters / 1e6:.3g}"),
-            _or_nothing(row.multiply_adds, f"{row.multiply_adds / 1e9:.3g}"),
-            _or_nothing(row.charged_minutes, f"{row.charged_minutes:.1f}"),
+            or_nothing(row.parameters, f"{row.parameters / 1e6:.3g}"),
+            or_nothing(row.multiply_adds, f"{row.multiply_adds / 1e9:.3g}"),
+            or_nothing(row.charged_minutes, f"{row.charged_minutes:.1f}"),
             number_cell(row.dice),
             number_cell(row.spread),
             number_cell(row.surface_dice),
@@ -168,42 +176,7 @@ def _arm_table(plan: ExperimentPlan, arms: Sequence[ArmRow]) -> SortableTable:
 def _against(row: ComparisonRow | None) -> tuple[Cell, Cell, Cell]:
     if row is None:
         return Cell("–", ""), Cell("–", ""), Cell("–", "")
-    return _difference(row.difference), _interval(row), probability_cell(row.p_holm)
-
-
-def _difference(value: float) -> Cell:
-    return _or_nothing(value, f"{value:+.4f}")
-
-
-def _interval(row: ComparisonRow) -> Cell:
-    return _or_nothing(row.ci95_low, f"{row.ci95_low:+.4f} to {row.ci95_high:+.4f}")
-
-
-def _pair_table(comparison: Sequence[ComparisonRow]) -> SortableTable:
-    heads = (
-        "metric", "region", "arm", "against", "cases", "seeds", "difference", "95 % interval",
-        "spread over seeds", "better cases", "worse cases", "p", "p after Holm",
-    )  # fmt: skip
-    rows = tuple(
-        (
-            Cell(spell(find_metric(row.metric))),
-            Cell(row.region),
-            Cell(row.arm),
-            Cell(row.against),
-            count_cell(row.cases) if row.cases else Cell(_NOT_RUN, ""),
-            count_cell(row.seeds),
-            _difference(row.difference),
-            _interval(row),
-            _or_nothing(row.spread_over_seeds, f"{row.spread_over_seeds:.4f}"),
-            count_cell(row.better_cases),
-            count_cell(row.worse_cases),
-            probability_cell(row.p),
-            probability_cell(row.p_holm),
-        )
-        for row in comparison
-    )
-    note = "Is the arm another than the one it is held against? Cases are paired."
-    return SortableTable("Arms against each other", note, heads, rows)
+    return difference_cell(row.difference), interval_cell(row), probability_cell(row.p_holm)
 
 
 def _run_table(plan: ExperimentPlan, folds: Sequence[FoldScores]) -> SortableTable:
@@ -217,15 +190,15 @@ def _run_cells(run: PlannedRun, fold: FoldScores | None) -> tuple[Cell, ...]:
     key, note = run.key, run.note
     which = (Cell(key.arm), count_cell(key.seed), count_cell(key.fold))
     if not isinstance(note, WholeNote) or fold is None:
-        state = "failed" if isinstance(note, FailedNote) else _NOT_RUN
+        state = "failed" if isinstance(note, FailedNote) else NOT_RUN
         return (*which, Cell(state), *(Cell("–", "") for _ in range(5)), Cell(""))
     return (
         *which,
         Cell("whole"),
         Cell(show_number(dice := fold.means(key, OVERALL)["dice"]), f"{dice:.6g}"),
-        _or_nothing(note.minutes, f"{note.minutes:.2f}"),
-        _or_nothing(run.charged_minutes, f"{run.charged_minutes:.2f}"),
-        _or_nothing(note.peak_gib, f"{note.peak_gib:.2f}"),
+        or_nothing(note.minutes, f"{note.minutes:.2f}"),
+        or_nothing(run.charged_minutes, f"{run.charged_minutes:.2f}"),
+        or_nothing(note.peak_gib, f"{note.peak_gib:.2f}"),
         Cell(f"{note.steps:,}", str(note.steps)),
         Cell(note.device),
     )

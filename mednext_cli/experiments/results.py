@@ -8,10 +8,11 @@ from mednext_cli.evaluation.tables.summary import OVERALL
 from mednext_cli.experiments.arm_rows import ArmRow, summarise_arm
 from mednext_cli.experiments.columns import COMPARISON, EXPERIMENT, SCORES
 from mednext_cli.experiments.comparison import ComparisonRow, compare_arms
-from mednext_cli.experiments.notes import FailedNote, WholeNote
+from mednext_cli.experiments.notes import FailedNote, WholeNote, cases_file
 from mednext_cli.experiments.plan import ExperimentPlan, PlannedRun
 from mednext_cli.experiments.report import write_experiment_report
 from mednext_cli.experiments.scores import FoldScores, read_scores
+from mednext_cli.experiments.transfer_results import NOTHING_TRANSFERRED, TransferResults
 
 _NOT_SCORED: dict[str, object] = {
     "region": "",
@@ -21,20 +22,30 @@ _NOT_SCORED: dict[str, object] = {
 }
 
 
-def write_results(plan: ExperimentPlan) -> tuple[tuple[ArmRow, ...], tuple[ComparisonRow, ...]]:
+def write_results(
+    plan: ExperimentPlan, transfer: TransferResults = NOTHING_TRANSFERRED
+) -> tuple[tuple[ArmRow, ...], tuple[ComparisonRow, ...]]:
     """Write experiment.csv, comparison.csv and report.html; call it under the folder's lock.
+
+    Args:
+        plan: with what became of each run.
+        transfer: what the arms are on the other dataset, for the report.
 
     Raises:
         DatasetError: the scores of a run cannot be read.
         StorageError: the disk refuses.
     """
-    notes = {run.key: run.note for run in plan.runs if isinstance(run.note, WholeNote)}
-    folds = read_scores(plan.out, notes)
+    folds = read_scores({
+        run.key: cases_file(plan.out, run.note)
+        for run in plan.runs
+        if isinstance(run.note, WholeNote)
+    })  # fmt: skip
     comparison = compare_arms(folds, list(plan.arms))
     arms = tuple(summarise_arm(plan, name, folds, comparison) for name in plan.arms)
     EXPERIMENT.write(plan.out.path / EXPERIMENT.title, _rows(plan, folds))
     COMPARISON.write(plan.out.path / COMPARISON.title, map(asdict, comparison))
-    write_experiment_report(plan.out.path / "report.html", plan, arms, comparison, folds)
+    report = plan.out.path / "report.html"
+    write_experiment_report(report, plan, arms, comparison, folds, transfer)
     return arms, comparison
 
 

@@ -23,7 +23,11 @@ from mednext_cli.experiments.results import write_results
 from mednext_cli.experiments.saved import join_saved, save_experiment
 from mednext_cli.experiments.sharing import Share
 from mednext_cli.experiments.transfer import find_target, run_transfer
-from mednext_cli.experiments.transfer_results import TransferRow, write_transfer
+from mednext_cli.experiments.transfer_results import (
+    NOTHING_TRANSFERRED,
+    TransferResults,
+    write_transfer,
+)
 from mednext_cli.foundation.errors import CacheError, MednextError
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.locks import locked
@@ -65,7 +69,7 @@ class ExperimentResult:
         comparison: the rows of comparison.csv.
         failed: runs of this call that failed, by key.
         elsewhere: runs that other processes are at work on.
-        transfer: a row an arm and number of training cases of [transfer], the rows of transfer.csv.
+        transfer: what the arms are on the dataset of [transfer].
         failed_transfer: runs on the other dataset that failed, by name.
     """
 
@@ -75,7 +79,7 @@ class ExperimentResult:
     comparison: tuple[ComparisonRow, ...]
     failed: Mapping[RunKey, FailedNote]
     elsewhere: tuple[RunKey, ...]
-    transfer: tuple[TransferRow, ...] = ()
+    transfer: TransferResults = NOTHING_TRANSFERRED
     failed_transfer: Mapping[str, FailedNote] = field(default_factory=dict)
 
     def raise_failed(self) -> None:
@@ -83,7 +87,7 @@ class ExperimentResult:
         notes = {key.name: note for key, note in self.failed.items()} | dict(self.failed_transfer)
         if notes:
             reasons = {name: note.reason for name, note in notes.items()}
-            further = {(r.arm, r.seed, r.fold, r.training_cases) for r in self.transfer}
+            further = {(r.arm, r.seed, r.fold, r.training_cases) for r in self.transfer.rows}
             total = sum(run.chosen for run in self.plan.runs) + len(further)
             raise FailedRuns(reasons, total, any(note.ours for note in notes.values()))
 
@@ -118,8 +122,11 @@ def experiment(spec: ExperimentSpec) -> ExperimentResult:
     if target is None:
         return result
     failed_transfer = run_transfer(plan, spec, target)
-    rows = write_transfer(plan, spec, target)
-    return replace(result, transfer=rows, failed_transfer=failed_transfer)
+    with locked(plan.out.path, briefly=True):
+        plan = plan_experiment(spec)
+        found = write_transfer(plan, spec, target)
+        write_results(plan, found)
+    return replace(result, transfer=found, failed_transfer=failed_transfer)
 
 
 def _save(plan: ExperimentPlan) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -9,8 +10,7 @@ from mednext_cli.evaluation.ranking.methods import read_methods
 from mednext_cli.evaluation.tables.bootstrap import Values, mean_where_defined
 from mednext_cli.evaluation.tables.summary import OVERALL
 from mednext_cli.experiments.columns import SCORES
-from mednext_cli.experiments.layout import ExperimentFolder, RunKey
-from mednext_cli.experiments.notes import WholeNote, cases_file
+from mednext_cli.experiments.layout import RunKey
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +56,18 @@ class FoldScores:
         return slice(index, index + 1)
 
 
-def read_scores(
-    folder: ExperimentFolder, notes: Mapping[RunKey, WholeNote]
-) -> tuple[FoldScores, ...]:
+def read_scores(tables: Mapping[RunKey, Path]) -> tuple[FoldScores, ...]:
     """The scores of whole runs, by fold.
+
+    Args:
+        tables: the cases.csv of each run.
 
     Raises:
         DatasetError: a cases.csv cannot be used, or two were scored by different rules.
     """
     return tuple(
-        _of_fold(folder, fold, {key: note for key, note in notes.items() if key.fold == fold})
-        for fold in dict.fromkeys(key.fold for key in notes)
+        _of_fold(fold, {key: path for key, path in tables.items() if key.fold == fold})
+        for fold in dict.fromkeys(key.fold for key in tables)
     )
 
 
@@ -75,12 +76,13 @@ def regions_of(folds: Iterable[FoldScores]) -> list[str]:
     return [*dict.fromkeys(region for fold in folds for region in fold.regions), OVERALL]
 
 
-def _of_fold(folder: ExperimentFolder, fold: int, notes: Mapping[RunKey, WholeNote]) -> FoldScores:
-    tables = {key.name: cases_file(folder, note) for key, note in notes.items()}
-    found = read_methods(tables, SCORES, drop_missing=True)
+def _of_fold(fold: int, tables: Mapping[RunKey, Path]) -> FoldScores:
+    found = read_methods(
+        {key.name: path for key, path in tables.items()}, SCORES, drop_missing=True
+    )
     return FoldScores(
         fold=fold,
-        runs=tuple(notes),
+        runs=tuple(tables),
         cases=found.cases,
         regions=found.regions,
         values=found.values,

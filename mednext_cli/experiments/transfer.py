@@ -102,6 +102,22 @@ def find_target(plan: ExperimentPlan, source: CachedDataset, cache: Path) -> Tar
     return Target(transfer, cached, label_map)
 
 
+def check_transfer(plan: ExperimentPlan, spec: ExperimentSpec) -> None:
+    """Refuse a [transfer] that cannot be; what lacks a cache so far cannot be told yet.
+
+    Raises:
+        CacheError: a cache is damaged.
+        SettingsError: see `find_target`.
+    """
+    transfer = plan.experiment.transfer
+    if transfer is None or plan.cache is None:
+        return
+    if (Path(transfer.cache or spec.cache) / transfer.dataset).exists():
+        find_target(plan, plan.cache, spec.cache)
+    else:
+        logger.warning("no cache of %s yet: what is scored on it is not checked", transfer.dataset)
+
+
 def _of_source(label_map: LabelMap, source: LabelSet) -> LabelMap:
     """With the values that the networks learned, whatever a layout of that name has."""
     return LabelMap(source=dict(source.names), label_map=dict(label_map.label_map))

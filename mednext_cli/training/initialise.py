@@ -83,7 +83,7 @@ def initialise(network: nn.Module, spec: NetworkSpec, start: Start, origin: Orig
             differs.
     """
     checkpoint = load_checkpoint(start.file)
-    _check_same(checkpoint, spec, start)
+    check_start(checkpoint.network, spec, start)
     weights, kernels = _grown_weights(checkpoint, spec, start)
     anew, total = _load(network, weights), len(network.state_dict())
     way = f", kernels {_numbers(kernels)} grown to {_numbers(spec.kernels)} ({start.growth})"
@@ -138,12 +138,6 @@ def _grown_weights(
     source = checkpoint.network
     if start.growth is None or source.kernels == spec.kernels:
         return checkpoint.state_dict, ()
-    if any(old > new for old, new in zip(source.kernels, spec.kernels, strict=True)):
-        raise CheckpointError(
-            f"{start.file} has kernels {_numbers(source.kernels)}, which cannot shrink to "
-            f"{_numbers(spec.kernels)}",
-            "UpKern only enlarges: begin with a network of smaller kernels.",
-        )
     target = replace(source, settings=spec.settings)
     try:
         return grow_to(checkpoint, target, start.growth)[0].state_dict, source.kernels
@@ -177,29 +171,42 @@ def _warn(checkpoint: Checkpoint, origin: Origin, start: Start) -> None:
         )
 
 
-def _check_same(checkpoint: Checkpoint, spec: NetworkSpec, start: Start) -> None:
-    theirs, ours = checkpoint.network, spec
-    grows = start.growth is not None and theirs.name == ours.name and theirs.kernels
+def check_start(theirs: NetworkSpec, ours: NetworkSpec, start: Start) -> None:
+    """Whether a network can begin with another's weights, as far as the two can tell.
+
+    Args:
+        theirs: the network that gives its weights.
+        ours: the one that begins with them.
+        start: where they lie, and whether smaller kernels grow.
+
+    Raises:
+        CheckpointError: it cannot; names what differs.
+    """
+    grows = start.growth is not None and theirs.name == ours.name and bool(theirs.kernels)
+    alike = (theirs, ours)
     if grows and ours.kernels:
-        theirs, ours = (one.with_kernel(max(spec.kernels)) for one in (theirs, ours))
-    if differing := _differing(theirs, ours):
+        alike = (theirs.with_kernel(max(ours.kernels)), ours.with_kernel(max(ours.kernels)))
+    if differing := _differing(*alike):
         raise CheckpointError(
             f"{start.file} has another network: {'; '.join(differing)}",
-            _remedy(checkpoint, spec, start),
+            _remedy(theirs, ours, start),
+        )
+    if grows and any(old > new for old, new in zip(theirs.kernels, ours.kernels, strict=True)):
+        raise CheckpointError(
+            f"{start.file} has kernels {_numbers(theirs.kernels)}, which cannot shrink to "
+            f"{_numbers(ours.kernels)}",
+            "UpKern only enlarges: begin with a network of smaller kernels.",
         )
 
 
-def _remedy(checkpoint: Checkpoint, spec: NetworkSpec, start: Start) -> str:
-    name = checkpoint.network.name
-    if name == spec.name and spec.kernels and start.growth is not None:
+def _remedy(theirs: NetworkSpec, ours: NetworkSpec, start: Start) -> str:
+    if theirs.name != ours.name:
+        return f"Train with --network {theirs.name}, or its run's recipe.toml."
+    if not ours.kernels:
+        return f"Choose the same in the recipe, or with --set model.{ours.name}.KEY=VALUE."
+    if start.growth is not None:
         return "UpKern needs a network that differs by its kernels alone."
-    if name == spec.name and spec.kernels:
-        return "Train with the same --model and --kernel, or enlarge it first with mednext upkern."
-    if checkpoint.recipe is not None:
-        return "Train with the recipe it was trained with: recipe.toml in its run folder."
-    if name == spec.name:
-        return f"Choose the same in the recipe, or with --set model.{name}.KEY=VALUE."
-    return f"Train with --network {name}."
+    return "Train with the same --model and --kernel, or enlarge it first with mednext upkern."
 
 
 def _differing(theirs: NetworkSpec, ours: NetworkSpec) -> list[str]:

@@ -66,6 +66,24 @@ def test_what_cannot_be_run_is_refused(
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ('start = "k3"\nsettings.model.mednext.norm = "layer"', "norm group instead of layer"),
+        ('start = "k5"', "arm k5 has kernels 5, which cannot shrink to 3"),
+        ('start = "k3"\nsettings.model.network = "unetr"', "mednext instead of unetr"),
+    ],
+)
+def test_an_arm_that_cannot_begin_with_its_start_is_refused_at_once(
+    boxes: Path, tmp_path: Path, lines: str, expected: str
+) -> None:
+    recipe = write_recipe(tmp_path, f"{TINY}{ARMS}[arms.other]\n{lines}\n")
+    with pytest.raises(SettingsError) as caught:
+        plan_experiment(ExperimentSpec(str(recipe), tmp_path / "out", boxes))
+    assert "arm other cannot start from arm k" in str(caught.value)
+    assert expected in str(caught.value)
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
     boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,14 @@ import pytest
 from mednext_cli.app import main
 from mednext_cli.experiments.plan import ExperimentSpec, plan_experiment
 from mednext_cli.experiments.transfer import find_target
-from tests.experiments.synthetic import TINY, Pretended, arguments, read_rows, write_recipe
+from tests.experiments.synthetic import (
+    TINY,
+    Pretended,
+    arguments,
+    read_rows,
+    write_recipe,
+    write_scores,
+)
 from tests.training.synthetic import NAME
 
 ONE = TINY.replace("[0, 1]", "[0]") + "[arms.k3]\n"
@@ -65,6 +72,8 @@ def test_a_transfer_that_cannot_be_is_told_before_anything_is_trained(
     recipe = _transfer(tmp_path, lines)
     assert main(arguments(recipe, boxes, tmp_path / "out")) == 2
     assert reason in capsys.readouterr().err
+    assert main(arguments(recipe, boxes, tmp_path / "out", "--dry-run")) == 2
+    assert reason in capsys.readouterr().err
     assert not (tmp_path / "out" / "runs").exists()
 
 
@@ -84,6 +93,26 @@ def test_scores_of_another_transfer_are_not_taken_for_its_own(
     assert cases == {"1", "2"}
 
 
+def test_arms_are_compared_on_the_other_dataset_case_by_case(
+    boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretended = Pretended({"k3": 0.7, "wide": 0.6, "k3-cases1": 0.5, "wide-cases1": 0.55})
+    for module in ("run", "transfer"):
+        monkeypatch.setattr(f"mednext_cli.experiments.{module}.run_in_process", pretended)
+    recipe = write_recipe(
+        tmp_path,
+        f"{ONE}[arms.wide]\nsettings.model.mednext.base_channels = 8\n"
+        f'[transfer]\ndataset = "{NAME}"\ncases = [1]\n',
+    )
+    out = tmp_path / "out"
+    assert main(arguments(recipe, boxes, out)) == 0
+    rows = read_rows(out / "transfer_comparison.csv")
+    (row,) = [row for row in rows if (row["metric"], row["region"]) == ("dice", "overall")]
+    assert (row["training_cases"], row["arm"], row["against"]) == ("1", "wide", "k3")
+    assert float(row["difference"]) == pytest.approx(0.05)
+    assert "fine-tuned on 1 of its cases" in (out / "report.html").read_text()
+
+
 def test_a_run_that_was_killed_before_it_was_scored_is_scored_by_the_shared_labels(
     boxes: Path, tmp_path: Path, runs: Pretended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +129,7 @@ def test_a_run_that_was_killed_before_it_was_scored_is_scored_by_the_shared_labe
     assert len(runs.done) == 2
 
     def score(_: Path, place: Path, *__: object) -> None:
-        place.mkdir()
+        write_scores(place / "cases.csv", 0.25, 0)
         (place / "summary.csv").write_text("region,metric,mean\norgan,dice,0.25\n")
 
     monkeypatch.setattr("mednext_cli.experiments.transfer._score", score)
