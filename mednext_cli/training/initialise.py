@@ -201,9 +201,12 @@ def check_start(theirs: NetworkSpec, ours: NetworkSpec, start: Start) -> None:
 
 def _remedy(theirs: NetworkSpec, ours: NetworkSpec, start: Start) -> str:
     if theirs.name != ours.name:
-        return f"Train with --network {theirs.name}, or its run's recipe.toml."
+        return f"Train with --network {theirs.name}."
     if not ours.kernels:
-        return f"Choose the same in the recipe, or with --set model.{ours.name}.KEY=VALUE."
+        return (
+            f"Choose the same with --set model.{ours.name}.KEY=VALUE, or take the recipe.toml of its "
+            "run's folder where it has one."
+        )
     if start.growth is not None:
         return "UpKern needs a network that differs by its kernels alone."
     return "Train with the same --model and --kernel, or enlarge it first with mednext upkern."
