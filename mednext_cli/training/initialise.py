@@ -204,8 +204,8 @@ def _remedy(theirs: NetworkSpec, ours: NetworkSpec, start: Start) -> str:
         return f"Train with --network {theirs.name}."
     if not ours.kernels:
         return (
-            f"Choose the same with --set model.{ours.name}.KEY=VALUE, or take the recipe.toml of its "
-            "run's folder where it has one."
+            f"Choose the same with --set model.{ours.name}.KEY=VALUE, or take the recipe.toml of "
+            "its run's folder where it has one."
         )
     if start.growth is not None:
         return "UpKern needs a network that differs by its kernels alone."
