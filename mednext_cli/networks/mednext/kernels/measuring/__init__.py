@@ -1,0 +1,1 @@
+"""What is fastest on this very machine: timing, and what is built on it."""
