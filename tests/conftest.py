@@ -18,6 +18,10 @@ settings.register_profile("search", print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
+# TF32 has 10 bits of a float32's 23; what tests compare with float64 is float32 itself.
+torch.backends.cuda.matmul.allow_tf32 = False
+torch.backends.cudnn.allow_tf32 = False
+
 # Ignored where tests run in the background of a script or under nohup; children would inherit it.
 for _signal, _usual in (
     (signal.SIGINT, signal.default_int_handler),
@@ -25,6 +29,17 @@ for _signal, _usual in (
 ):
     if signal.getsignal(_signal) is signal.SIG_IGN:
         signal.signal(_signal, _usual)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a GPU skips without; what takes the kernels' device is of the GPU where one is."""
+    without = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    for item in items:
+        if any(item.iter_markers("gpu")):
+            item.add_marker(without)
+        elif torch.cuda.is_available() and "device" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.gpu)
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,16 @@ import pytest
 
 from tests.places import COMMITTED
 
-MOST_SKIPPED = 25
+MOST_SKIPPED = 40
 MOST_BYTES = 8_000_000
 
 
 def _needs_more(item: pytest.Item) -> bool:
     """Whether a test skips somewhere for want of scans or of a machine."""
     elsewhere = any(mark.args and mark.args[0] for mark in item.iter_markers("skipif"))
-    device = any(item.iter_markers("gpu")) and any(item.iter_markers("skipif"))
-    scans = "data_folder" in getattr(item, "fixturenames", ())
+    fixtures = getattr(item, "fixturenames", ())
+    device = any(item.iter_markers("gpu")) and "device" not in fixtures
+    scans = "data_folder" in fixtures
     return elsewhere or device or scans or any(item.iter_markers("browser"))
 
 

@@ -107,7 +107,6 @@ def test_sums_that_a_gpu_has_no_room_for_lie_in_main_memory(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_sums_on_a_gpu_are_those_in_main_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).normal(size=(2, 20, 30, 17)).astype(np.float32)
 

@@ -59,7 +59,6 @@ def _hippocampus(folder):
 
 @pytest.mark.gpu
 @pytest.mark.slow
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="200 iterations need a CUDA device")
 def test_200_iterations_on_the_hippocampus_end_at_the_same_loss(data_folder):
     cases = list(_hippocampus(data_folder))
     torch.manual_seed(0)
@@ -78,3 +77,12 @@ def test_200_iterations_on_the_hippocampus_end_at_the_same_loss(data_folder):
             losses.append(loss.item())
         ends.append(np.mean(losses[-len(cases) :]))
     assert abs(ends[0] - ends[1]) < 0.02 * ends[1]
+
+
+@pytest.mark.gpu
+def test_float32_on_a_gpu_is_not_tf32():
+    torch.manual_seed(0)
+    image, weight = torch.randn(1, 64, 8, 8, 8, device="cuda"), torch.randn(64, 64, 3, 3, 3).cuda()
+    found = torch.nn.functional.conv3d(image, weight)
+    exact = torch.nn.functional.conv3d(image.double(), weight.double())
+    assert (found - exact).norm() < 1e-5 * exact.norm()
