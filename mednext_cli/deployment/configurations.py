@@ -21,7 +21,7 @@ from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.engine import choose_engine
 from mednext_cli.inference.memory import estimate_shape
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.recipe import Precision
+from mednext_cli.settings.sections import Precision
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import torch
 
 from mednext_cli.foundation.devices import pick_dtype
 from mednext_cli.foundation.processor import CPU_INFO, processor_lines
-from mednext_cli.settings.recipe import Precision
+from mednext_cli.settings.sections import Precision
 
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86, and of ARM
 

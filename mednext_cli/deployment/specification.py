@@ -7,7 +7,7 @@ from mednext_cli.deployment.scans import MADE_UP
 from mednext_cli.foundation.errors import SettingsError, check_choice, nearest
 from mednext_cli.foundation.machine import usable_cores
 from mednext_cli.networks.mednext.variants import VARIANTS
-from mednext_cli.settings.recipe import Precision
+from mednext_cli.settings.sections import Precision
 
 _MOST_REPEATS, _MOST_CLASSES = 100, 256
 

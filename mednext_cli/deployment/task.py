@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.settings.recipe import Precision
+from mednext_cli.settings.sections import Precision
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from math import nan, prod
 
 from mednext_cli.experiments.needs import Needs
 from mednext_cli.scaling.published import PUBLISHED, REVISITED, SOURCE
-from mednext_cli.settings.recipe import TrainingSettings
+from mednext_cli.settings.training import TrainingSettings
 
 HOURS_SOURCE = SOURCE
 _STEPS = 250_000  # of the published trainings: 1000 epochs of 250 steps

@@ -10,7 +10,7 @@ from torch import Tensor
 from mednext_cli.foundation.plugins import load_plugin
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.recipe import Operators, Precision
+from mednext_cli.settings.sections import Operators, Precision
 
 Activation = Literal["softmax", "sigmoid"]
 """What makes probabilities of logits: softmax over classes, sigmoid of each region by itself."""

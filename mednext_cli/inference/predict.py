@@ -24,7 +24,7 @@ from mednext_cli.inference.sources import find_cases, select_cases
 from mednext_cli.inference.workload import open_pipeline
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.recipe import Operators, Precision
+from mednext_cli.settings.sections import Operators, Precision
 
 
 @dataclass(frozen=True)

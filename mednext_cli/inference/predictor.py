@@ -21,7 +21,7 @@ from mednext_cli.inference.sources import check_volumes, find_cases
 from mednext_cli.preprocessing.apply import prepare_image, prepare_volumes
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.recipe import Operators, Precision
+from mednext_cli.settings.sections import Operators, Precision
 from mednext_cli.volumes.checks import check_affine
 from mednext_cli.volumes.volume import Affine, Volume
 

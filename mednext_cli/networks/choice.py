@@ -11,7 +11,8 @@ from mednext_cli.networks.patches import Patch, PatchRule
 from mednext_cli.networks.registry import Family, find_family, plain
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.settings.problems import first_problem
-from mednext_cli.settings.recipe import ModelSettings, Operators, Recipe
+from mednext_cli.settings.recipe import ModelSettings, Recipe
+from mednext_cli.settings.sections import Operators
 
 Spacing = tuple[float, float, float]
 ISOTROPIC: Spacing = (1.0, 1.0, 1.0)

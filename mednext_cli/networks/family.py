@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from mednext_cli.settings.recipe import Operators
+    from mednext_cli.settings.sections import Operators
 
 
 class NetworkSettings(BaseModel):

@@ -8,14 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mednext_cli.foundation.names import check_file_name
 from mednext_cli.settings.growth import GROWTH, Growth
-from mednext_cli.settings.recipe import (
-    Count,
-    CountOrZero,
-    PathText,
-    Positive,
-    Section,
-    Table,
-)
+from mednext_cli.settings.sections import Count, CountOrZero, PathText, Positive, Section, Table
 
 _ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
 _MOST = 100  # seeds, folds, arms: far beyond any experiment, and it never ends

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue
 
-from mednext_cli.settings.recipe import TrainingSettings
+from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.settings.values import Count, FileName, Frozen, Name
 
 _MOST_EPOCHS = 10**6

@@ -9,7 +9,9 @@ from mednext_cli.networks.patches import Patch, shown_patch
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.memory import estimate_memory
-from mednext_cli.settings.recipe import InitSettings, OptimiserName, Recipe, TrainingSettings
+from mednext_cli.settings.recipe import InitSettings, Recipe
+from mednext_cli.settings.sections import OptimiserName
+from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.optimiser import count_moments
 
 DEFAULT_PATCH, DEFAULT_BATCH = (128, 128, 128), 2

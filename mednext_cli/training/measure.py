@@ -13,7 +13,8 @@ from mednext_cli.scaling.measure import repeat
 from mednext_cli.settings.labels import MOST_LABELS, LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.settings.progress import Origin
-from mednext_cli.settings.recipe import Recipe, TrainingSettings
+from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.augmentation.batch import Augmentation
 from mednext_cli.training.batches import SeededBatch
 from mednext_cli.training.data import count_workers

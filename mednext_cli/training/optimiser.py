@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mednext_cli.settings.recipe import OptimiserName, TrainingSettings
+from mednext_cli.settings.sections import OptimiserName
+from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.precision import Precision
 
 _NAMES_OF_MOMENTS: dict[OptimiserName, tuple[str, ...]] = {

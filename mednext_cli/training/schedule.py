@@ -2,7 +2,7 @@
 
 from torch.optim import Optimizer
 
-from mednext_cli.settings.recipe import TrainingSettings
+from mednext_cli.settings.training import TrainingSettings
 
 
 def poly_learning_rate(initial: float, share: float, exponent: float = 0.9) -> float:

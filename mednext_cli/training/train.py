@@ -10,7 +10,8 @@ from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.choice import choose_network, completed
-from mednext_cli.settings.recipe import Recipe, TrainingSettings
+from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.checks import check_names
 from mednext_cli.training.data import count_workers, fits_in_memory
 from mednext_cli.training.distributed import Processes, find_processes

@@ -9,12 +9,8 @@ from mednext_cli.networks.checkpoint import Checkpoint, build_plain, save_checkp
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.settings.progress import Progress
-from mednext_cli.settings.recipe import (
-    AugmentationSettings,
-    InferenceSettings,
-    Recipe,
-    TrainingSettings,
-)
+from mednext_cli.settings.recipe import AugmentationSettings, InferenceSettings, Recipe
+from mednext_cli.settings.training import TrainingSettings
 from tests.networks.made import mednext
 
 PLAN = Plan(

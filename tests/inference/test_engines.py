@@ -20,7 +20,7 @@ from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.labels import labels_in_order
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
-from mednext_cli.settings.recipe import Precision
+from mednext_cli.settings.sections import Precision
 from tests.networks.small_networks import SMALL, small_image, small_spec
 
 CPU = torch.device("cpu")

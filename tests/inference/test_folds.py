@@ -9,7 +9,7 @@ import pytest
 from mednext_cli import Predictor
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.settings.recipe import TrainingSettings
+from mednext_cli.settings.training import TrainingSettings
 from tests.inference.synthetic import RECIPE, predict, save_model
 
 Capture = pytest.CaptureFixture[str]

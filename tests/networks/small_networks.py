@@ -13,7 +13,8 @@ from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.patches import Patch
 from mednext_cli.networks.registry import Family, find_family
 from mednext_cli.networks.spec import NetworkSpec
-from mednext_cli.settings.recipe import Choice, ModelSettings
+from mednext_cli.settings.recipe import ModelSettings
+from mednext_cli.settings.sections import Choice
 
 
 @dataclass(frozen=True)

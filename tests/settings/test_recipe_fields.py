@@ -1,6 +1,7 @@
 """The keys of a recipe, and which of them may change in a run that has begun."""
 
-from mednext_cli.settings.recipe import MayChange, Recipe, changeable_keys, recipe_fields
+from mednext_cli.settings.recipe import Recipe, changeable_keys, recipe_fields
+from mednext_cli.settings.sections import MayChange
 
 
 def test_known_keys_are_dotted() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.settings.progress import Progress
-from mednext_cli.settings.recipe import Recipe, TrainingSettings
+from mednext_cli.settings.recipe import Recipe
+from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training import extent, loop
 from mednext_cli.training.distributed import ALONE, SingleProcess
 from mednext_cli.training.extent import Extent

@@ -3,7 +3,7 @@
 import pytest
 
 from mednext_cli.app import main
-from mednext_cli.settings.recipe import TrainingSettings
+from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.measure import Timing
 from tests.training.synthetic import TINY
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.networks.recipes import load_recipe
-from mednext_cli.settings.recipe import TrainingSettings
+from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training import loop
 from mednext_cli.training.optimiser import build_optimiser, count_moments, load_optimiser
 from mednext_cli.training.precision import Precision

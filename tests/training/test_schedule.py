@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mednext_cli.settings.recipe import TrainingSettings
+from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.schedule import poly_learning_rate, set_learning_rate
 
 

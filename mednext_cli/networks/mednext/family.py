@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mednext_cli.networks.mednext.network import MedNeXt
-    from mednext_cli.settings.recipe import Operators
+    from mednext_cli.settings.sections import Operators
 
 _CHECKPOINTED = ("M", "L")  # as published
 

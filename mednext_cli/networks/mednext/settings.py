@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from mednext_cli.networks.family import NetworkSettings
 from mednext_cli.networks.mednext.mixing import DEFAULT_WINDOW, Mixer, matched_width, usual_heads
 from mednext_cli.networks.mednext.variants import STAGES, VARIANTS, Variant, size_of
-from mednext_cli.settings.recipe import Width, refuse_truth
+from mednext_cli.settings.sections import Width, refuse_truth
 
 Norm = Literal["group", "layer"]
 Resampling = Literal["residual", "inverted", "plain"]

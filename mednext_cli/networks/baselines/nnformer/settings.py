@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mednext_cli.networks.family import NetworkSettings
 from mednext_cli.networks.patches import Patch, PatchRule
-from mednext_cli.settings.recipe import Probability, Width
+from mednext_cli.settings.sections import Probability, Width
 
 LEVELS = 4
 _HEAD_COUNTS = {"tumour": (3, 6, 12, 24), "synapse": (6, 12, 24, 48)}

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from mednext_cli.networks.baselines.nnunet.topology import Axes, Topology, plan_topology
 from mednext_cli.networks.family import NetworkSettings
-from mednext_cli.settings.recipe import Width, refuse_truth
+from mednext_cli.settings.sections import Width, refuse_truth
 
 MOST_STAGES = 12  # 2 ** 11 voxels are halved down to 1
 PATCH = 128  # voxels along each axis that an unplanned network is for

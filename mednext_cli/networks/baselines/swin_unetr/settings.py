@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from mednext_cli.networks.family import NetworkSettings
-from mednext_cli.settings.recipe import Probability, Width
+from mednext_cli.settings.sections import Probability, Width
 
 STAGES = 4
 PatchMerging = Literal["since_1_5", "before_1_5", "v2"]

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mednext_cli.networks.family import NetworkSettings
 from mednext_cli.networks.patches import Patch, PatchRule
-from mednext_cli.settings.recipe import Probability, Width
+from mednext_cli.settings.sections import Probability, Width
 
 BLOCKS = (1, 2, 2, 4)  # of the encoder's levels, full resolution first
 GROUPS = 8  # of the encoder's norms

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from mednext_cli.networks.family import NetworkSettings
-from mednext_cli.settings.recipe import Count, Probability, Width
+from mednext_cli.settings.sections import Count, Probability, Width
 
 Transformer = Literal["encoder", "encoder_decoder", "decoder"]
 Triple = tuple[int, int, int]

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mednext_cli.networks.family import NetworkSettings
 from mednext_cli.networks.patches import PatchRule
-from mednext_cli.settings.recipe import Count, Probability, Width
+from mednext_cli.settings.sections import Count, Probability, Width
 
 DOWNSAMPLING = 16
 # Batch norm needs two voxels at the bottom.

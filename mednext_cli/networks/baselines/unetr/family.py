@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from mednext_cli.networks.family import NetworkFamily, NetworkSettings, PublishedNetwork
 from mednext_cli.networks.patches import Patch, PatchRule
-from mednext_cli.settings.recipe import Probability, Width
+from mednext_cli.settings.sections import Probability, Width
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

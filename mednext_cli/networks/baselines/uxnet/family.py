@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 from pydantic import Field
 
 from mednext_cli.networks.family import NetworkFamily, NetworkSettings, PublishedNetwork
-from mednext_cli.settings.recipe import Positive, Probability, Width
+from mednext_cli.settings.sections import Positive, Probability, Width
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

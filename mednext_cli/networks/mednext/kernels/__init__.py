@@ -5,6 +5,6 @@ from mednext_cli.networks.mednext.kernels import DepthwiseConv3d, depthwise_conv
 
 from mednext_cli.networks.mednext.kernels.availability import CHOICES
 from mednext_cli.networks.mednext.kernels.convolution import DepthwiseConv3d, depthwise_conv3d
-from mednext_cli.settings.recipe import Operators
+from mednext_cli.settings.sections import Operators
 
 __all__ = ["CHOICES", "DepthwiseConv3d", "Operators", "depthwise_conv3d"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.settings.recipe import Operators
+from mednext_cli.settings.sections import Operators
 
 CHOICES: tuple[Operators, ...] = get_args(Operators)
 SIZES = (3, 5, 7)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.mednext.kernels import availability
-from mednext_cli.settings.recipe import Operators
+from mednext_cli.settings.sections import Operators
 
 
 def autocast(x: Tensor) -> Tensor:

@@ -1,0 +1,80 @@
+"""The table `[training]` of a recipe."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from mednext_cli.settings.sections import (
+    IN_THE_PLAN,
+    NO_RESULT,
+    Count,
+    CountOrZero,
+    MayChange,
+    NotNegative,
+    NoTruth,
+    OptimiserName,
+    Positive,
+    Precision,
+    Probability,
+    Section,
+    Width,
+)
+
+
+class TrainingSettings(Section):
+    """Optimisation, as published unless said otherwise (trainer of the MedNeXt repository).
+
+    Attributes:
+        epochs: how many; the learning rate falls to 0 over them (published).
+        minutes: of steps and of waiting for their batches, validation and saving apart; where it is
+            given the run ends with the first step after them, the learning rate falls to 0 over
+            them, and `epochs` is not used. Left out, `epochs` decides (ours).
+        iterations_per_epoch: steps an epoch (published).
+        validation_iterations: batches of the check on patches after each epoch (published).
+        batch_size: patches a step; left out, the plan's (published).
+        patch_voxels: (D, H, W); left out, the plan's (published).
+        optimiser: AdamW, or SGD with Nesterov's momentum, as nnU-Net has it (published: AdamW).
+        learning_rate: of the first epoch (published).
+        momentum: of SGD (published by nnU-Net).
+        weight_decay: on all parameters (published).
+        epsilon: of AdamW; left out, 1e-8, or 1e-4 under float16 (published: 1e-4).
+        poly_exponent: the rate falls as ``(1 - share) ** poly_exponent``, by the share of the
+            epochs, or the minutes, that is over (published).
+        gradient_clip: largest norm of the gradient (published).
+        oversample_foreground: share of patches centred on a foreground voxel (published).
+        precision: auto is bfloat16 or float16 on CUDA, float32 elsewhere (published: float16).
+        folds: parts that the cases are split into; one of them validates (published).
+        cases: how many of a fold's training cases are used, drawn by `seed`: the same for every
+            network, and a smaller number's are among a larger one's; left out, all (ours).
+        seed: of weights, patches and drawn `cases` (published: 12345, which the folds always have).
+        workers: processes that prepare batches; left out, as many as suit the machine, 0 prepares
+            them in the main process (ours).
+        checkpoint_minutes: how much work a killed run may lose at most (ours).
+    """
+
+    epochs: Annotated[Count, MayChange("--extend is asked for")] = 1000
+    minutes: Positive | None = None
+    iterations_per_epoch: Count = 250
+    validation_iterations: CountOrZero = 50
+    batch_size: Annotated[Width | None, IN_THE_PLAN] = None
+    patch_voxels: Annotated[tuple[Width, Width, Width] | None, IN_THE_PLAN] = None
+    optimiser: OptimiserName = "adamw"
+    learning_rate: Positive = 1e-3
+    momentum: Annotated[NotNegative, Field(lt=1.0)] = 0.99
+    weight_decay: NotNegative = 3e-5
+    epsilon: Positive | None = None
+    poly_exponent: Annotated[NotNegative, Field(le=100.0)] = 0.9
+    gradient_clip: Positive = 12.0
+    oversample_foreground: Probability = 1 / 3
+    precision: Precision = "auto"
+    folds: Annotated[Count, Field(ge=2)] = 5
+    cases: Count | None = None
+    seed: Annotated[int, NoTruth, Field(ge=0, lt=2**32)] = 12345
+    workers: Annotated[Annotated[CountOrZero, Field(le=1024)] | None, NO_RESULT] = None
+    checkpoint_minutes: Annotated[Positive, NO_RESULT] = 5.0
+
+    @model_validator(mode="after")
+    def _refuse_epsilon_of_sgd(self) -> Self:
+        if self.optimiser == "sgd" and self.epsilon is not None:
+            raise ValueError("epsilon is AdamW's, and the optimiser is sgd: leave it out")
+        return self
