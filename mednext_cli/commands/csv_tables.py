@@ -17,9 +17,11 @@ from mednext_cli.experiments.columns import (
 from mednext_cli.foundation.columns import Column, Table
 from mednext_cli.scaling.table import BUDGET, SCALE_REPORT
 from mednext_cli.training.columns import CROSS_VALIDATION, LOG
+from mednext_cli.training.overview.columns import COMPARED, RUNS, SHOWN
 
 TABLES: tuple[Table, ...] = (
-    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, SCALE_REPORT, BUDGET,
+    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, RUNS, SHOWN, COMPARED,
+    SCALE_REPORT, BUDGET,
     CLINICAL, VERIFIED, VERIFIED_CACHE, PHANTOMS,
     EXPERIMENT, COMPARISON, TRANSFER, TRANSFER_COMPARISON,
 )  # fmt: skip

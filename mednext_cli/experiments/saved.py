@@ -9,9 +9,9 @@ from mednext_cli.experiments.layout import ExperimentFolder
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.settings.experiment import ExperimentRecipe, Transfer
 from mednext_cli.settings.experiment_files import load_experiment, write_experiment
+from mednext_cli.settings.flat import flatten
 from mednext_cli.settings.recipe import Recipe, resultless_keys
 from mednext_cli.settings.recipe_files import write_recipe
-from mednext_cli.training.same_run import flatten
 
 _ANEW = "Give another --out, or the recipe that it was begun with: experiment.toml in there."
 _SHOWN = 3

@@ -5,6 +5,7 @@ import shlex
 
 from mednext_cli.foundation.errors import CheckpointError
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
+from mednext_cli.settings.flat import flatten
 from mednext_cli.settings.progress import Change, Progress
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training import same_run
@@ -102,9 +103,7 @@ def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:
     if state.finished:
         update = {"inference": asked.inference, "description": asked.description}
         state.recipe = begun.model_copy(update=update)
-    before, after = (
-        same_run.flatten(recipe.model_dump(mode="json")) for recipe in (begun, state.recipe)
-    )
+    before, after = (flatten(recipe.model_dump(mode="json")) for recipe in (begun, state.recipe))
     changes = [
         Change(
             setting=key,

@@ -1,7 +1,7 @@
 """Whether a run that has begun and what is asked for now are the same run."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.choice import choose_network
+from mednext_cli.settings.flat import flatten
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import Recipe, changeable_keys
@@ -51,15 +52,6 @@ def _as_used(recipe: Recipe, device: torch.device) -> dict[str, Any]:
         return flat
     flat["training.precision"] = str(precision.dtype).removeprefix("torch.")
     flat["training.epsilon"] = recipe.training.epsilon or precision.epsilon
-    return flat
-
-
-def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = f"{prefix}{key}"
-        flat.update(flatten(value, f"{name}.") if isinstance(value, dict) else {name: value})
     return flat
 
 

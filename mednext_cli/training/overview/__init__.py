@@ -1,0 +1,1 @@
+"""What lies in run folders, read without PyTorch: listed, shown, compared."""
