@@ -42,16 +42,26 @@ class CachedCase:
         return channels, depth, height, width
 
     @property
+    def stored_dtype(self) -> np.dtype[np.floating[Any]]:
+        """What the image is stored in, float16 or float32."""
+        found: np.dtype[np.floating[Any]] = self._dataset.open_array(self.path, schema.IMAGE).dtype
+        return found
+
+    @property
     def sealed(self) -> bool:
         """Whether the file has a checksum of all its bytes; early ones have not."""
         return schema.SEALED in self._open().attrs
 
     def read_image(self, region: Slices | None = None) -> NDArray[np.float32]:
         """(C, D, H, W) float32: all of it, or all channels of a region of (D, H, W)."""
-        found: NDArray[np.float32] = self._read(
+        return _as_float32(self.read_stored(region))
+
+    def read_stored(self, region: Slices | None = None) -> NDArray[np.floating[Any]]:
+        """(C, D, H, W) of the type it is cached in, float16 or float32: all of it, or a region."""
+        found: NDArray[np.floating[Any]] = self._read(
             schema.IMAGE, (slice(None), *region) if region else ()
         )
-        return _as_float32(found)
+        return found
 
     def read_label(self, region: Slices | None = None) -> NDArray[np.uint8]:
         """(D, H, W) class indices: all of it, or a region.

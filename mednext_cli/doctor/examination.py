@@ -21,7 +21,6 @@ _PACKAGES = (
     "nibabel",
     "pydantic",
     "typer",
-    "batchgeneratorsv2",
 )
 _LITTLE_MEMORY_GIB = 4.0
 _SOUND_CUDNN = 91500

@@ -2,11 +2,14 @@
 
 import math
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 from mednext_cli.foundation.control_groups import allowed_cores, free_bytes
 
 GIB = 2**30
+SHARED_MEMORY = Path("/dev/shm")  # of Linux; elsewhere processes share without such a limit
 _MEMORY_SHARE = 0.6  # the rest is left to the page cache and to other users
 
 
@@ -29,6 +32,11 @@ def free_memory_bytes() -> int:
 
     available = float(psutil.virtual_memory().available)
     return int(max(0.0, min(available, free_bytes(), _free_by_ulimit())))
+
+
+def free_shared_memory_bytes() -> int | None:
+    """What processes can share now; None where the system sets no limit of its own to that."""
+    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
 
 
 def _free_by_ulimit() -> float:

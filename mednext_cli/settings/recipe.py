@@ -12,7 +12,9 @@ from mednext_cli.settings.sections import (
     AFTER_TRAINING,
     HOW_IT_RUNS,
     NO_RESULT,
+    SAME_PARAMETERS,
     WHAT_IT_HOLDS,
+    AugmentationDevice,
     Choice,
     MayChange,
     NotNegative,
@@ -124,6 +126,8 @@ class AugmentationSettings(Section):
         gamma: probability of a gamma curve (published).
         gamma_inverted: probability of one on the inverted image (published).
         gamma_range: of the exponent (published).
+        device: where it is computed, by the processes that prepare batches (worker) or on the
+            network's device (ours).
         mirror_axes: axes that may be flipped, named by the patient; leave out any that tells
             classes apart, as front and back of the hippocampus (published: all).
     """
@@ -146,6 +150,7 @@ class AugmentationSettings(Section):
     gamma_inverted: Probability = 0.1
     gamma_range: Range = (0.7, 1.5)
     mirror_axes: MirrorAxes = AXES
+    device: Annotated[AugmentationDevice, SAME_PARAMETERS] = "worker"
 
     @property
     def mirrored(self) -> tuple[int, ...]:

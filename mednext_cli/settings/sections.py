@@ -37,6 +37,7 @@ Width = Annotated[int, NoTruth, Field(ge=1, le=4096)]
 Choice = Literal[True, False, "auto"]
 Operators = Literal["auto", "fused", "stock"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+AugmentationDevice = Literal["worker", "network"]
 OptimiserName = Literal["adamw", "sgd"]
 RegisteredName = Annotated[str, AfterValidator(check_name)]
 """Of an entry point: a network, a loss, a callback."""
@@ -60,6 +61,7 @@ IN_THE_PLAN = MayChange("the plan of the run holds it, which is compared")
 NO_RESULT = MayChange("no result depends on it")
 AFTER_TRAINING = MayChange("the final validation is then made anew")
 WHAT_IT_HOLDS = MayChange("what it holds is compared, wherever it lies by now")
+SAME_PARAMETERS = MayChange("the parameters are the same, only noise and rounding are others")
 HOW_IT_RUNS = MayChange("it is about how the network runs, not what it is")
 
 

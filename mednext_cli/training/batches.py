@@ -6,21 +6,23 @@ from typing import NamedTuple
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor]
-"""Images (B, C, D, H, W) float32 and class indices (B, D, H, W) uint8."""
+"""Images (B, C, D, H, W), float32 or as cached, and class indices (B, D, H, W) uint8."""
 
 
-class SeededBatch(NamedTuple):
-    """A batch before it is augmented, with all the chance that this will take.
+class ReadSample(NamedTuple):
+    """A sample before it is augmented, with all the chance that this will take.
 
     Attributes:
-        images: (B, C, D', H', W') float32, larger than the patch where the augmentation asks it.
-        labels: (B, D', H', W') uint8 class indices.
-        seeds: one a sample, below 2**31.
+        image: (C, d, h, w) as cached, float16 or float32: what the patch needs of a case.
+        label: (d, h, w) uint8 class indices.
+        corner: the first voxel of both, counted from the first one of the patch, (D, H, W).
+        seed: below 2**31.
     """
 
-    images: Tensor
-    labels: Tensor
-    seeds: tuple[int, ...]
+    image: Tensor
+    label: Tensor
+    corner: tuple[int, int, int]
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import re
 import signal
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -12,19 +12,19 @@ from torch.utils.data import DataLoader, Dataset
 from mednext_cli.foundation.children import begin_child, starting_children
 from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import MednextError
-from mednext_cli.training.batches import Batch
-from mednext_cli.training.sampling import PatchDataset
 
-_PREFETCHED = 4  # batches a worker
+PREFETCHED = 4  # batches a worker
+Made = TypeVar("Made")
+Prepare = Callable[[Sequence[int]], Made]
 
 
 def iterate_batches(
-    samples: PatchDataset, numbers: Iterable[Sequence[int]], workers: int, pin_memory: bool
-) -> Generator[Batch, None, None]:
+    prepare: Prepare[Made], numbers: Iterable[Sequence[int]], workers: int, pin_memory: bool
+) -> Generator[Made, None, None]:
     """Batches in the order asked for, whatever the number of workers.
 
     Args:
-        samples: what batches are made of.
+        prepare: makes a batch of the samples of these numbers; it travels to the workers.
         numbers: of the samples of each batch.
         workers: processes that draw them; 0 draws them in this one.
         pin_memory: give tensors that a GPU can fetch without waiting.
@@ -32,13 +32,13 @@ def iterate_batches(
     Raises:
         MednextError: a case cannot be read, a worker died, or memory does not suffice.
     """
-    loader: DataLoader[Batch] = DataLoader(
-        _Reporting(samples, workers),
+    loader: DataLoader[Made] = DataLoader(
+        _Reporting(prepare, workers),
         batch_sampler=numbers,  # type: ignore[arg-type] # any iterable does
         collate_fn=_as_it_is,
         num_workers=workers,
         pin_memory=pin_memory,
-        prefetch_factor=_PREFETCHED if workers else None,
+        prefetch_factor=PREFETCHED if workers else None,
         multiprocessing_context="spawn" if workers else None,
         worker_init_fn=_begin_worker,
     )
@@ -61,12 +61,12 @@ def iterate_batches(
 class _Reporting(Dataset[Any]):
     """Gives a user's error for the batch, which on its way through torch would lose its fields."""
 
-    def __init__(self, samples: PatchDataset, workers: int) -> None:
-        self._samples, self._workers = samples, workers
+    def __init__(self, prepare: Prepare[Any], workers: int) -> None:
+        self._prepare, self._workers = prepare, workers
 
-    def __getitems__(self, numbers: Sequence[int]) -> Batch | MednextError:
+    def __getitems__(self, numbers: Sequence[int]) -> object:
         try:
-            return self._samples.batch(numbers)
+            return self._prepare(numbers)
         except MednextError as error:
             return error
         except Exception as error:
@@ -86,7 +86,7 @@ def _begin_worker(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _start(loader: DataLoader[Batch]) -> Iterator[Any]:
+def _start(loader: DataLoader[Any]) -> Iterator[Any]:
     with starting_children(), _without_alarm():
         return iter(loader)
 

@@ -118,7 +118,7 @@ class _Loop:
         count = self._state.recipe.training.validation_iterations
         batches: Iterator[Batch] = iter(())
         if self._spec.split.validation and count:
-            batches = self._validation.batches(0, count, workers=0)
+            batches = self._validation.repeated(count)
         self._state.network.eval()
         return score_patches(self._state, _until_requested(batches, interruption), self._loss)
 
@@ -145,7 +145,8 @@ class _Loop:
             state.recipe, state.plan, spec.cache, spec.split, training, spec.in_memory
         )
         order = BatchOrder(state.plan.batch_size, spec.processes.rank, spec.processes.world_size)
-        return BatchSource(PatchDataset(sampling), order, spec.device)
+        on_device = state.recipe.augmentation.device == "network"
+        return BatchSource(PatchDataset(sampling), order, spec.device, on_device)
 
 
 def _until_requested(batches: Iterator[Batch], interruption: Interruption) -> Iterator[Batch]:

@@ -16,7 +16,7 @@ from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.augmentation.batch import Augmentation
-from mednext_cli.training.batches import SeededBatch
+from mednext_cli.training.batches import ReadSample
 from mednext_cli.training.data import count_workers
 from mednext_cli.training.estimate import DEFAULT_BATCH, DEFAULT_PATCH, EstimateRow
 from mednext_cli.training.loss import SegmentationLoss
@@ -125,17 +125,24 @@ def _measure(state: TrainingState, device: torch.device) -> Timing:
     return Timing(step, batch, workers > 0, validation)
 
 
+def _made_up_sample(augment: Augmentation, channels: int, seed: int) -> ReadSample:
+    """What such a sample reads; made up by the seed, but for the number of labels."""
+    box = augment.needed(seed, channels)
+    shape = [stop - start for start, stop in zip(box.start, box.stop, strict=True)]
+    labels = torch.zeros(shape, dtype=torch.uint8)
+    return ReadSample(torch.randn(channels, *shape), labels, box.start, seed)
+
+
 def _augmentation_seconds(state: TrainingState, workers: int) -> float:
     """Of a patch; workers compute with one thread each."""
     augment = Augmentation(state.plan.patch_voxels, state.recipe.augmentation)
-    images = torch.randn(1, len(state.plan.channels), *augment.read_voxels)
-    labels = torch.zeros(1, *augment.read_voxels, dtype=torch.uint8)
+    samples = [_made_up_sample(augment, len(state.plan.channels), seed) for seed in range(_PATCHES)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if workers else threads)
     try:
         start, count = time.perf_counter(), 0
         while count < _PATCHES and time.perf_counter() - start < _SECONDS:
-            augment(SeededBatch(images.clone(), labels.clone(), (count,)))
+            augment(samples[count : count + 1])
             count += 1
         return (time.perf_counter() - start) / count
     finally:

@@ -13,7 +13,7 @@ from mednext_cli.networks.choice import choose_network, completed
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.checks import check_names
-from mednext_cli.training.data import count_workers, fits_in_memory
+from mednext_cli.training.data import count_workers
 from mednext_cli.training.distributed import Processes, find_processes
 from mednext_cli.training.initialise import choose_start
 from mednext_cli.training.loop import LoopSpec, run_epochs
@@ -22,6 +22,7 @@ from mednext_cli.training.run_folder import RunFolder, has_begun, run_folder
 from mednext_cli.training.splits import Split, choose_split, draw_cases, fold_name
 from mednext_cli.training.starting import Job, start_folder, start_state
 from mednext_cli.training.state import TrainingState
+from mednext_cli.training.supply_memory import batch_bytes, check_shared_memory, fits_in_memory
 from mednext_cli.training.validate import validate_fold
 
 logger = logging.getLogger(__name__)
@@ -133,13 +134,15 @@ def _choose_cases(spec: TrainSpec, training: TrainingSettings, cached: CachedDat
 
 def _describe_loop(job: Job, processes: Processes) -> LoopSpec:
     workers = count_workers(job.recipe.training.workers, job.device)
+    batch = batch_bytes(job.cached, job.plan)
+    check_shared_memory(batch, workers)
     return LoopSpec(
         cache=job.cached.folder,
         split=job.split,
         folder=job.folder,
         device=job.device,
         workers=workers,
-        in_memory=fits_in_memory(job.cached, job.split, workers),
+        in_memory=fits_in_memory(job.cached, job.split.training, batch, workers),
         processes=processes,
     )
 

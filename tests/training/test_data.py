@@ -1,5 +1,6 @@
 """The source of batches: ranks share a step out, workers change nothing, order is counted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,7 @@ import torch
 from mednext_cli.cache.reader import open_cache
 from mednext_cli.foundation.errors import MednextError
 from mednext_cli.settings.recipe import AugmentationSettings
-from mednext_cli.training import loader
+from mednext_cli.training import data, loader
 from mednext_cli.training.batches import Batch, BatchOrder
 from mednext_cli.training.data import BatchSource
 from mednext_cli.training.sampling import PatchDataset, SamplingSpec
@@ -45,8 +46,11 @@ def test_ranks_share_the_samples_of_a_step_out(batch_size: int, world_size: int)
     )
 
 
-def _source(spec: SamplingSpec, rank: int = 0, world_size: int = 1) -> BatchSource:
-    return BatchSource(PatchDataset(spec), BatchOrder(spec.batch_size, rank, world_size), CPU)
+def _source(
+    spec: SamplingSpec, rank: int = 0, world_size: int = 1, on_device: bool = False
+) -> BatchSource:
+    order = BatchOrder(spec.batch_size, rank, world_size)
+    return BatchSource(PatchDataset(spec), order, CPU, on_device)
 
 
 def _equal(one: Batch, other: Batch) -> bool:
@@ -74,7 +78,8 @@ def test_the_number_of_workers_changes_no_batch(
     assert here[0][0].shape == (2, 1, 16, 32, 16)
     assert all(_equal(one, other) for one, other in zip(here, there, strict=True))
     first = (world_size + rank) * 2
-    assert _equal(here[0], PatchDataset(spec).batch(range(first, first + 2)))
+    images, labels = PatchDataset(spec).batch(range(first, first + 2))
+    assert _equal(here[0], (images.float(), labels))
 
 
 def test_a_session_begins_at_any_step(spec: SamplingSpec) -> None:
@@ -94,7 +99,6 @@ def test_the_cases_of_steps_are_those_of_their_samples(spec: SamplingSpec) -> No
 
 def test_cases_that_are_not_finite_are_told(boxes: Path, tmp_path: Path) -> None:
     import shutil
-    from dataclasses import replace
 
     folder = Path(shutil.copytree(boxes, tmp_path / "cache")) / "Dataset001_Boxes"
     cases = open_cache(folder).labelled_ids
@@ -120,3 +124,50 @@ def test_a_worker_that_died_with_its_batch_is_explained(
     monkeypatch.setattr(loader, "_start", lambda _: map(desert, [1]))
     with pytest.raises(MednextError, match="a process that prepares batches died"):
         list(_source(spec).batches(0, 1, workers=0))
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_augmented_on_the_device_batches_are_the_same(spec: SamplingSpec, workers: int) -> None:
+    """Bit for bit on this device, but for the rounding to float16 that they are spared."""
+    always = AugmentationSettings(rotation=0.5, scaling=0.5, noise=0.5, blur=0.5, gamma=0.5)
+    spec = replace(spec, augmentation=always)
+    there = list(_source(spec, on_device=True).batches(0, 6, workers))
+    here = list(_source(spec).batches(0, 6, workers=0))
+    assert all(images.dtype == torch.float32 for images, _ in (*here, *there))
+    assert all(
+        _equal((images.half().float(), labels), batch)
+        for (images, labels), batch in zip(there, here, strict=True)
+    )
+    assert not torch.equal(there[0][0], here[0][0])
+
+
+def test_repeated_batches_are_made_once(spec: SamplingSpec) -> None:
+    source = _source(replace(spec, augmentation=None))
+    first = list(source.repeated(3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PatchDataset, "read", None)
+        assert all(map(_equal, first, source.repeated(3)))
+        assert all(map(_equal, first, source.repeated(2)))
+    more = list(source.repeated(5))
+    expected = list(_source(replace(spec, augmentation=None)).batches(0, 5, workers=0))
+    assert len(more) == 5
+    assert all(map(_equal, more, expected))
+
+
+def test_repeated_batches_that_do_not_fit_are_made_again(
+    spec: SamplingSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "free_memory_bytes", lambda: 0)
+    source = _source(replace(spec, augmentation=None))
+    first = list(source.repeated(2))
+    assert all(map(_equal, first, source.repeated(2)))
+    monkeypatch.setattr(PatchDataset, "read", None)
+    with pytest.raises(TypeError):
+        list(source.repeated(2))
+
+
+def test_a_repetition_that_was_left_early_goes_on(spec: SamplingSpec) -> None:
+    source = _source(replace(spec, augmentation=None))
+    next(source.repeated(3))
+    expected = list(_source(replace(spec, augmentation=None)).batches(0, 3, workers=0))
+    assert all(map(_equal, source.repeated(3), expected))

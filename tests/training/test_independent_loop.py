@@ -87,10 +87,11 @@ def _batches(run: Run, cases: str, first: int, count: int) -> list[tuple[Tensor,
             in_memory=True,
         )
     )
-    return [
+    drawn = (
         samples.batch(range(batch * BATCH, (batch + 1) * BATCH))
         for batch in range(first, first + count)
-    ]
+    )
+    return [(images.float(), labels) for images, labels in drawn]
 
 
 def _loop(run: Run, clip: float, decay: float) -> Made:

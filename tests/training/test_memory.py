@@ -15,7 +15,7 @@ from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.networks.registry import find_family
 from mednext_cli.networks.spec import NetworkSpec
-from mednext_cli.training import data, loader, loop, patch_validation, train
+from mednext_cli.training import data, loop, patch_validation, sampling, train
 from mednext_cli.training.memory import Demand, check_memory, explained_memory
 from tests.networks.made import mednext
 from tests.training.synthetic import arguments, run_folder
@@ -115,7 +115,7 @@ def test_a_validation_that_does_not_fit_loses_no_step(
 def test_a_batch_that_does_not_fit_says_so(
     boxes: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader.PatchDataset, "batch", _fail(MemoryError()))
+    monkeypatch.setattr(sampling.PatchDataset, "batch", _fail(MemoryError()))
     assert main(arguments(boxes, tmp_path)) == 2
     assert "too little memory to prepare batches" in capsys.readouterr().err
 

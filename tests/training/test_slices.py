@@ -8,8 +8,6 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import load_checkpoint
-from mednext_cli.networks.recipes import load_recipe
-from mednext_cli.training.augmentation.transforms import build_augmentation, enlarged_patch
 from mednext_cli.volumes.scans import read_grid, read_label_map
 from tests.preprocessing.synthetic import NAME as BLOBS
 from tests.preprocessing.synthetic import make_raw
@@ -56,22 +54,6 @@ def test_patches_of_several_slices_are_refused(
     error = capsys.readouterr().err
     assert "a network of slices takes 1 x height x width" in error
     assert "training.patch_voxels to [1, 32, 16]" in error
-
-
-def test_augmentation_stays_within_the_slice() -> None:
-    settings = load_recipe("mednext").augmentation.model_copy(
-        update={"rotation": 1.0, "scaling": 1.0, "low_resolution": 1.0, "blur": 1.0}
-    )
-    patch = (1, 32, 16)
-    read = enlarged_patch(patch, settings)
-    assert read[0] == 1
-    assert read[1] > patch[1]
-    made = build_augmentation(patch, settings)(
-        image=torch.randn(2, *read), segmentation=torch.ones(1, *read, dtype=torch.int16)
-    )
-    assert made["image"].shape == (2, *patch)
-    assert made["segmentation"].shape == (1, *patch)
-    assert bool(made["segmentation"].all())
 
 
 SPACING_MM = (1.0, 3.0, 1.5)  # of (X, Y, Z): slices lie across the second axis of (D, H, W), too
