@@ -9,6 +9,7 @@ import torch
 
 from mednext_cli.foundation.progress import Progress as Bar
 from mednext_cli.training.batches import Batch, BatchOrder
+from mednext_cli.training.cuda_graph import choose_step
 from mednext_cli.training.data import BatchSource
 from mednext_cli.training.distributed import Processes
 from mednext_cli.training.extent import Extent
@@ -25,7 +26,6 @@ from mednext_cli.training.schedule import set_learning_rate
 from mednext_cli.training.selection import Selection
 from mednext_cli.training.splits import Split
 from mednext_cli.training.state import TrainingState
-from mednext_cli.training.step import update
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class _Loop:
     def __init__(self, state: TrainingState, spec: LoopSpec) -> None:
         self._state, self._spec = state, spec
         self._loss = build_loss(state.plan, spec.processes.all_reduce)
+        self._step = choose_step(state, self._loss, spec.processes)
         self._training = self._source(training=True)
         self._validation = self._source(training=False)
         self._ledger = Ledger(state, self._training)
@@ -107,7 +108,7 @@ class _Loop:
         set_learning_rate(state.optimiser, state.recipe.training, state.share)
         with self._saver.saving_on_error():
             images, labels = next(batches)
-        loss_and_norm = update(state, self._loss, images, labels)
+        loss_and_norm = self._step(images, labels)
         state.note(iteration=state.progress.iteration + 1)
         with self._saver.saving_on_error():
             self._ledger.add(loss_and_norm)

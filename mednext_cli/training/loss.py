@@ -1,6 +1,7 @@
 """Dice + cross entropy on every deep-supervision output."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -120,10 +121,8 @@ def class_regions(plan: Plan) -> list[tuple[int, ...]]:
 
 def region_masks(labels: Tensor, regions: Sequence[Sequence[int]]) -> Tensor:
     """Boolean masks (B, R, D, H, W) of unions of class indices, from labels (B, D, H, W)."""
-    masks = [
-        torch.isin(labels, torch.tensor(region, device=labels.device, dtype=labels.dtype))
-        for region in regions
-    ]
+    # Plain numbers, as `torch.isin` would have the host wait until its list is on the device.
+    masks = [reduce(torch.logical_or, [labels == value for value in region]) for region in regions]
     return torch.stack(masks, dim=1)
 
 

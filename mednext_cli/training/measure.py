@@ -17,6 +17,7 @@ from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.augmentation.batch import Augmentation
 from mednext_cli.training.batches import ReadSample
+from mednext_cli.training.cuda_graph import choose_step
 from mednext_cli.training.data import count_workers
 from mednext_cli.training.estimate import DEFAULT_BATCH, DEFAULT_PATCH, EstimateRow
 from mednext_cli.training.loss import SegmentationLoss
@@ -24,7 +25,6 @@ from mednext_cli.training.memory import check_memory, explained_memory
 from mednext_cli.training.patch_validation import score_patches
 from mednext_cli.training.starting import Setup, build_state
 from mednext_cli.training.state import TrainingState
-from mednext_cli.training.step import update
 
 _PATCHES, _SECONDS = 24, 8.0  # to augment: each draws other transforms, so a few tell little
 
@@ -117,7 +117,8 @@ def _measure(state: TrainingState, device: torch.device) -> Timing:
     labels = labels.to(device)
     loss = SegmentationLoss(batch_dice=plan.batch_dice)
     state.network.train()
-    step = repeat(lambda: update(state, loss, images, labels), device).seconds
+    take_step = choose_step(state, loss)
+    step = repeat(lambda: take_step(images, labels), device).seconds
     state.network.eval()
     validation = repeat(lambda: score_patches(state, [(images, labels)], loss), device).seconds
     workers = count_workers(state.recipe.training.workers, device)

@@ -24,6 +24,7 @@ def test_a_key_says_itself_whether_it_may_change_in_a_run_that_has_begun() -> No
         "training.epochs",
         "training.workers",
         "training.checkpoint_minutes",
+        "training.cuda_graph",
         "augmentation.device",
         "inference.overlap",
         "inference.mirror",
