@@ -54,6 +54,7 @@ def examine() -> list[Finding]:
         *_accelerators(),
         _try("hdf5 with Blosc2", _store_and_read),
         _try("network", _run_network),
+        _try("compiled kernels", _kernels),
         _try("temporary folder", _write_temporary),
     ]
 
@@ -156,6 +157,16 @@ def _run_network() -> str:
     if logits.shape != (1, 2, *patch) or not bool(logits.isfinite().all()):
         raise ValueError("wrong shape or values that are not finite")
     return "forward and backward"
+
+
+def _kernels() -> str | Finding:
+    """Prediction on a CPU is slower without them, and gives the same labels."""
+    from mednext_cli.networks.mednext.native.library import libraries
+
+    if found := libraries():
+        return f"for vectors of {found[0].lanes} values"
+    problem = "none for this processor: install from a clone with a C compiler, or take the wheel"
+    return Finding("compiled kernels", problem, "warning")
 
 
 def _write_temporary() -> str:

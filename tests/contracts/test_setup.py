@@ -16,10 +16,14 @@ _PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 
 @pytest.fixture
 def install() -> ModuleType:
-    path = ROOT / "setup" / "install.py"
+    return _script("install")
+
+
+def _script(name: str) -> ModuleType:
+    path = ROOT / "setup" / f"{name}.py"
     if not path.is_file():
         pytest.skip("no checkout around the tests")
-    specification = importlib.util.spec_from_file_location("install", path)
+    specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -97,3 +101,17 @@ def test_libraries_of_the_baselines_are_pinned_and_bring_no_other_torch(
     names = [re.split("[>=]", text)[0] for text in command[command.index("--no-deps") + 1 :]]
     assert names == ["monai", "einops", "dynamic-network-architectures"]
     assert set(names) <= install._read_pins(without=()).keys()
+
+
+def test_a_package_is_built_without_a_compiler_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = _script("build_native")
+    monkeypatch.setattr(script, "_FOLDER", tmp_path)
+    for compiler, said in (("no-such-compiler", "No such file"), ("false", "exit code 1")):
+        monkeypatch.setenv("CC", compiler)
+        files, problem = script.build()
+        assert not files
+        assert problem.startswith(f"{compiler}: ")
+        assert said in problem
+    assert not list(tmp_path.iterdir())

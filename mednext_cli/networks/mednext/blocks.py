@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.kernels import Operators
 from mednext_cli.networks.mednext.kernels.convolution import is_taken
+from mednext_cli.networks.mednext.native.library import Library
+from mednext_cli.networks.mednext.native.operators import Bottleneck, Depthwise, block, library_of
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 
 _EPSILON = 1e-5
@@ -33,6 +35,32 @@ class PointwiseConvolution(nn.Conv3d):
         if cpu.is_arranged(x):
             return cpu.pointwise(x, self.weight, self.bias)
         return super().forward(x)
+
+
+class StridedPointwiseConvolution(nn.Conv3d):
+    """1x1x1 convolution of every second voxel along each axis."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, kernel_size=1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, n, ...) to (B, out_channels, ceil(n / 2), ...)."""
+        if cpu.is_arranged(x):
+            return cpu.strided_pointwise(x, self.weight, self.bias)
+        return super().forward(x)
+
+
+class TransposedPointwiseConvolution(nn.ConvTranspose3d):
+    """Transposed 1x1x1 convolution with stride 2."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, kernel_size=1, stride=2)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B, channels, n, ...) to (B, out_channels, 2n - 1, ...)."""
+        if cpu.is_arranged(x):
+            return cpu.transposed_pointwise(x, self.weight, self.bias)
+        return super().forward(x, output_size)
 
 
 class DepthwiseConvolution(nn.Conv3d):
@@ -101,8 +129,14 @@ POINTWISE: dict[int, Callable[[int, int], nn.Module]] = {
     3: PointwiseConvolution,
 }
 NORMS: dict[str, Callable[[int], nn.Module]] = {"group": SpatialNorm, "layer": ChannelNorm}
-_STRIDED = {2: nn.Conv2d, 3: nn.Conv3d}
-_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_STRIDED: dict[int, Callable[[int, int], nn.Module]] = {
+    2: partial(nn.Conv2d, kernel_size=1, stride=2),
+    3: StridedPointwiseConvolution,
+}
+_TRANSPOSED: dict[int, Callable[[int, int], nn.Module]] = {
+    2: partial(nn.ConvTranspose2d, kernel_size=1, stride=2),
+    3: TransposedPointwiseConvolution,
+}
 
 
 class MedNeXtBlock(nn.Module):
@@ -172,7 +206,8 @@ class MedNeXtBlock(nn.Module):
         if self._is_fused(x):
             return self._fused(x)
         if cpu.is_arranged(x) and not torch.is_grad_enabled() and self._is_plain():
-            return self._in_pieces(x)
+            library = library_of(x, *self._parts())
+            return self._in_pieces(x) if library is None else self._native(library, x)
         y: Tensor = self.compress(self._transform(x))
         return y if self.shortcut is None else y + self.shortcut(x)
 
@@ -191,6 +226,21 @@ class MedNeXtBlock(nn.Module):
     def _layers(self) -> list[nn.Conv3d]:
         """Norm, expansion and compression, as things with a weight and a bias."""
         return [cast("nn.Conv3d", layer) for layer in (self.norm, self.expand, self.compress)]
+
+    def _parts(self) -> tuple[Depthwise, Bottleneck]:
+        """What it computes with, of a plain block."""
+        mixer = cast("nn.Conv3d", self.depthwise)
+        (norm, expand, compress) = (
+            (layer.weight, cast("Tensor", layer.bias)) for layer in self._layers()
+        )
+        transposed = isinstance(mixer, TransposedDepthwiseConvolution)
+        depthwise = Depthwise(mixer.weight, cast("Tensor", mixer.bias), mixer.stride[0], transposed)
+        return depthwise, Bottleneck(norm, _EPSILON, expand, compress)
+
+    def _native(self, library: Library, x: Tensor) -> Tensor:
+        return block(
+            library, x, *self._parts(), None if self.shortcut is None else self.shortcut(x)
+        )
 
     def _in_pieces(self, x: Tensor) -> Tensor:
         norm, expand, compress = self._layers()
@@ -238,7 +288,7 @@ class DownBlock(MedNeXtBlock):
     ) -> nn.Module | None:
         if settings.resampling != "residual":
             return None
-        return _STRIDED[settings.dimensions](channels, out_channels, 1, stride=2)
+        return _STRIDED[settings.dimensions](channels, out_channels)
 
 
 class UpBlock(MedNeXtBlock):
@@ -258,7 +308,7 @@ class UpBlock(MedNeXtBlock):
     ) -> nn.Module | None:
         if settings.resampling != "residual":
             return None
-        return _TRANSPOSED[settings.dimensions](channels, out_channels, 1, stride=2)
+        return _TRANSPOSED[settings.dimensions](channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, n, ...) to (B, out_channels, 2n, ...)."""

@@ -59,6 +59,18 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return planes.reshape(len(x), -1, *planes.shape[1:]).movedim(1, 2)
 
 
+def strided_pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """1x1x1 convolution of every second voxel along each axis; PyTorch's own has no oneDNN."""
+    return pointwise(channels_last(x[:, :, ::2, ::2, ::2]), weight, bias)
+
+
+def transposed_pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Transposed 1x1x1 convolution with stride 2, weight (C, C', 1, 1, 1): n voxels to 2n - 1."""
+    rows = pointwise(x, weight.transpose(0, 1), None)
+    result = _spread(rows, [2 * size - 1 for size in x.shape[2:]])
+    return result if bias is None else result + bias.view(-1, 1, 1, 1)
+
+
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     """Depthwise convolution of (B, C, D, H, W), padded by half the kernel."""
     return _apply(_Depthwise, x, weight, bias, stride, False)

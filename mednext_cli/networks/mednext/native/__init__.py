@@ -1,0 +1,1 @@
+"""Blocks of MedNeXt on a CPU by kernels of our own, where they were compiled; see `kernels.c`."""

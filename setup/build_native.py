@@ -1,0 +1,88 @@
+"""Compile `mednext_cli/networks/mednext/native/kernels.c` while a wheel is built, or on its own.
+
+hatchling calls it (pyproject.toml), for an editable installation as well; ``python
+setup/build_native.py`` compiles again after a change. It needs a C compiler, GCC or Clang, which CC
+may name. Without one the wheel holds Python alone, and PyTorch's operators do the work.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # on its own, hatchling need not be there
+    BuildHookInterface = object  # type: ignore[assignment, misc]
+
+_FOLDER = Path(__file__).parents[1] / "mednext_cli" / "networks" / "mednext" / "native"
+_SOURCE = _FOLDER / "kernels.c"
+_FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-shared", "-fPIC"]
+# Values of a vector, and what tells a compiler; `native.library` takes what the processor has.
+_X86 = {16: ["-mavx512f"], 8: ["-mavx2", "-mfma"]}
+_OTHER: dict[int, list[str]] = {4: []}
+_SECONDS = 300
+
+
+class NativeHook(BuildHookInterface):
+    """Puts the compiled libraries into the wheel, and the platform into its name."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile; a wheel without them is whole as well."""
+        files, problem = build()
+        if problem:
+            self.app.display_warning(f"PyTorch's own operators will do the work: {problem}")
+        if files and version != "editable":
+            build_data["artifacts"] += [str(file.relative_to(self.root)) for file in files]
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{_platform()}"
+
+
+def _platform() -> str:
+    """What a wheel's name calls this one."""
+    from packaging.tags import sys_tags  # comes with hatchling
+
+    return next(sys_tags()).platform
+
+
+def build() -> tuple[list[Path], str]:
+    """The libraries for this kind of processor, and why there are none or fewer."""
+    compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    if compiler is None or sys.platform == "win32":
+        return [], "there is no C compiler, GCC or Clang"
+    files, problems = list[Path](), dict[str, None]()
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    for lanes, flags in (_X86 if x86 else _OTHER).items():
+        target = _FOLDER / f"kernels_{lanes}.so"
+        problem = _compile([*compiler.split(), *_FLAGS, *flags, f"-DLANES={lanes}"], target)
+        if problem:
+            problems[problem] = None
+        else:
+            files.append(target)
+    return files, "; ".join(problems)
+
+
+def _compile(command: list[str], target: Path) -> str:
+    """Why it failed; empty where it did not. A process that has the old library keeps it."""
+    beside = target.with_suffix(f".{os.getpid()}")
+    try:
+        subprocess.run(
+            [*command, "-o", str(beside), str(_SOURCE)],
+            capture_output=True, text=True, timeout=_SECONDS, check=True,
+        )  # fmt: skip
+        beside.replace(target)
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+        return f"{command[0]}: {said[0]}"
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{command[0]}: {error}"
+    return ""
+
+
+if __name__ == "__main__":
+    compiled, trouble = build()
+    print(*(file.name for file in compiled), trouble)
+    sys.exit(bool(trouble))

@@ -1,0 +1,168 @@
+"""The compiled kernels compute what PyTorch's operators compute in double precision."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from mednext_cli.networks.mednext import blocks
+from mednext_cli.networks.mednext.native import library as native
+from mednext_cli.networks.mednext.native.library import library_for
+from mednext_cli.networks.mednext.native.operators import (
+    Bottleneck,
+    Depthwise,
+    block,
+    convolve,
+    library_of,
+)
+from tests.networks.made import build, mednext
+
+pytestmark = pytest.mark.skipif(
+    not native.libraries(),
+    reason="the kernels were not compiled for this processor: python setup/build_native.py",
+)
+LANES = min((library.lanes for library in native.libraries()), default=8)
+_STEPS = st.sampled_from([(1, False), (2, False), (2, True)])
+_SHAPES = st.tuples(st.integers(1, 7), st.integers(1, 9), st.integers(1, 45))
+
+
+def _image(*shape: int) -> Tensor:
+    return torch.randn(shape).to(memory_format=torch.channels_last_3d)
+
+
+def _depthwise(channels: int, kernel: int, step: tuple[int, bool]) -> Depthwise:
+    weight = torch.randn(channels, 1, kernel, kernel, kernel) / kernel**1.5
+    return Depthwise(weight, torch.randn(channels), *step)
+
+
+def _bottleneck(channels: int, hidden: int, out: int) -> Bottleneck:
+    def layer(rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        return torch.randn(rows, columns, 1, 1, 1) / columns**0.5, torch.randn(rows)
+
+    norm = torch.rand(channels) + 0.5, torch.randn(channels)
+    return Bottleneck(norm, 1e-5, layer(hidden, channels), layer(out, hidden))
+
+
+def _exact(x: Tensor, depthwise: Depthwise) -> Tensor:
+    weight, bias, stride, transposed = depthwise
+    convolution = F.conv_transpose3d if transposed else F.conv3d
+    padding, groups = weight.shape[-1] // 2, x.shape[1]
+    return convolution(x.double(), weight.double(), bias.double(), stride, padding, groups=groups)
+
+
+def _exact_block(x: Tensor, depthwise: Depthwise, bottleneck: Bottleneck) -> Tensor:
+    z = _exact(x, depthwise)
+    norm, expand, compress = (
+        [one.double() for one in pair] for pair in (bottleneck.norm, *bottleneck[2:])
+    )
+    normalised = F.group_norm(z, z.shape[1], *norm, bottleneck.epsilon)
+    return F.conv3d(F.gelu(F.conv3d(normalised, *expand)), *compress)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kernel=st.sampled_from([3, 5, 7]),
+    step=_STEPS,
+    shape=_SHAPES,
+    vectors=st.integers(1, 3),
+    mean=st.sampled_from([0.0, 100.0]),
+)
+def test_convolutions_and_their_moments(kernel, step, shape, vectors, mean):
+    torch.manual_seed(0)
+    channels = vectors * LANES
+    x, depthwise = _image(2, channels, *shape) + mean, _depthwise(channels, kernel, step)
+    library = library_for(channels)
+    assert library is not None
+    result, means, variances = convolve(library, x, depthwise)
+    expected = _exact(x, depthwise)
+    scale = expected.abs().max()
+    assert (result - expected).abs().max() < 2e-6 * scale
+    assert (means - expected.mean((2, 3, 4))).abs().max() < 1e-6 * scale
+    spread = expected.var((2, 3, 4), unbiased=False)
+    assert (variances - spread).abs().max() < 1e-5 * spread.max() + 1e-10 * scale**2
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    step=_STEPS,
+    shape=st.tuples(st.integers(3, 6), st.integers(3, 9), st.integers(3, 21)),
+    widths=st.tuples(*[st.integers(1, 5)] * 3),
+    with_residual=st.booleans(),
+)
+def test_whole_blocks(step, shape, widths, with_residual):
+    torch.manual_seed(0)
+    channels, hidden, out = (LANES * width for width in widths)
+    x, depthwise = _image(2, channels, *shape), _depthwise(channels, 3, step)
+    bottleneck = _bottleneck(channels, hidden, out)
+    expected, library = _exact_block(x, depthwise, bottleneck), library_for(channels, hidden, out)
+    residual = torch.randn(expected.shape) if with_residual else None
+    kept = x.clone()
+    result = block(library, x, depthwise, bottleneck, residual)
+    whole = expected if residual is None else expected + residual
+    assert (result - whole).abs().max() < 1e-5 * whole.abs().max()
+    assert torch.equal(x, kept)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    torch.manual_seed(0)
+    x, depthwise = _image(1, 2 * LANES, 7, 11, 13), _depthwise(2 * LANES, 5, (1, False))
+    bottleneck = _bottleneck(2 * LANES, 4 * LANES, 2 * LANES)
+    library, threads = library_for(2 * LANES), torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 2, 5):
+            torch.set_num_threads(number)
+            results.append(block(library, x, depthwise, bottleneck, x))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+def test_gelu_is_exact_wherever_it_is_asked():
+    """Through a block that passes its channels on."""
+    values = torch.linspace(-12, 12, 4096 * LANES).reshape(1, LANES, 16, 16, 16)
+    identity = torch.eye(LANES)[..., None, None, None]
+    taps = torch.zeros(LANES, 1, 3, 3, 3)
+    taps[:, :, 1, 1, 1] = 1.0
+    mean, deviation = values.mean((0, 2, 3, 4)), values.std((0, 2, 3, 4), unbiased=False)
+    bottleneck = Bottleneck(
+        (deviation, mean), 0.0, (identity, torch.zeros(LANES)), (identity, torch.zeros(LANES))
+    )
+    depthwise = Depthwise(taps, torch.zeros(LANES))
+    result = block(library_for(LANES), values, depthwise, bottleneck, None)
+    assert (result - F.gelu(values.double())).abs().max() < 3e-6
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_a_network_takes_them_where_it_can(kernel, monkeypatch):
+    torch.manual_seed(0)
+    network = build(mednext("S", kernel, 1, 3, 2 * LANES)).eval()
+    image, taken = torch.randn(1, 1, 16, 32, 16), []
+
+    def noting(library, *arguments):
+        taken.append(library)
+        return block(library, *arguments)
+
+    monkeypatch.setattr(blocks, "block", noting)
+    with torch.no_grad():
+        ours = network(image)
+        assert len(taken) == 26
+        monkeypatch.setattr(blocks, "library_of", lambda *_: None)
+        stock = network(image)
+    assert len(taken) == 26
+    assert (ours - stock).abs().max() < 1e-5 * stock.abs().max()
+
+
+def test_what_they_cannot_compute_is_left_to_pytorch():
+    depthwise, bottleneck = _depthwise(8 * LANES, 3, (1, False)), _bottleneck(*[8 * LANES] * 3)
+    x = _image(1, 8 * LANES, 2, 2, 2)
+    assert library_of(x, depthwise, bottleneck) is not None
+    assert library_of(x.double(), depthwise, bottleneck) is None
+    assert library_of(x.bfloat16(), depthwise, bottleneck) is None
+    nine = _depthwise(8 * LANES, 9, (1, False))
+    assert library_of(x, nine, bottleneck) is None
+    assert library_of(x, depthwise, _bottleneck(8 * LANES, 8 * LANES, LANES // 2)) is None
+    with torch._subclasses.FakeTensorMode() as mode:  # of estimates: there are no values
+        assert library_of(mode.from_tensor(x), depthwise, bottleneck) is None
