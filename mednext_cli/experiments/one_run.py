@@ -22,6 +22,7 @@ from mednext_cli.foundation.children import GROUP_SIGNALS
 from mednext_cli.foundation.devices import is_out_of_memory, pick_device
 from mednext_cli.foundation.errors import MednextError
 from mednext_cli.foundation.machine import GIB
+from mednext_cli.foundation.memory import peak_bytes
 from mednext_cli.foundation.progress import set_verbosity
 from mednext_cli.foundation.signals import stop_on_signals
 from mednext_cli.networks.building import build_plain
@@ -132,7 +133,7 @@ def _note(task: RunTask, result: TrainResult) -> WholeNote:
         all_minutes=result.seconds / 60,
         steps=checkpoint.progress.iteration,
         parameters=_count_parameters(checkpoint.network),
-        peak_gib=_peak_bytes(device) / GIB,
+        peak_gib=peak_bytes(device) / GIB,
     )
 
 
@@ -144,18 +145,6 @@ def _count_parameters(spec: NetworkSpec) -> int:
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _peak_bytes(device: torch.device) -> int:
-    """Of the GPU's memory, else of this process's; 0 where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def explain_failure(error: Exception) -> FailedNote:

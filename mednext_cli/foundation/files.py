@@ -157,6 +157,20 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text that people follow while it grows (``tail -f``); it may end anywhere.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    make_folder(path.parent)
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(f"{line}\n")
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
 def write_csv(
     path: Path,
     header: Sequence[str],

@@ -17,7 +17,7 @@ class Progress(Protocol):
     """What long work reports to."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        """`steps` more are done; `note` is a short text beside the bar."""
+        """`steps` more are done; `note` is a short text beside the bar, further lines below it."""
 
     def expect(self, total: int) -> None:
         """There are `total` steps, as is known better now."""
@@ -118,16 +118,26 @@ class _Lines:
             self._unit,
             format_seconds(elapsed),
             "" if left is None else f", {format_seconds(left)} left",
-            f" ({note})" if note else "",
+            f" ({beside})" if (beside := note.partition("\n")[0]) else "",
         )
 
 
 @contextmanager
 def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Progress]:
     from rich import progress
-    from rich.console import Console
+    from rich.console import Console, Group, RenderableType
     from rich.highlighter import NullHighlighter
     from rich.logging import RichHandler
+    from rich.text import Text
+
+    class _WithLines(progress.Progress):
+        """A bar with lines below it."""
+
+        below = ""
+
+        def get_renderable(self) -> RenderableType:
+            bar = super().get_renderable()
+            return Group(bar, Text(self.below)) if self.below else bar
 
     columns = (
         progress.TextColumn("{task.description}"),
@@ -152,12 +162,14 @@ def _bar(description: str, total: int, unit: str, done: int) -> Iterator[Progres
     above.setFormatter(_NoteFormatter())
     logger.handlers = [above]
     try:
-        with progress.Progress(*columns, console=console) as bars:
+        with _WithLines(*columns, console=console) as bars:
             task = bars.add_task(description, total=total, completed=done, note="")
 
             class _Bar:
                 def advance(self, steps: int = 1, note: str = "") -> None:
-                    bars.update(task, advance=steps, note=printable(note))
+                    beside, _, below = note.partition("\n")
+                    bars.below = "\n".join(map(printable, below.splitlines()))
+                    bars.update(task, advance=steps, note=printable(beside))
 
                 def expect(self, total: int) -> None:
                     bars.update(task, total=total)

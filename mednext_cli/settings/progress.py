@@ -70,6 +70,8 @@ class Progress(Frozen):
         skipped: steps of the current epoch that were left out, their loss or gradient not finite.
         seconds: time spent training, over all sessions.
         step_seconds: of it, with steps and waiting for their batches: validation and saving apart.
+        epoch_step_seconds: the same, of the current epoch.
+        epoch_wait_seconds: of these, waiting for batches.
         moving_dice: exponential moving average (0.9) of the mean patch Dice; NaN before the first.
         best_dice: the largest `moving_dice` so far; NaN before the first.
         history: a row an epoch.
@@ -81,6 +83,8 @@ class Progress(Frozen):
     skipped: Count = 0
     seconds: Seconds = 0.0
     step_seconds: Seconds = 0.0
+    epoch_step_seconds: Seconds = 0.0
+    epoch_wait_seconds: Seconds = 0.0
     moving_dice: Dice = float("nan")
     best_dice: Dice = float("nan")
     history: Annotated[tuple[Row, ...], Field(max_length=_MOST_EPOCHS)] = ()

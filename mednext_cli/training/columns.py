@@ -28,6 +28,18 @@ LOG = Table(
         ),
         Column("skipped_steps", "The epoch's steps left out: loss or gradients were not finite."),
         Column("seconds", "Of running, interruptions left out, since the run began.", "s"),
+        Column("step_seconds", "Of the epoch's steps, waiting for their batches included.", "s"),
+        Column(
+            "wait_seconds",
+            "Of these, waiting for batches, or making them where no workers do.",
+            "s",
+        ),
+        Column("patches_per_second", "Patches trained on in a second of the epoch's steps.", "1/s"),
+        Column(
+            "memory_gib",
+            "Most memory so far: of the GPU; without one, of this process.",
+            "GiB",
+        ),
     ),
     digits=6,
 )

@@ -18,7 +18,7 @@ class Extent:
     """Counts a run's steps and their time, and knows where an epoch and the run end.
 
     Args:
-        state: `step_seconds` of its progress is kept here.
+        state: the seconds of steps in its progress are kept here.
         processes: that train this run; all take the mean of their clocks, so as to end together.
     """
 
@@ -58,7 +58,19 @@ class Extent:
         yield
         passed = torch.tensor(time.monotonic() - start, dtype=torch.float64)
         mean = float(self._processes.all_reduce(passed)) / self._processes.world_size
-        self._state.note(step_seconds=self._state.progress.step_seconds + mean)
+        progress = self._state.progress
+        self._state.note(
+            step_seconds=progress.step_seconds + mean,
+            epoch_step_seconds=progress.epoch_step_seconds + mean,
+        )
+
+    @contextmanager
+    def counting_wait(self) -> Iterator[None]:
+        """Around what a step waits for: the time of this process counts."""
+        start = time.perf_counter()
+        yield
+        waited = self._state.progress.epoch_wait_seconds + time.perf_counter() - start
+        self._state.note(epoch_wait_seconds=waited)
 
     @property
     def done(self) -> int:

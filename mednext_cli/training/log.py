@@ -1,4 +1,4 @@
-"""What a run says about itself, made from its history: log.csv, progress.png, TensorBoard."""
+"""What a run says about itself: log.csv, training.log, progress.png, TensorBoard."""
 
 import math
 import time
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from mednext_cli.foundation.files import replacing
+from mednext_cli.foundation.files import append_line, replacing
 from mednext_cli.settings.progress import Row
 from mednext_cli.training.columns import DICE, LOG
-from mednext_cli.training.patch_validation import PatchScores, score_names
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.state import TrainingState
+from mednext_cli.training.status import epoch_line
 
 _SECONDS_BETWEEN_PLOTS = 60.0
 
@@ -44,14 +44,16 @@ class RunLog:
     ) -> None:
         self._board.close()
 
-    def write(self, history: Sequence[Row], finished: bool) -> None:
-        """Write the whole log, the newest row to TensorBoard, and now and then the plot."""
+    def write(self, state: TrainingState) -> None:
+        """Write the whole log, a line and TensorBoard of the newest row, now and then the plot."""
+        history = state.progress.history
         write_log(self._folder, history)
+        append_line(self._folder.lines, epoch_line(state.progress, state.recipe.training))
         row = history[-1]
         for name, value in row.items():
             if name != "epoch" and not math.isnan(value):
                 self._board.add_scalar(name, value, int(row["epoch"]))
-        if finished or time.monotonic() - self._plotted > _SECONDS_BETWEEN_PLOTS:
+        if state.finished or time.monotonic() - self._plotted > _SECONDS_BETWEEN_PLOTS:
             plot_history(self._folder, history, self._deep)
             self._plotted = time.monotonic()
 
@@ -65,7 +67,7 @@ def write_log(folder: RunFolder, history: Sequence[Row]) -> None:
 
 
 def plot_history(folder: RunFolder, history: Sequence[Row], deep_supervision: bool) -> None:
-    """Draw ``progress.png``: losses, Dice and learning rate over the epochs.
+    """Draw ``progress.png``: losses, Dice, learning rate and seconds over the epochs.
 
     Args:
         folder: of the run.
@@ -75,9 +77,9 @@ def plot_history(folder: RunFolder, history: Sequence[Row], deep_supervision: bo
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 9), layout="constrained")
+    figure = Figure(figsize=(8, 11), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(3, 1, sharex=True)
+    axes = figure.subplots(4, 1, sharex=True)
     epochs = [row["epoch"] for row in history]
     dice = [name for name in history[-1] if name.startswith("dice_")]
     panels = (
@@ -86,10 +88,10 @@ def plot_history(folder: RunFolder, history: Sequence[Row], deep_supervision: bo
             ["training_loss", "validation_loss"],
         ),
         ("patch Dice", [*dice, "dice_moving"]),
+        ("learning rate", ["learning_rate"]),
+        ("seconds an epoch", ["step_seconds", "wait_seconds"]),
     )
-    for axis, (title, names) in zip(
-        axes, (*panels, ("learning rate", ["learning_rate"])), strict=True
-    ):
+    for axis, (title, names) in zip(axes, panels, strict=True):
         for name in dict.fromkeys(names):
             if not all(math.isnan(row.get(name, math.nan)) for row in history):
                 label = name.replace("_", " ")
@@ -103,38 +105,3 @@ def plot_history(folder: RunFolder, history: Sequence[Row], deep_supervision: bo
     axes[-1].set_xlabel("epoch")
     with replacing(folder.plot) as beside:
         figure.savefig(beside, dpi=110, format="png")
-
-
-def epoch_row(
-    state: TrainingState, training_loss: float, scores: PatchScores, moving_dice: float
-) -> Row:
-    """What is noted of the epoch whose steps are done and which is not yet in the history.
-
-    Args:
-        state: after the epoch's last step.
-        training_loss: mean over its steps.
-        scores: on patches of the fold's cases.
-        moving_dice: the moving average of the mean Dice, this epoch's in it.
-    """
-    progress = state.progress
-    return {
-        "epoch": state.epoch + 1,
-        "iteration": progress.iteration,
-        "learning_rate": state.optimiser.param_groups[0]["lr"],
-        "training_loss": training_loss,
-        "validation_loss": scores.loss,
-        **{f"dice_{name}": scores.dice.get(name, math.nan) for name in score_names(state.plan)},
-        "dice_mean": scores.mean_dice,
-        "dice_moving": moving_dice,
-        "skipped_steps": progress.skipped,
-        "seconds": progress.seconds,
-    }
-
-
-def bar_note(history: Sequence[Row]) -> str:
-    """What stands beside the progress bar: the epoch at hand, and how the last one went."""
-    parts = [f"epoch {len(history) + 1}"]
-    if history:
-        named = {"loss": history[-1]["training_loss"], "patch Dice": history[-1]["dice_mean"]}
-        parts += [f"{name} {value:.3f}" for name, value in named.items() if not math.isnan(value)]
-    return ", ".join(parts)

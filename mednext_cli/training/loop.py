@@ -12,10 +12,11 @@ from mednext_cli.training.batches import Batch, BatchOrder
 from mednext_cli.training.cuda_graph import choose_step
 from mednext_cli.training.data import BatchSource
 from mednext_cli.training.distributed import Processes
+from mednext_cli.training.epoch_row import epoch_row
 from mednext_cli.training.extent import Extent
 from mednext_cli.training.interruption import Interruption, deferred_interruption
 from mednext_cli.training.ledger import Ledger
-from mednext_cli.training.log import RunLog, bar_note, epoch_row
+from mednext_cli.training.log import RunLog
 from mednext_cli.training.loss import build_loss
 from mednext_cli.training.pace import Pace
 from mednext_cli.training.patch_validation import PatchScores, score_patches
@@ -26,6 +27,7 @@ from mednext_cli.training.schedule import set_learning_rate
 from mednext_cli.training.selection import Selection
 from mednext_cli.training.splits import Split
 from mednext_cli.training.state import TrainingState
+from mednext_cli.training.status import bar_note
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
     ):
         while not state.progress.is_finished(state.recipe.training):
             loop.run_epoch(batches, bar, interruption)
-            log.write(state.progress.history, state.finished)
+            log.write(state)
         if interruption.requested:
             raise KeyboardInterrupt
 
@@ -95,7 +97,7 @@ class _Loop:
             before = self.extent.done
             with self.extent.counting_time():
                 self._take_step(batches)
-            bar.advance(self.extent.done - before, note=bar_note(state.progress.history))
+            bar.advance(self.extent.done - before, note=bar_note(state, self._spec.device))
         with self._saver.saving_on_error():
             with self.extent.counting_time():  # of the steps that a GPU has still to do
                 training_loss = self._ledger.mean_loss(self.extent.steps_of_epoch)
@@ -106,7 +108,7 @@ class _Loop:
     def _take_step(self, batches: Iterator[Batch]) -> None:
         state = self._state
         set_learning_rate(state.optimiser, state.recipe.training, state.share)
-        with self._saver.saving_on_error():
+        with self._saver.saving_on_error(), self.extent.counting_wait():
             images, labels = next(batches)
         loss_and_norm = self._step(images, labels)
         state.note(iteration=state.progress.iteration + 1)
@@ -133,10 +135,12 @@ class _Loop:
             best_dice=selection.best_dice,
             history=(
                 *state.progress.history,
-                epoch_row(state, training_loss, scores, selection.moving_dice),
+                epoch_row(state, training_loss, scores, selection.moving_dice, self._spec.device),
             ),
             loss_sum=0.0,
             skipped=0,
+            epoch_step_seconds=0.0,
+            epoch_wait_seconds=0.0,
         )
         self._saver.after_epoch(selection.is_best)
 

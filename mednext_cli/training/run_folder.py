@@ -43,8 +43,13 @@ class RunFolder:
         return self.path / "log.csv"
 
     @property
+    def lines(self) -> Path:
+        """A line an epoch, as it ended; what a killed run did again stands there twice."""
+        return self.path / "training.log"
+
+    @property
     def plot(self) -> Path:
-        """Loss, Dice and learning rate as curves."""
+        """Loss, Dice, learning rate and seconds as curves."""
         return self.path / "progress.png"
 
     @property

@@ -70,6 +70,23 @@ def test_an_earlier_runs_steps_do_not_shorten_the_estimate(
     )
 
 
+def test_further_lines_of_a_note_stand_below_the_bar_and_in_no_log(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    set_verbosity()
+    with track("training", 2) as steps:
+        steps.advance(note="epoch 1\nbelow\x1b[2J\nlast")
+    assert "below" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with track("training", 2) as steps:
+        steps.advance(note="epoch 1\nbelow\x1b[2J\nlast")
+    lines = [line.rstrip() for line in capsys.readouterr().err.splitlines()]
+    assert any("training" in line and "epoch 1" in line for line in lines)
+    assert r"below\x1b[2J" in lines
+    assert "last" in lines
+
+
 def test_bar_on_a_terminal(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     set_verbosity()

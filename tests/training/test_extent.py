@@ -148,7 +148,9 @@ def test_a_run_of_minutes_that_was_killed_ends_as_an_undisturbed_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Of 3 steps an epoch, a second each and one for its end: 5.5 seconds are over at step 5."""
-    monkeypatch.setattr(extent, "time", SimpleNamespace(monotonic=_ticking()))
+    monkeypatch.setattr(
+        extent, "time", SimpleNamespace(monotonic=_ticking(), perf_counter=lambda: 0.0)
+    )
     settings = (f"training.minutes={5.5 / 60}", "training.checkpoint_minutes=1e-9")
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     assert train(runs=undisturbed, settings=settings) == 0
