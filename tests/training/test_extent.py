@@ -16,7 +16,7 @@ from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.settings.progress import Progress
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.training import TrainingSettings
-from mednext_cli.training import extent, loop
+from mednext_cli.training import cuda_graph, extent
 from mednext_cli.training.distributed import ALONE, SingleProcess
 from mednext_cli.training.extent import Extent
 from mednext_cli.training.measure import Timing
@@ -154,7 +154,7 @@ def test_a_run_of_minutes_that_was_killed_ends_as_an_undisturbed_one(
     settings = (f"training.minutes={5.5 / 60}", "training.checkpoint_minutes=1e-9")
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     assert train(runs=undisturbed, settings=settings) == 0
-    update, steps = loop.update, SimpleNamespace(left=4)
+    update, steps = cuda_graph.update, SimpleNamespace(left=4)
 
     def stop(*arguments: Any) -> Tensor:
         steps.left -= 1
@@ -163,7 +163,7 @@ def test_a_run_of_minutes_that_was_killed_ends_as_an_undisturbed_one(
         return cast(Tensor, update(*arguments))
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "update", stop)
+        patched.setattr(cuda_graph, "update", stop)
         assert train(runs=killed, settings=settings) == 130
     assert train(runs=killed, settings=settings[1:]) == 2
     assert "training.minutes: 0.09" in capsys.readouterr().err
