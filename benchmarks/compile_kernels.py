@@ -23,6 +23,7 @@ from triton.compiler import ASTSource
 from mednext_cli.networks.mednext.kernels import (
     block_kernels,
     depthwise_kernels,
+    shared_kernels,
     tiles,
     weight_gradient_kernels,
 )
@@ -64,8 +65,25 @@ def registers(result: Any, capability: int) -> tuple[int, int]:
 
 
 def _sizes(kernel: Any, pointers: dict[str, str]) -> dict[str, str]:
-    upper = depthwise_kernels.SIZES
+    upper = shared_kernels.SIZES
     return {**pointers, **{name: "i32" for name in kernel.arg_names if name in upper}}
+
+
+def _variants(way: str) -> list[tuple[str, dict[str, bool]]]:
+    """The forward's, plain and with moments, and the backward's, with what comes through them."""
+    if way == "weight_gradient":
+        return [("", {"TERMS": False}), ("+terms", {"TERMS": True})]
+    if way == "strided_weight_gradient":
+        return [
+            ("", {"TERMS": False, "TRANSPOSED": False}),
+            ("+terms", {"TERMS": True, "TRANSPOSED": False}),
+            ("+transposed+terms", {"TERMS": True, "TRANSPOSED": True}),
+        ]
+    return [
+        ("", {"BIAS": False, "MOMENTS": False, "TERMS": False}),
+        ("+moments", {"BIAS": True, "MOMENTS": True, "TERMS": False}),
+        ("+terms", {"BIAS": False, "MOMENTS": False, "TERMS": True}),
+    ]
 
 
 def depthwise_cases(kernels: list[int]):
@@ -89,10 +107,10 @@ def depthwise_cases(kernels: list[int]):
                 values |= {"VEC": tile.vector, "ACC": tl.float32}
                 pointers = {"x_ptr": image, "w_ptr": number, "b_ptr": number, "y_ptr": image}
                 pointers |= {"m_ptr": number, "g_ptr": image, "p_ptr": number}
+                pointers |= {"z_ptr": image, "t_ptr": number}
                 pointers = {k: v for k, v in pointers.items() if k in kernel.arg_names}
-                for moments in (False,) if gradient else (False, True):
-                    more = {} if gradient else {"BIAS": moments, "MOMENTS": moments}
-                    name = f"{way}{'+moments' if moments else ''} k{size} {kind}"
+                for variant, more in _variants(way):
+                    name = f"{way}{variant} k{size} {kind}"
                     shape = f"{tile.width} x {tile.channels}"
                     types = _sizes(kernel, pointers)
                     yield name, kernel, types, values | more, tile.warps, shape

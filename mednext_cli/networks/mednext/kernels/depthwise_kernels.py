@@ -1,66 +1,22 @@
-"""Triton kernels of the depthwise convolution. Needs Triton; `depthwise` launches them.
+"""Triton kernels of the depthwise convolution. Needs Triton; `depthwise_launches` launches them.
 
-Arrays are contiguous (N, D, H, W, C); weights (K, K, K, C) in the accumulator's type. P = K // 2 is
-the padding. A tile is [BW, BC]: voxels along W times channels, one row of the volume at a time.
-Every kernel takes the channels as `groups` x `VEC`, so that one thread loads VEC channels at once
-and keeps the rest of its tile along W, where it uses each weight again.
-Offsets of rows are 64-bit, offsets within a row 32-bit.
+Arrays, tiles and offsets are as in `shared_kernels`. P = K // 2 is the padding. Every kernel takes
+the channels as `groups` x `VEC`, so that one thread loads VEC channels at once and keeps the rest
+of its tile along W, where it uses each weight again. With TERMS the input is a gradient of a
+convolution's result z, and what comes through z's mean and variance is added where it is loaded.
 """
 
-import triton
 import triton.language as tl
 
-SIZES = ["N", "D", "H", "W", "OD", "OH", "OW", "groups", "planes", "rows", "columns", "splits"]
-
-
-def kernel(function):
-    """Compile without a variant for every size that is 1 or a multiple of 16."""
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    return triton.jit(do_not_specialize=[name for name in SIZES if name in names])(function)
-
-
-@triton.jit
-def zeros(COUNT: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr, ACC: tl.constexpr):
-    """COUNT tiles of zeros, as a tuple."""
-    made = ()
-    for _ in tl.static_range(COUNT):
-        made = made + (tl.zeros([BW, BC], ACC),)
-    return made
-
-
-@triton.jit
-def row_of(pointer, row, column, length, c, C, ok, ACC: tl.constexpr):
-    """Voxels `column` of row number `row`, of `length` voxels; zero outside and where not ok."""
-    mask = (ok & (column >= 0) & (column < length))[:, None] & (c < C)[None, :]
-    offsets = column[:, None] * C + c[None, :]
-    return tl.load(pointer + row * length * C + offsets, mask=mask, other=0.0).to(ACC)
-
-
-@triton.jit
-def _tap(w_ptr, index, c, C):
-    return tl.load(w_ptr + index * C + c, mask=c < C, other=0.0)[None, :]
-
-
-@triton.jit
-def _merge(mean, m2, count, values, valid, number):
-    """Add a row's values to running mean and sum of squared differences (Chan et al. 1979)."""
-    safe = tl.maximum(number, 1.0)
-    here = tl.sum(tl.where(valid, values, 0.0), axis=0) / safe
-    centred = tl.where(valid, values - here[None, :], 0.0)
-    spread = tl.sum(centred * centred, axis=0)
-    total = tl.maximum(count + number, 1.0)
-    delta = here - mean
-    mean = mean + delta * (number / total)
-    m2 = m2 + spread + delta * delta * (count * number / total)
-    return mean, m2, count + number
-
-
-@triton.jit
-def _store_moments(m_ptr, index, mean, m2, count, c, C):
-    base = m_ptr + index * 3 * C + c
-    tl.store(base, mean, mask=c < C)
-    tl.store(base + C, m2, mask=c < C)
-    tl.store(base + 2 * C, tl.zeros_like(mean) + count, mask=c < C)
+from mednext_cli.networks.mednext.kernels.shared_kernels import (
+    gradient_row,
+    kernel,
+    merge,
+    store_moments,
+    tap_of,
+    terms_of,
+    zeros,
+)
 
 
 @kernel
@@ -70,6 +26,8 @@ def march(
     b_ptr,
     y_ptr,
     m_ptr,
+    z_ptr,
+    t_ptr,
     D,
     H,
     W,
@@ -78,6 +36,7 @@ def march(
     K: tl.constexpr,
     BIAS: tl.constexpr,
     MOMENTS: tl.constexpr,
+    TERMS: tl.constexpr,
     BW: tl.constexpr,
     BC: tl.constexpr,
     VEC: tl.constexpr,
@@ -101,6 +60,7 @@ def march(
     last = tl.minimum(first + planes, D)
     valid = (w < W)[:, None] & (c < C)[None, :]
     width = tl.minimum(W - tl.program_id(1) * BW, BW)
+    constant, slope = terms_of(t_ptr, n, c, C, TERMS, BC, ACC)
     mean = tl.zeros([BC], ACC)
     m2 = tl.zeros([BC], ACC)
     count = tl.sum(mean, axis=0)
@@ -113,11 +73,14 @@ def march(
             ok = (q >= 0) & (q < D) & (line >= 0) & (line < H)
             row = (n * D + q) * H + line
             for v in tl.static_range(K):
-                x = row_of(x_ptr, row, w + (v - P), W, c, C, ok, ACC)
+                column = w + (v - P)
+                x = gradient_row(
+                    x_ptr, z_ptr, constant, slope, row, column, W, c, C, ok, TERMS, ACC
+                )
                 new = ()
                 for s in tl.static_range(K):
                     # Slot s holds output plane q - P + s, which sees this plane by tap K - 1 - s.
-                    new = new + (acc[s] + x * _tap(w_ptr, ((K - 1 - s) * K + u) * K + v, c, C),)
+                    new = new + (acc[s] + x * tap_of(w_ptr, ((K - 1 - s) * K + u) * K + v, c, C),)
                 acc = new
         o = q - P
         done = (o >= first) & (o < last)
@@ -129,14 +92,14 @@ def march(
         tl.store(y_ptr + ((n * D + o) * H + h) * W * C + offsets, y, mask=valid & done)
         if MOMENTS:
             number = tl.where(done, width, 0).to(ACC)
-            mean, m2, count = _merge(mean, m2, count, y.to(ACC), valid & done, number)
+            mean, m2, count = merge(mean, m2, count, y.to(ACC), valid & done, number)
         rolled = ()
         for s in tl.static_range(1, K):
             rolled = rolled + (acc[s],)
         acc = rolled + (tl.zeros([BW, BC], ACC),)
     if MOMENTS:
         index = pid.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
-        _store_moments(m_ptr, index, mean, m2, count, c, C)
+        store_moments(m_ptr, index, mean, m2, count, c, C)
 
 
 @kernel
@@ -146,6 +109,8 @@ def gather(
     b_ptr,
     y_ptr,
     m_ptr,
+    z_ptr,
+    t_ptr,
     D,
     H,
     W,
@@ -157,6 +122,7 @@ def gather(
     K: tl.constexpr,
     BIAS: tl.constexpr,
     MOMENTS: tl.constexpr,
+    TERMS: tl.constexpr,
     BW: tl.constexpr,
     BC: tl.constexpr,
     VEC: tl.constexpr,
@@ -178,6 +144,7 @@ def gather(
     c = tl.program_id(2) * BC + tl.arange(0, BC)
     valid = (w < OW)[:, None] & (c < C)[None, :]
     width = tl.minimum(OW - tl.program_id(1) * BW, BW)
+    constant, slope = terms_of(t_ptr, n, c, C, TERMS, BC, ACC)
     mean = tl.zeros([BC], ACC)
     m2 = tl.zeros([BC], ACC)
     count = tl.sum(mean, axis=0)
@@ -190,18 +157,21 @@ def gather(
                 ok = (plane >= 0) & (plane < D) & (line >= 0) & (line < H)
                 row = (n * D + plane) * H + line
                 for v in tl.static_range(K):
-                    x = row_of(x_ptr, row, 2 * w + (v - P), W, c, C, ok, ACC)
-                    y += x * _tap(w_ptr, (t * K + u) * K + v, c, C)
+                    column = 2 * w + (v - P)
+                    x = gradient_row(
+                        x_ptr, z_ptr, constant, slope, row, column, W, c, C, ok, TERMS, ACC
+                    )
+                    y += x * tap_of(w_ptr, (t * K + u) * K + v, c, C)
         if BIAS:
             y += tl.load(b_ptr + c, mask=c < C, other=0.0).to(ACC)[None, :]
         rounded = y.to(y_ptr.dtype.element_ty)
         offsets = w[:, None] * C + c[None, :]
         tl.store(y_ptr + ((n * OD + d) * OH + h) * OW * C + offsets, rounded, mask=valid)
         if MOMENTS:
-            mean, m2, count = _merge(mean, m2, count, rounded.to(ACC), valid, width.to(ACC))
+            mean, m2, count = merge(mean, m2, count, rounded.to(ACC), valid, width.to(ACC))
     if MOMENTS:
         index = pid.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
-        _store_moments(m_ptr, index, mean, m2, count, c, C)
+        store_moments(m_ptr, index, mean, m2, count, c, C)
 
 
 @kernel
@@ -211,6 +181,8 @@ def scatter(
     b_ptr,
     y_ptr,
     m_ptr,
+    z_ptr,
+    t_ptr,
     D,
     H,
     W,
@@ -222,6 +194,7 @@ def scatter(
     K: tl.constexpr,
     BIAS: tl.constexpr,
     MOMENTS: tl.constexpr,
+    TERMS: tl.constexpr,
     BW: tl.constexpr,
     BC: tl.constexpr,
     VEC: tl.constexpr,
@@ -243,6 +216,7 @@ def scatter(
     start = tl.program_id(1) * BW
     m = start + tl.arange(0, BW)
     c = tl.program_id(2) * BC + tl.arange(0, BC)
+    constant, slope = terms_of(t_ptr, n, c, C, TERMS, BC, ACC)
     mean = tl.zeros([BC], ACC)
     m2 = tl.zeros([BC], ACC)
     count = tl.sum(mean, axis=0)
@@ -260,11 +234,14 @@ def scatter(
                 tap = tl.where(ok, (t * K + u) * K, 0)
                 for i in tl.static_range(P + 1):
                     # Input voxel m + i - P // 2 is seen through these taps.
-                    x = row_of(x_ptr, row, m + (i - P // 2), W, c, C, ok, ACC)
+                    column = m + (i - P // 2)
+                    x = gradient_row(
+                        x_ptr, z_ptr, constant, slope, row, column, W, c, C, ok, TERMS, ACC
+                    )
                     if P - 2 * (i - P // 2) >= 0 and P - 2 * (i - P // 2) < K:
-                        even += x * _tap(w_ptr, tap + (P - 2 * (i - P // 2)), c, C)
+                        even += x * tap_of(w_ptr, tap + (P - 2 * (i - P // 2)), c, C)
                     if P + 1 - 2 * (i - P // 2) >= 0 and P + 1 - 2 * (i - P // 2) < K:
-                        odd += x * _tap(w_ptr, tap + (P + 1 - 2 * (i - P // 2)), c, C)
+                        odd += x * tap_of(w_ptr, tap + (P + 1 - 2 * (i - P // 2)), c, C)
         for parity in tl.static_range(2):
             y = odd if parity else even
             w = 2 * m + parity
@@ -276,7 +253,7 @@ def scatter(
             tl.store(y_ptr + ((n * OD + d) * OH + h) * OW * C + offsets, rounded, mask=valid)
             if MOMENTS:
                 number = tl.minimum(tl.maximum((OW + 1 - parity) // 2 - start, 0), BW).to(ACC)
-                mean, m2, count = _merge(mean, m2, count, rounded.to(ACC), valid, number)
+                mean, m2, count = merge(mean, m2, count, rounded.to(ACC), valid, number)
     if MOMENTS:
         index = pid.to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
-        _store_moments(m_ptr, index, mean, m2, count, c, C)
+        store_moments(m_ptr, index, mean, m2, count, c, C)

@@ -28,12 +28,12 @@ def poisoned(monkeypatch):
 
         return made
 
-    from mednext_cli.networks.mednext.kernels import block, depthwise
+    from mednext_cli.networks.mednext.kernels import block, depthwise_launches
 
     class Poisoned:
         def __getattr__(self, name):
             found = {"empty": filled(empty), "empty_like": filled(empty_like)}
             return found.get(name) or getattr(torch, name)
 
-    monkeypatch.setattr(depthwise, "torch", Poisoned())
+    monkeypatch.setattr(depthwise_launches, "torch", Poisoned())
     monkeypatch.setattr(block, "torch", Poisoned())

@@ -101,6 +101,20 @@ def test_moments_are_exact_far_from_zero(stride, transposed, device):
     assert _distance(variance, rows.var(2, correction=0)) < 1e-4
 
 
+@pytest.mark.parametrize(("stride", "transposed"), [(1, False), (2, False), (2, True)])
+def test_gradients_through_the_moments_are_not_lost_in_half_precision(stride, transposed, device):
+    """1 + 2^-10 is 1 in bfloat16: a sum rounded to it would lose the mean's gradient."""
+    x, weight, bias = _tensors(3, torch.bfloat16, (1, 2, 1, 2, 3), device)
+    bias.requires_grad_()
+    y, mean, _ = depthwise(x, weight, bias, stride, transposed, True)
+    signs = torch.ones(y[0, 0].numel(), device=device)
+    signs[1::2] = -1
+    voxels = y[0, 0].numel()
+    ((y.float() * signs.view(y.shape[2:])).sum() + mean.sum() * voxels * 2.0**-10).backward()
+    expected = signs.sum() + voxels * 2.0**-10
+    torch.testing.assert_close(bias.grad, expected.expand(2), rtol=1e-6, atol=0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("stride", "transposed"), [(1, False), (2, False), (2, True)])
 def test_derivatives_are_those_of_finite_differences(stride, transposed, device):
