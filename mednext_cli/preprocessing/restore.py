@@ -57,6 +57,21 @@ def restore_probabilities(
     return made
 
 
+def restore_map(
+    values: NDArray[np.float32], geometry: SourceGeometry, plan: Plan
+) -> NDArray[np.float32]:
+    """A number a voxel on the scan's grid, in the file's own axis order; 0 where it was cropped.
+
+    Args:
+        values: (D, H, W) on the prepared grid.
+        geometry: of the case.
+        plan: tells how coarse that grid is.
+    """
+    whole = np.zeros(geometry.canonical_shape, dtype=np.float32)
+    whole[slices_of(geometry.box)] = next(_resampled(values[np.newaxis], geometry, plan))
+    return from_canonical(whole, geometry.file_grid)
+
+
 def _resampled(
     scores: NDArray[np.floating[Any]], geometry: SourceGeometry, plan: Plan
 ) -> Iterator[NDArray[np.float32]]:

@@ -59,7 +59,7 @@ def read_channels(channels: tuple[Channel, ...]) -> SourceCase:
             the same; names the file.
     """
     check_last(channels[-1].path, channels[-1].index)
-    source = stack_channels(channels, _read_in_order(channels))
+    source = stack_channels(channels, read_in_order(channels))
     path = channels[0].path
     return replace(source, notes=format_of(path).notes(path))
 
@@ -83,12 +83,16 @@ def stack_channels(channels: tuple[Channel, ...], volumes: Iterator[Volume]) -> 
         image = np.empty((len(channels), *turned.array.shape), dtype=np.float32)
         image[0] = turned.array
     for index, (channel, volume) in enumerate(zip(channels[1:], checked, strict=True), start=1):
-        image[index] = to_canonical(_on_grid(channel.path, volume, path, file_grid)).array
+        image[index] = to_canonical(on_grid(channel.path, volume, path, file_grid)).array
     return SourceCase(image, None, turned.affine, file_grid)
 
 
-def _read_in_order(channels: tuple[Channel, ...]) -> Iterator[Volume]:
-    """The channels one by one; those of one file, which is unpacked once, stand together."""
+def read_in_order(channels: tuple[Channel, ...]) -> Iterator[Volume]:
+    """The channels one by one; those of one file, which is unpacked once, stand together.
+
+    Raises:
+        ScanError: as `volumes.scans.read_volume`.
+    """
     for path, group in groupby(channels, key=lambda channel: channel.path):
         together = list(group)
         yield from read_volumes(path, [channel.index for channel in together])
@@ -119,7 +123,7 @@ def read_case(case: Case, labels: LabelSet, resample_label: bool = False) -> Sou
         label, note = _resampled(case.label, found, source.file_grid)
         notes = (*notes, note)
     else:
-        label = _on_grid(case.label, found, case.channels[0].path, source.file_grid, _RESAMPLE)
+        label = on_grid(case.label, found, case.channels[0].path, source.file_grid, _RESAMPLE)
     _check_values(case.label, label.array, labels)
     notes = (*source.notes, *notes)
     if case.masks is None:
@@ -139,10 +143,21 @@ def _resampled(path: Path, label: Volume, grid: Grid) -> tuple[Volume, str]:
     return made, f"{path.name}: {note}"
 
 
-def _on_grid(
+def on_grid(
     path: Path, volume: Volume, other: Path, expected: Grid, way_out: str = "resample it"
 ) -> Volume:
-    """The volume in the array order of another file, whose grid it must share."""
+    """The volume in the array order of another file, whose grid it must share.
+
+    Args:
+        path: of the volume.
+        volume: as read.
+        other: whose grid it must share.
+        expected: that grid.
+        way_out: what to do where it does not.
+
+    Raises:
+        ScanError: it lies elsewhere.
+    """
     turned = turned_onto(volume, expected)
     if turned is None:
         raise ScanError(

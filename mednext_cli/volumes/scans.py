@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import ScanError
@@ -15,6 +16,7 @@ from mednext_cli.volumes.formats.dicom import DICOM
 from mednext_cli.volumes.formats.format import Format
 from mednext_cli.volumes.formats.itk import ITK
 from mednext_cli.volumes.formats.nifti import NIFTI
+from mednext_cli.volumes.formats.nifti_writer import write_numbers
 from mednext_cli.volumes.volume import Grid, Volume
 
 FORMATS: tuple[Format, ...] = (ITK, DICOM, NIFTI)
@@ -80,6 +82,20 @@ def write_label_map(
     named = (kind for kind in FORMATS if path.name.lower().endswith(kind.endings))
     template = format_of(like).template(like)
     next(named, NIFTI).write_label_map(path, array, template, names or {})
+
+
+def write_number_map(path: Path, array: NDArray[np.float32], like: Path) -> None:
+    """Write a number a voxel on the grid of a scan, as NIfTI in float32.
+
+    Args:
+        path: the file to write (.nii or .nii.gz).
+        array: in the axis order of `like`.
+        like: the scan, of any format; only its header is read.
+
+    Raises:
+        ScanError: `array` has another shape than the scan. StorageError: the disk refuses.
+    """
+    write_numbers(path, array, format_of(like).template(like))
 
 
 def check_last(path: Path, index: int | None) -> None:

@@ -11,6 +11,7 @@ Affine = NDArray[np.float64]
 Spacing = tuple[float, float, float]
 Shape = tuple[int, int, int]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # from the world of DICOM and ITK to ours
+_MM3_PER_ML = 1000.0
 SAME_GRID = 0.1  # of a voxel: corners that are nearer to each other are in one place
 
 
@@ -31,6 +32,11 @@ class Grid:
         """Distance of voxel centres along each array axis, mm."""
         lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
         return (float(lengths[0]), float(lengths[1]), float(lengths[2]))
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel, ml; also where the axes are not at right angles."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / _MM3_PER_ML
 
     def distance_from(self, other: "Grid") -> tuple[float, float]:
         """How far the outer corners of two grids of one shape are apart at most.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mednext_cli.volumes.crop import box_of
+from mednext_cli.volumes.planes import PLANES, on_screen
 from mednext_cli.volumes.volume import Spacing
 
 MOST_SLICES = 15  # per plane
@@ -86,10 +87,9 @@ class LabelledScan:
 
 
 def draw_planes(scan: LabelledScan, slices: int = MOST_SLICES) -> tuple[Plane, ...]:
-    """Draw the surroundings of all labels in three planes, as radiologists look at them.
+    """Draw the surroundings of all labels in three planes, as `planes.on_screen` turns them.
 
-    Axial and coronal slices show the patient's right on the left; sagittal ones look from the
-    patient's left, front to the left. Nothing is drawn where neither map has a label.
+    Nothing is drawn where neither map has a label.
 
     Args:
         scan: the label maps and the image.
@@ -102,10 +102,9 @@ def draw_planes(scan: LabelledScan, slices: int = MOST_SLICES) -> tuple[Plane, .
     start = (box[0].start, box[1].start, box[2].start)
     reference, prediction = scan.reference[box], scan.prediction[box]
     grey = _shades(reference) if scan.image is None else _window(scan.image[box])
-    planes = (("axial", 0), ("coronal", 1), ("sagittal", 2))
     return tuple(
         _plane(name, axis, start[axis], (grey, reference, prediction), scan, slices)
-        for name, axis in planes
+        for name, axis in PLANES
     )
 
 
@@ -159,9 +158,9 @@ def _plane(
         slices=tuple(
             Slice(
                 position=start + index + 1,
-                image=_encode(_turn(arrays[0], axis, index), lossless=lossless),
-                reference=outline(_turn(reference, axis, index)),
-                prediction=outline(_turn(prediction, axis, index)),
+                image=_encode(on_screen(arrays[0], axis, index), lossless=lossless),
+                reference=outline(on_screen(reference, axis, index)),
+                prediction=outline(on_screen(prediction, axis, index)),
             )
             for index in chosen
         ),
@@ -176,11 +175,6 @@ def _choose(labelled: Array, worst: int, slices: int) -> list[int]:
     nearest = min(range(len(chosen)), key=lambda place: abs(chosen[place] - worst))
     chosen[nearest] = worst
     return chosen
-
-
-def _turn(array: Array, axis: int, index: int) -> Array:
-    """One slice, with its first row on top and its first column on the left of the screen."""
-    return np.asarray(np.take(array, index, axis=axis)[::-1, ::-1])
 
 
 def _encode(grey: Array, *, lossless: bool) -> str:

@@ -47,14 +47,27 @@ def write_labels(path: Path, array: NDArray[Any], like: Template) -> None:
     Raises:
         ScanError: `array` has another shape than the scan. StorageError: the disk refuses.
     """
-    labels = _as_labels(path, array, like.grid)
-    _save(path, labels, _new(like.grid) if like.header is None else _like(like.header, like.grid))
+    _save(path, _as_labels(path, array, like.grid), _header_of(like))
+
+
+def write_numbers(path: Path, array: NDArray[np.float32], like: Template) -> None:
+    """Write a number a voxel, as `write_labels` writes labels; it raises the same."""
+    _check_shape(path, array, like.grid)
+    _save(path, array, _header_of(like))
+
+
+def _header_of(like: Template) -> Any:  # noqa: ANN401 - nibabel is untyped
+    return _new(like.grid) if like.header is None else _like(like.header, like.grid)
 
 
 def _as_labels(path: Path, array: NDArray[Any], grid: Grid) -> NDArray[Any]:
+    _check_shape(path, array, grid)
+    return array.astype(np.uint8 if array.max(initial=0) <= np.iinfo(np.uint8).max else np.uint16)
+
+
+def _check_shape(path: Path, array: NDArray[Any], grid: Grid) -> None:
     if array.shape != grid.shape:
         raise ScanError(f"{path}: labels of shape {array.shape} for a scan of {grid.shape}")
-    return array.astype(np.uint8 if array.max(initial=0) <= np.iinfo(np.uint8).max else np.uint16)
 
 
 def _empty(grid: Grid) -> Any:  # noqa: ANN401 - nibabel is untyped
