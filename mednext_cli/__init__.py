@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     from mednext_cli.experiments.run import ExperimentResult as ExperimentResult
     from mednext_cli.experiments.run import experiment as experiment
     from mednext_cli.foundation.errors import MednextError as MednextError
+    from mednext_cli.inference.postprocessing.fit import (
+        FitPostprocessingResult as FitPostprocessingResult,
+    )
+    from mednext_cli.inference.postprocessing.fit import (
+        FitPostprocessingSpec as FitPostprocessingSpec,
+    )
+    from mednext_cli.inference.postprocessing.fit import fit_postprocessing as fit_postprocessing
     from mednext_cli.inference.predict import PredictResult as PredictResult
     from mednext_cli.inference.predict import PredictSpec as PredictSpec
     from mednext_cli.inference.predict import predict as predict
@@ -74,6 +81,11 @@ _NAMES = {
     "experiments.plan": ("ExperimentPlan", "ExperimentSpec", "plan_experiment"),
     "experiments.run": ("ExperimentResult", "experiment"),
     "foundation.errors": ("MednextError",),
+    "inference.postprocessing.fit": (
+        "FitPostprocessingResult",
+        "FitPostprocessingSpec",
+        "fit_postprocessing",
+    ),
     "inference.predict": ("PredictResult", "PredictSpec", "predict"),
     "inference.predictor": ("Prediction", "Predictor"),
     "networks.recipes": ("load_recipe",),

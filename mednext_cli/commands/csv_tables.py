@@ -15,6 +15,8 @@ from mednext_cli.experiments.columns import (
     TRANSFER_COMPARISON,
 )
 from mednext_cli.foundation.columns import Column, Table
+from mednext_cli.inference.findings.columns import VOLUMES
+from mednext_cli.inference.postprocessing.columns import CHANGES, FITTED
 from mednext_cli.scaling.table import BUDGET, SCALE_REPORT
 from mednext_cli.training.columns import CROSS_VALIDATION, LOG
 from mednext_cli.training.overview.columns import COMPARED, RUNS, SHOWN
@@ -22,7 +24,7 @@ from mednext_cli.training.overview.columns import COMPARED, RUNS, SHOWN
 TABLES: tuple[Table, ...] = (
     CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, RUNS, SHOWN, COMPARED,
     SCALE_REPORT, BUDGET,
-    CLINICAL, VERIFIED, VERIFIED_CACHE, PHANTOMS,
+    CLINICAL, VOLUMES, CHANGES, FITTED, VERIFIED, VERIFIED_CACHE, PHANTOMS,
     EXPERIMENT, COMPARISON, TRANSFER, TRANSFER_COMPARISON,
 )  # fmt: skip
 _HEAD = """# The columns of the CSV files

@@ -59,6 +59,41 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option(help="Also write CASE_probabilities.npz (float16).")
     ] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            show_default="all",
+            help="Labels or regions that the label maps keep, like liver,spleen.",
+        ),
+    ] = None,
+    statistics: Annotated[
+        bool, typer.Option(help="Also write volumes.csv: volumes, intensities, extents.")
+    ] = False,
+    preview: Annotated[
+        bool, typer.Option(help="Also write previews/CASE.png: three planes with outlines.")
+    ] = False,
+    split: Annotated[
+        bool, typer.Option(help="Also write structures/CASE/NAME.nii.gz, a mask a structure.")
+    ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            help="Also write uncertainty/CASE/entropy.nii.gz and, of several networks, "
+            "disagreement.nii.gz."
+        ),
+    ] = False,
+    postprocess: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="the model's own",
+            help="Post-processing of label maps, by mednext postprocess fit.",
+        ),
+    ] = None,
+    no_postprocess: Annotated[
+        bool, typer.Option("--no-postprocess", help="Leave label maps as the networks have them.")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Predict done cases anew.")] = False,
     workers: Workers = None,
     device: Device = "auto",
@@ -74,6 +109,7 @@ def predict(
     Example: mednext predict scans/ --model runs/kits19/S-k3/fold0 --out predictions/
     """
     from mednext_cli.inference.archives import Scratch
+    from mednext_cli.inference.findings.structures import read_only
     from mednext_cli.inference.folds import read_folds
     from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
@@ -96,6 +132,13 @@ def predict(
         operators=operators or "auto",
         precision=precision,
         folds=None if folds is None else read_folds(folds),
+        only=None if only is None else read_only(only),
+        statistics=statistics,
+        preview=preview,
+        split=split,
+        uncertainty=uncertainty,
+        postprocess=not no_postprocess,
+        postprocessing=postprocess,
     )
     with Scratch() as scratch:
         result = run(replace(spec, scratch=scratch))

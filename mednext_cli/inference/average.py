@@ -9,7 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from mednext_cli.foundation.errors import CheckpointError
-from mednext_cli.inference.engine import Engine, EngineOptions, build_engine
+from mednext_cli.inference.engine import (
+    Activation,
+    Engine,
+    EngineOptions,
+    activation_of,
+    build_engine,
+)
 from mednext_cli.inference.models import Model
 from mednext_cli.inference.sliding import count_tiles, predict_probabilities
 from mednext_cli.inference.tiles import predict_tiles
@@ -19,6 +25,8 @@ from mednext_cli.volumes.turning import UNTURNED, Turn
 Array = NDArray[np.float32]
 Advance = Callable[[int, str], None]
 """Told how many tiles more are done, and which network's where there are several."""
+Single = Callable[[Array, float], None]
+"""Told what one network gave, (K, D, H, W), and its share of the average."""
 _VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
 _MOST_TILES = 8
 
@@ -33,6 +41,7 @@ class Member:
         mirror_axes: axes of (D, H, W) to average over.
         overlap: of its tiles.
         turn: brings an image (D, H, W) to what the network sees.
+        weight: of the network in the average, above 0.
     """
 
     engine: Engine
@@ -40,6 +49,7 @@ class Member:
     mirror_axes: tuple[int, ...]
     overlap: float
     turn: Turn = UNTURNED
+    weight: float = 1.0
 
     @property
     def batch(self) -> int:
@@ -72,17 +82,29 @@ class NetworkAverage:
         """Where the networks compute."""
         return self.members[0].engine.device
 
+    @property
+    def activation(self) -> Activation:
+        """What their probabilities are of."""
+        return activation_of(self.plan)
+
     def count_tiles(self, shape: Sequence[int]) -> int:
         """Tiles and mirrorings of all networks for a prepared image of this shape (D, H, W)."""
         return sum(member.count_tiles(shape) for member in self.members)
 
-    def predict(self, image: Array, name: str, advance: Advance | None = None) -> Array:
+    def predict(
+        self,
+        image: Array,
+        name: str,
+        advance: Advance | None = None,
+        single: Single | None = None,
+    ) -> Array:
         """Probabilities averaged over tiles, mirrorings and networks.
 
         Args:
             image: (C, D, H, W), prepared as the plan says.
             name: of the case, for errors.
             advance: told of every few tiles.
+            single: told of every network by itself.
 
         Returns:
             (K, D, H, W) on the prepared grid: classes with the background, or regions.
@@ -93,12 +115,17 @@ class NetworkAverage:
             MemoryError: there is too little main memory for the image.
         """
         total: Array | None = None
+        weights = sum(member.weight for member in self.members)
         for number, member in enumerate(self.members, start=1):
             note = f", model {number}" if len(self.members) > 1 else ""
             found = self._predict_with(member, image, note, advance)
+            if single is not None:
+                single(found, member.weight / weights)
+            if member.weight != 1:
+                found *= np.float32(member.weight)
             total = found if total is None else np.add(total, found, out=total)
         assert total is not None  # noqa: S101 - there is always one network
-        total /= len(self.members)
+        total /= np.float32(weights)
         if not np.isfinite(total.sum(dtype=np.float64)):
             raise CheckpointError(
                 f"the network gives NaN for {name}", "Its weights are broken: train it again."
@@ -146,6 +173,7 @@ def build_average(models: Sequence[Model], engine: str, options: EngineOptions) 
             mirror_axes=model.mirrored,
             overlap=model.overlap,
             turn=model.plan.turn,
+            weight=model.weight,
         )
         for model in models
     )

@@ -1,17 +1,31 @@
-"""What is predicted, as files: label maps on the scans' own grids, and probabilities."""
+"""What is predicted, as files: label maps on the scans' own grids, and what lies beside them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.files import replacing
+from mednext_cli.inference.findings.derive import Derivation
+from mednext_cli.inference.findings.files import CaseFiles
+from mednext_cli.inference.findings.structures import keep_only
 from mednext_cli.inference.pipeline import Predicted
+from mednext_cli.inference.postprocessing.apply import apply_steps
+from mednext_cli.inference.postprocessing.columns import CHANGES
+from mednext_cli.inference.postprocessing.steps import Step
 from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.stages import Observe, unobserved
-from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
+from mednext_cli.preprocessing.restore import (
+    restore_label_map,
+    restore_map,
+    restore_probabilities,
+)
 from mednext_cli.settings.plan import Plan
-from mednext_cli.volumes.scans import write_label_map
+from mednext_cli.volumes.scans import read_label_map, write_label_map, write_number_map
+from mednext_cli.volumes.volume import Volume
+
+_DECIMALS = 3  # of uncertainties: more of them are noise that does not compress
 
 
 def write_labels(
@@ -39,28 +53,56 @@ class RecordedStore:
 
     Args:
         record: of the folder.
-        plan: what the networks' outputs mean.
-        probabilities: whether to write them too.
+        derivation: what the networks' outputs mean, and what is told of them.
+        steps: of post-processing.
     """
 
-    def __init__(self, record: PredictionRecord, plan: Plan, probabilities: bool) -> None:
-        self._record, self._plan, self._probabilities = record, plan, probabilities
+    def __init__(
+        self, record: PredictionRecord, derivation: Derivation, steps: Sequence[Step] = ()
+    ) -> None:
+        self._record, self._derivation, self._steps = record, derivation, steps
 
     def before_reading(self, case: Case) -> None:
         """Note which scan it is."""
         self._record.identify(case)
 
     def write(self, predicted: Predicted) -> None:
-        """Write label map and probabilities, then note that they are there."""
-        case = predicted.case
+        """Write all that is wanted, at last the label map, then note that it is there."""
+        case, derivation = predicted.case, self._derivation
+        files = self._record.files(case)
         self._record.prepare_writing(case)
-        beside = self._record.probabilities(case)
-        if self._probabilities:
-            whole = restore_probabilities(predicted.scores, predicted.geometry, self._plan)
-            with replacing(beside) as path:
-                affine = predicted.geometry.file_grid.affine  # where the label map lies, in mm
-                np.savez_compressed(path, probabilities=whole, affine=affine)
-        write_labels(self._record.label_map(case), predicted, self._plan)
-        if not self._probabilities:
-            beside.unlink(missing_ok=True)  # of an older label map
+        files.remove_beside()  # of an older label map
+        self._write_scores(files, predicted)
+        grid = predicted.geometry.file_grid
+        labels = restore_label_map(predicted.scores, predicted.geometry, derivation.plan)
+        changes = apply_steps(labels, self._steps, grid.voxel_ml)
+        if derivation.wanted.changes:
+            rows = (change.row(case.id, grid.voxel_ml) for change in changes)
+            CHANGES.write(files.changes, rows)
+        labels = keep_only(labels, derivation.structures.values())
+        derivation.write(files, case, Volume(labels, grid.affine))
+        names = derivation.plan.label_set.names
+        write_label_map(files.label_map, labels, case.channels[0].path, names)
         self._record.note(case, predicted.seconds)
+
+    def describe(self, case: Case) -> None:
+        """Make what is wanted of a scan whose label map is there already.
+
+        Raises:
+            ScanError: the scan or its label map cannot be read. StorageError: the disk refuses.
+        """
+        files = self._record.files(case)
+        self._derivation.write(files, case, read_label_map(files.label_map))
+
+    def _write_scores(self, files: CaseFiles, predicted: Predicted) -> None:
+        """What the label map does not tell, each in one step."""
+        plan, geometry = self._derivation.plan, predicted.geometry
+        if self._derivation.wanted.probabilities:
+            whole = restore_probabilities(predicted.scores, geometry, plan)
+            with replacing(files.probabilities) as path:
+                affine = geometry.file_grid.affine  # where the label map lies, in mm
+                np.savez_compressed(path, probabilities=whole, affine=affine)
+        scan = predicted.case.channels[0].path
+        for name, values in predicted.doubts.items():
+            restored = np.round(restore_map(values, geometry, plan), _DECIMALS)
+            write_number_map(files.uncertainty(name), restored, scan)

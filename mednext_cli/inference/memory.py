@@ -10,6 +10,7 @@ from mednext_cli.volumes.resample import resampled_shape
 from mednext_cli.volumes.volume import Grid, Shape
 
 _BYTES = 4  # of a float32
+_DOUBTS = 2  # entropy and disagreement, or what becomes of it
 _MAPS_TO_RESTORE = 3  # a class on the scan's grid, the largest so far, and their comparison
 
 
@@ -18,19 +19,21 @@ def peek(case: Case) -> Grid | None:
     return peek_grid(case.channels[0].path, case.channels[0].index)
 
 
-def bytes_on(grid: Grid, plan: Plan, models: int) -> int:
+def bytes_on(grid: Grid, plan: Plan, models: int, doubting: bool = False) -> int:
     """Estimated peak memory of a case on this grid, beside the network.
 
     On the prepared grid: the image, the probabilities of every class (twice where models are
-    averaged) and the tiles' weights, float32. On the scan's own: the channels, or a few maps while
-    classes are brought back one after the other. Nothing is known yet of how far the scan will be
-    cropped, so large margins of zeros make it less.
+    averaged), the tiles' weights and, where wanted, two maps of uncertainty, float32. On the
+    scan's own: the channels, or a few maps while classes are brought back one after the other.
+    Nothing is known yet of how far the scan will be cropped, so large margins of zeros make it
+    less.
     """
     scan = prod(grid.shape)
     prepared = scan * prod(grid.spacing_mm) / prod(plan.spacing_mm)
     channels, scores = len(plan.channels), plan.output_channels * min(models, 2)
-    predicting = prepared * (channels + scores + 1)
-    restoring = prepared * (channels + plan.output_channels) + scan * _MAPS_TO_RESTORE
+    doubts = _DOUBTS * doubting
+    predicting = prepared * (channels + scores + 1 + doubts)
+    restoring = prepared * (channels + plan.output_channels + doubts) + scan * _MAPS_TO_RESTORE
     reading = (scan + prepared) * channels
     return int(_BYTES * max(predicting, restoring, reading))
 

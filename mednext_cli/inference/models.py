@@ -31,6 +31,7 @@ class Model:
         mirror_axes: axes of (D, H, W) it was trained to be indifferent to.
         mirror: whether its recipe predicts with mirroring.
         overlap: of its recipe's sliding window.
+        weight: in the average with others.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Model:
     mirror_axes: tuple[int, ...]
     mirror: bool
     overlap: float
+    weight: float = 1.0
 
     @property
     def mirrored(self) -> tuple[int, ...]:

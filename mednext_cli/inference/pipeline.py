@@ -1,8 +1,8 @@
 """Cases one after the other through the networks, read ahead and written behind by threads."""
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from typing import Protocol
@@ -14,6 +14,7 @@ from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.outcomes import Outcome
 from mednext_cli.foundation.overlap import Stages, run_overlapped
 from mednext_cli.inference.average import NetworkAverage
+from mednext_cli.inference.findings.uncertainty import Doubts
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.sources import check_volumes
 from mednext_cli.inference.stages import Observe, unobserved
@@ -32,12 +33,14 @@ class Predicted:
         scores: probabilities (K, D, H, W) on the prepared grid.
         geometry: the way back to the scan's own.
         seconds: the networks took.
+        doubts: maps (D, H, W) of their uncertainty by name, where these are wanted.
     """
 
     case: Case
     scores: Array
     geometry: SourceGeometry
     seconds: float
+    doubts: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Store(Protocol):
@@ -62,6 +65,7 @@ class Pipeline:
         workers: threads that read and prepare, and as many that restore and write.
         fewer: see `run_overlapped`.
         observe: told of the stages up to the networks; what writes is the store's.
+        doubting: whether the networks' uncertainty is told, too.
     """
 
     networks: NetworkAverage
@@ -69,6 +73,7 @@ class Pipeline:
     workers: int
     fewer: str = ""
     observe: Observe = unobserved
+    doubting: bool = False
 
     def run(self, cases: Iterable[Case], count: TileCount) -> Iterator[Outcome[None]]:
         """Predict the cases; yield what became of each.
@@ -92,6 +97,11 @@ class Pipeline:
         image, geometry = prepared
         started = time.monotonic()
         count.begin(case.id, self.networks.count_tiles(image.shape[1:]))
+        advance = partial(count.advance, case.id)
+        doubts = Doubts(self.networks.activation, len(self.networks.members))
         with self.observe("network"):
-            scores = self.networks.predict(image, case.id, partial(count.advance, case.id))
-        return Predicted(case, scores, geometry, time.monotonic() - started)
+            scores = self.networks.predict(
+                image, case.id, advance, doubts.add if self.doubting else None
+            )
+            maps = doubts.finish(scores) if self.doubting else {}
+        return Predicted(case, scores, geometry, time.monotonic() - started, maps)

@@ -1,6 +1,8 @@
 """Label maps for a folder of scans, on the scans' own grids."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,14 @@ from mednext_cli.foundation.outcomes import raise_failures
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.average import build_average
 from mednext_cli.inference.engine import EngineOptions, choose_engine
+from mednext_cli.inference.findings.derive import Derivation, join_tables
+from mednext_cli.inference.findings.files import CHANGES, DISAGREEMENT, ENTROPY, VOLUMES, Wanted
+from mednext_cli.inference.findings.structures import choose_structures, mask_names
 from mednext_cli.inference.folds import Folds
 from mednext_cli.inference.label_maps import RecordedStore
 from mednext_cli.inference.models import Model, load_models
+from mednext_cli.inference.postprocessing.find import find_steps
+from mednext_cli.inference.postprocessing.steps import Step
 from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.sharing import Share
 from mednext_cli.inference.sources import find_cases, select_cases
@@ -50,6 +57,15 @@ class PredictSpec:
         options: of the raw dataset's layout; None for none.
         scratch: where zip archives of scans are unpacked; None leaves them unread.
         folds: of folders of folds, those to average; None takes all, which must be finished.
+        only: labels or regions that label maps hold, see `structures.choose_structures`; None
+            keeps all.
+        statistics: also write ``volumes.csv``.
+        preview: also write ``previews/CASE.png``.
+        split: also write ``structures/CASE/NAME.nii.gz``, a mask a structure.
+        uncertainty: also write ``uncertainty/CASE/entropy.nii.gz``, and ``disagreement.nii.gz``
+            where several networks are averaged.
+        postprocess: whether label maps are post-processed as is stored with the models.
+        postprocessing: of which file, instead; None takes the models' own, where they have one.
     """
 
     images: Path | tuple[Case, ...]
@@ -69,6 +85,13 @@ class PredictSpec:
     options: LayoutOptions | None = None
     scratch: Scratch | None = None
     folds: Folds | None = None
+    only: tuple[str, ...] | None = None
+    statistics: bool = False
+    preview: bool = False
+    split: bool = False
+    uncertainty: bool = False
+    postprocess: bool = True
+    postprocessing: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -95,19 +118,57 @@ def predict(spec: PredictSpec) -> PredictResult:
     ]
     device = pick_device(spec.device)
     engine = choose_engine(spec.engine)
+    job = _Job(spec, models, engine, device, _find_steps(spec, models[0].plan.label_set))
     cases = _find_cases(spec, models[0].plan)
-    record = _make_record(spec, models, engine, device)
+    record = _make_record(job)
     record.check(cases)
     _check_apart(spec)
     made: list[Case] = []
     if record.is_untidy or any(record.is_open(case) for case in cases):
-        made = _work(spec, models, engine, device, record, cases)
+        made = _work(job, record, cases)
+    for name, wanted in ((VOLUMES, spec.statistics), (CHANGES, bool(job.steps))):
+        if made or wanted:
+            join_tables(spec.out, name)
     names = {case.id for case in made}
     return PredictResult(
         spec.out,
         tuple(case.id for case in made),
         tuple(case.id for case in cases if case.id not in names),
     )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the specification comes to."""
+
+    spec: PredictSpec
+    models: Sequence[Model]
+    engine: str
+    device: torch.device
+    steps: tuple[Step, ...]
+
+    @cached_property
+    def derivation(self) -> Derivation:
+        spec, plan = self.spec, self.models[0].plan
+        structures = choose_structures(plan.label_set, spec.only)
+        maps = (ENTROPY, DISAGREEMENT) if len(self.models) > 1 else (ENTROPY,)
+        wanted = Wanted(
+            probabilities=spec.probabilities,
+            uncertainty=maps if spec.uncertainty else (),
+            changes=bool(self.steps),
+            statistics=spec.statistics,
+            preview=spec.preview,
+            masks=tuple(mask_names(structures).values()) if spec.split else (),
+        )
+        return Derivation(wanted, structures, plan)
+
+
+def _find_steps(spec: PredictSpec, labels: LabelSet) -> tuple[Step, ...]:
+    if spec.postprocess:
+        return find_steps(spec.models, labels, spec.postprocessing)
+    if spec.postprocessing is not None:
+        raise SettingsError("--postprocess and --no-postprocess exclude each other", "Drop one.")
+    return ()
 
 
 def _find_cases(spec: PredictSpec, plan: Plan) -> list[Case]:
@@ -131,9 +192,8 @@ def _check_apart(spec: PredictSpec) -> None:
         )
 
 
-def _make_record(
-    spec: PredictSpec, models: list[Model], engine: str, device: torch.device
-) -> PredictionRecord:
+def _make_record(job: _Job) -> PredictionRecord:
+    spec, models = job.spec, job.models
     decisive: dict[str, Any] = {
         "models": [model.sha256 for model in models],
         "overlap": [model.overlap for model in models],
@@ -141,14 +201,18 @@ def _make_record(
     }
     if spec.precision != "auto":
         decisive["precision"] = spec.precision
+    if spec.only is not None:
+        decisive["only"] = list(job.derivation.structures)
+    if job.steps:
+        decisive["postprocessing"] = [step.model_dump(mode="json") for step in job.steps]
     provenance = {
         "models": [str(model.path) for model in models],
-        "engine": engine,
-        "device": str(device),
+        "engine": job.engine,
+        "device": str(job.device),
         "precision": spec.precision,
         "label_set": _recorded(models[0].plan.label_set),
     }
-    return PredictionRecord(spec.out, decisive, provenance, spec.probabilities, spec.force)
+    return PredictionRecord(spec.out, decisive, provenance, job.derivation.wanted, spec.force)
 
 
 def _recorded(labels: LabelSet) -> dict[str, Any]:
@@ -161,25 +225,19 @@ def _recorded(labels: LabelSet) -> dict[str, Any]:
     }
 
 
-def _work(
-    spec: PredictSpec,
-    models: list[Model],
-    engine: str,
-    device: torch.device,
-    record: PredictionRecord,
-    cases: list[Case],
-) -> list[Case]:
+def _work(job: _Job, record: PredictionRecord, cases: list[Case]) -> list[Case]:
     """Do this process's share of the cases; yields those that it made."""
+    spec = job.spec
     record.begin(cases)
+    store = RecordedStore(record, job.derivation, job.steps)
     try:
-        share = Share(record, [case for case in cases if record.is_open(case)])
+        todo = [case for case in cases if record.is_open(case)]
+        share = Share(record, todo, store.describe)
         if share.cases:
-            options = EngineOptions(device, spec.operators, spec.precision)
-            networks = build_average(models, engine, options)
-            store = RecordedStore(record, networks.plan, spec.probabilities)
-            with open_pipeline(
-                networks, store, share.cases, "predicting", spec.workers, "--workers 0"
-            ) as (pipeline, count):
+            options = EngineOptions(job.device, spec.operators, spec.precision)
+            networks = build_average(job.models, job.engine, options)
+            run = ("predicting", spec.workers, "--workers 0", spec.uncertainty)
+            with open_pipeline(networks, store, share.cases, *run) as (pipeline, count):
                 share.work(pipeline, count)
     finally:
         record.end()

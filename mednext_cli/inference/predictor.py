@@ -17,6 +17,8 @@ from mednext_cli.inference.engine import EngineOptions, choose_engine
 from mednext_cli.inference.folds import Folds
 from mednext_cli.inference.models import load_models
 from mednext_cli.inference.pipeline import Prepared
+from mednext_cli.inference.postprocessing.apply import apply_steps
+from mednext_cli.inference.postprocessing.find import find_steps
 from mednext_cli.inference.sources import check_volumes, find_cases
 from mednext_cli.preprocessing.apply import prepare_image, prepare_volumes
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
@@ -58,6 +60,7 @@ class Predictor:
         mirror: whether mirrored images are averaged; None takes the recipe's.
         folds: of folders of folds, those to average, such as ("0", "2") or ("all",); None takes
             all, which must be finished.
+        postprocess: whether labels are post-processed as is stored with the models.
 
     Raises:
         CheckpointError, SettingsError: the models cannot be used, or not together.
@@ -75,11 +78,15 @@ class Predictor:
         overlap: float | None = None,
         mirror: bool | None = None,
         folds: Folds | None = None,
+        postprocess: bool = True,
     ) -> None:
         given = [model] if isinstance(model, str | PathLike) else model
-        loaded = load_models([Path(path) for path in given], folds)
+        paths = [Path(path) for path in given]
+        loaded = load_models(paths, folds)
         models = [network.asked(overlap, mirror) for network in loaded]
         options = EngineOptions(pick_device(device), operators, precision)
+        labels = models[0].plan.label_set
+        self._steps = find_steps(paths, labels) if postprocess else ()
         self._networks = build_average(models, choose_engine(engine), options)
 
     @property
@@ -116,6 +123,7 @@ class Predictor:
         scores = self._networks.predict(image, name)
         restored = restore_probabilities(scores, geometry, self.plan) if probabilities else None
         labels = restore_label_map(scores, geometry, self.plan)
+        apply_steps(labels, self._steps, geometry.file_grid.voxel_ml)
         return Prediction(labels, geometry.file_grid.affine, restored)
 
     def _prepare_file(self, path: Path) -> tuple[str, Prepared]:

@@ -19,6 +19,7 @@ from mednext_cli.foundation.errors import MednextError, SettingsError, StorageEr
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked, remove_lock
 from mednext_cli.inference.claims import Claims, has_traces
+from mednext_cli.inference.findings.files import CaseFiles, Wanted
 from mednext_cli.inference.identity import Comparison, Identities
 from mednext_cli.inference.record_file import (
     RECORD_NAME,
@@ -39,7 +40,8 @@ class Standing(Enum):
     """What a process may do about a case."""
 
     MINE = "claimed: to be predicted"
-    DONE = "its label map is there"
+    UNDESCRIBED = "claimed: its label map is there, what is made of that is not"
+    DONE = "its label map is there, and all that is wanted beside it"
     ELSEWHERE = "another process is at it"
 
 
@@ -50,7 +52,7 @@ class PredictionRecord:
         folder: of the label maps.
         settings: what decides the label maps; plain JSON.
         provenance: what else is worth knowing later (paths of the models, engine, device).
-        probabilities: whether they are wanted beside the label maps.
+        wanted: what a case needs beside its label map to be done.
         force: make label maps anew that are there.
     """
 
@@ -59,13 +61,13 @@ class PredictionRecord:
         folder: Path,
         settings: Settings,
         provenance: Settings,
-        probabilities: bool = False,
+        wanted: Wanted = Wanted(),  # noqa: B008 - frozen
         force: bool = False,
     ) -> None:
         self._folder, self._settings, self._key = folder, settings, settings_key(settings)
         versions = {"versions": _versions()}
         self._provenance = provenance | versions
-        self._probabilities, self._force = probabilities, force
+        self._wanted, self._force = wanted, force
         self._claims = Claims(folder)
         self._identities = Identities()
         self._content = RecordContent(exists=False)
@@ -77,7 +79,7 @@ class PredictionRecord:
             SettingsError: the folder was made with other settings, its record cannot be read, or a
                 label map would replace a scan or a file that `mednext predict` did not write.
         """
-        there = [case for case in cases if self.label_map(case).exists()]
+        there = [case for case in cases if self.files(case).label_map.exists()]
         self._content = read_record(self._folder)
         self._check_settings({case.id for case in cases})
         self._check_free(cases, there)
@@ -118,14 +120,26 @@ class PredictionRecord:
             self._claims.abandon()
 
     def is_done(self, case: Case) -> bool:
-        """Whether the case's label map is there and was made just so from the same scan.
+        """Whether the case's label map is there and was made just so from the same scan, and all
+        that is wanted is beside it.
 
         Raises:
             SettingsError: it was made from another scan of the same name.
             ScanError: the scan is missing or unreadable.
         """
+        return self._standing(case) is Standing.DONE
+
+    def _standing(self, case: Case) -> Standing:
+        files = self.files(case)
+        if not self._is_labelled(case) or not _all_there(self._wanted.of_networks(files)):
+            return Standing.MINE
+        described = _all_there(self._wanted.of_labels(files))
+        return Standing.DONE if described else Standing.UNDESCRIBED
+
+    def _is_labelled(self, case: Case) -> bool:
+        """Whether the label map is the one that would be made."""
         entry = self._content.cases.get(case.id)
-        if entry is None or not self.label_map(case).is_file():
+        if entry is None or not self.files(case).label_map.is_file():
             return False
         if case.id in self._content.again and self._force:
             return False
@@ -134,12 +148,11 @@ class PredictionRecord:
         compared = self._identities.compare(case, entry.identity)
         if compared is Comparison.ANOTHER and not self._force:
             raise SettingsError(
-                f"{self.label_map(case)} was made from another scan, {entry.places[0]}",
+                f"{self.files(case).label_map} was made from another scan, {entry.places[0]}",
                 "Choose another --out, or add --force to replace it.",
             )
         same = compared is Comparison.SAME and entry.made_with == self._key
-        whole = not self._probabilities or self.probabilities(case).is_file()
-        return same and whole and case.id not in self._content.again
+        return same and case.id not in self._content.again
 
     def is_open(self, case: Case) -> bool:
         """Whether anything is to be done about the case; what is wrong with it is told then."""
@@ -158,9 +171,10 @@ class PredictionRecord:
             with suppress(SettingsError):
                 self.is_done(case)
         with self._changing(write=False):
-            if self.is_done(case):
-                return Standing.DONE
-            return Standing.MINE if self._claims.take(case.id) else Standing.ELSEWHERE
+            standing = self._standing(case)
+            if standing is Standing.DONE or self._claims.take(case.id):
+                return standing
+            return Standing.ELSEWHERE
 
     def release(self, case: Case) -> None:
         """End the claim on a case, whatever became of it."""
@@ -200,13 +214,9 @@ class PredictionRecord:
         with self._changing() as content:
             content.again.discard(case.id)
 
-    def label_map(self, case: Case) -> Path:
-        """Where the case's label map belongs."""
-        return self._folder / f"{case.id}{LABEL_SUFFIX}"
-
-    def probabilities(self, case: Case) -> Path:
-        """Where the case's probabilities belong."""
-        return self._folder / f"{case.id}_probabilities.npz"
+    def files(self, case: Case) -> CaseFiles:
+        """Where the case's files belong."""
+        return CaseFiles(self._folder, case.id)
 
     @property
     def is_untidy(self) -> bool:
@@ -256,8 +266,9 @@ class PredictionRecord:
 
     def _differing(self) -> str:
         known = self._content.settings or {}
+        every = known.keys() | self._settings.keys()
         return " and ".join(
-            sorted(key for key, value in self._settings.items() if known.get(key) != value)
+            sorted(key for key in every if known.get(key) != self._settings.get(key))
         )
 
     def _made_otherwise(self) -> list[str]:
@@ -270,7 +281,7 @@ class PredictionRecord:
 
     def _check_free(self, cases: Iterable[Case], there: Sequence[Case]) -> None:
         for case in cases:
-            path = self.label_map(case)
+            path = self.files(case).label_map
             if any(_same(path, channel.path) for channel in case.channels):
                 raise SettingsError(
                     f"{path} is the scan: its label map would replace it", "Choose another --out."
@@ -278,9 +289,13 @@ class PredictionRecord:
         foreign = [case for case in there if case.id not in self._content.cases]
         if foreign and not self._force:
             raise SettingsError(
-                f"{self.label_map(foreign[0])} is there, and not made by mednext predict",
+                f"{self.files(foreign[0]).label_map} is there, and not made by mednext predict",
                 "Choose another --out, or add --force to replace it.",
             )
+
+
+def _all_there(paths: Iterable[Path]) -> bool:
+    return all(path.is_file() for path in paths)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,10 +27,13 @@ class Share:
     Args:
         record: of the folder.
         cases: to be predicted.
+        describe: makes what is missing beside a label map that is there.
     """
 
-    def __init__(self, record: PredictionRecord, cases: Sequence[Case]) -> None:
-        self._record, self._open = record, list(cases)
+    def __init__(
+        self, record: PredictionRecord, cases: Sequence[Case], describe: Callable[[Case], None]
+    ) -> None:
+        self._record, self._open, self._describe = record, list(cases), describe
         self.cases = tuple(cases)
         self._by_id = {case.id: case for case in cases}
         self.made: list[Case] = []
@@ -62,6 +65,8 @@ class Share:
                 self._fail(case, claimed, count)
             elif claimed.value is Standing.MINE:
                 yield case
+            elif claimed.value is Standing.UNDESCRIBED:
+                self._settle(attempt(case.id, partial(self._describe, case)), count)
             elif claimed.value is Standing.ELSEWHERE:
                 elsewhere.append(case)
             else:

@@ -26,6 +26,7 @@ def open_pipeline(
     description: str,
     workers: int | None = None,
     fewer: str = "",
+    doubting: bool = False,
 ) -> Iterator[tuple[Pipeline, TileCount]]:
     """A pipeline for these cases, and the count that its runs and their caller keep.
 
@@ -36,9 +37,10 @@ def open_pipeline(
         description: of the work, for the progress bar.
         workers: threads that prepare, and as many that write; None chooses.
         fewer: the option for none, for messages; empty where the command has no such option.
+        doubting: see `Pipeline`.
     """
     grids = {case.id: peek(case) for case in cases}
-    needs = _estimate_bytes(networks, grids)
+    needs = _estimate_bytes(networks, grids, doubting)
     _check_memory(max(needs.values(), default=0))
     threads = RunSettings[Case](workers, bytes_of=lambda case: needs[case.id]).count(cases)
     if workers is None:
@@ -46,14 +48,17 @@ def open_pipeline(
         threads = min(threads, 1 if networks.device.type == "cpu" else _MOST_WORKERS)
     tiles = _estimate_tiles(networks, grids)
     with track(description, expected_tiles(tiles), "tiles") as bar:
-        yield Pipeline(networks, store, threads, fewer), TileCount(bar, tiles)
+        yield Pipeline(networks, store, threads, fewer, doubting=doubting), TileCount(bar, tiles)
 
 
-def _estimate_bytes(networks: NetworkAverage, grids: Mapping[str, Grid | None]) -> dict[str, int]:
+def _estimate_bytes(
+    networks: NetworkAverage, grids: Mapping[str, Grid | None], doubting: bool
+) -> dict[str, int]:
     """Memory of each case beside the network, by case id; 0 where its header tells nothing."""
     models = len(networks.members)
     return {
-        name: bytes_on(grid, networks.plan, models) if grid else 0 for name, grid in grids.items()
+        name: bytes_on(grid, networks.plan, models, doubting) if grid else 0
+        for name, grid in grids.items()
     }
 
 

@@ -23,6 +23,7 @@ _TINY = (
     "inference.overlap=0.0",
     "inference.mirror=false",
 )
+_OVER_CASES = ("phantom", "preprocess", "predict", "postprocess", "evaluate")
 
 
 def shortened(arguments: list[str]) -> list[str]:
@@ -35,7 +36,10 @@ def shortened(arguments: list[str]) -> list[str]:
         more = ["--spacing", "6.0"]
     if arguments[0] == "phantom":
         more = ["--shape", _SHAPE]
-    if arguments[0] in ("phantom", "preprocess", "predict", "evaluate") or "verify" in arguments:
+    if (
+        arguments[0] in ("phantom", "preprocess", "predict", "postprocess", "evaluate")
+        or "verify" in arguments
+    ):
         more += ["--workers", "0"]
     return [*arguments, *more]
 

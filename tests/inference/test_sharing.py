@@ -85,7 +85,7 @@ def test_records_of_two_runs_are_joined(tmp_path: Path) -> None:
     for record, case in ((one, cases[0]), (two, cases[1]), (one, cases[2])):
         assert record.claim(case) is Standing.MINE
         record.prepare_writing(case)
-        record.label_map(case).write_bytes(b"made")
+        record.files(case).label_map.write_bytes(b"made")
         record.note(case, 1.0)
         record.release(case)
     assert [two.claim(case) for case in cases] == [Standing.DONE] * 3

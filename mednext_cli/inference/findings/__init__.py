@@ -1,0 +1,1 @@
+"""What is told of a case beside its label map: volumes, previews, masks, uncertainty."""
