@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from mednext_cli.experiments.run import ExperimentResult as ExperimentResult
     from mednext_cli.experiments.run import experiment as experiment
     from mednext_cli.foundation.errors import MednextError as MednextError
+    from mednext_cli.inference.ensembling.ensemble import EnsembleResult as EnsembleResult
+    from mednext_cli.inference.ensembling.ensemble import EnsembleSpec as EnsembleSpec
+    from mednext_cli.inference.ensembling.ensemble import ensemble as ensemble
     from mednext_cli.inference.postprocessing.fit import (
         FitPostprocessingResult as FitPostprocessingResult,
     )
@@ -81,6 +84,7 @@ _NAMES = {
     "experiments.plan": ("ExperimentPlan", "ExperimentSpec", "plan_experiment"),
     "experiments.run": ("ExperimentResult", "experiment"),
     "foundation.errors": ("MednextError",),
+    "inference.ensembling.ensemble": ("EnsembleResult", "EnsembleSpec", "ensemble"),
     "inference.postprocessing.fit": (
         "FitPostprocessingResult",
         "FitPostprocessingSpec",

@@ -39,6 +39,14 @@ def predict(
             help="Of a folder of folds, those to average.",
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="2,1",
+            show_default="all alike",
+            help="Of each --model in the average; folds share theirs.",
+        ),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Layout of IMAGES, if it is a raw dataset.")
     ] = None,
@@ -46,6 +54,14 @@ def predict(
     cases: Annotated[
         str | None,
         typer.Option(help="Only these: ids with commas between, or a file with an id a line."),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0/4|auto",
+            show_default="all cases",
+            help="Only every 4th case, from 0/4 to 3/4; auto: as a Slurm array's task.",
+        ),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, torch, openvino or a plugin's.")] = "auto",
     overlap: Annotated[
@@ -55,6 +71,14 @@ def predict(
     mirror: Annotated[
         bool | None,
         typer.Option("--mirror/--no-mirror", show_default="the recipe's", help="Average mirrored."),
+    ] = None,
+    mirror_axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXIS,...",
+            show_default="as trained",
+            help="Mirror along superior_inferior, anterior_posterior, left_right.",
+        ),
     ] = None,
     probabilities: Annotated[
         bool, typer.Option(help="Also write CASE_probabilities.npz (float16).")
@@ -108,9 +132,11 @@ def predict(
 
     Example: mednext predict scans/ --model runs/kits19/S-k3/fold0 --out predictions/
     """
+    from mednext_cli.foundation.parts import read_part
     from mednext_cli.inference.archives import Scratch
     from mednext_cli.inference.findings.structures import read_only
     from mednext_cli.inference.folds import read_folds
+    from mednext_cli.inference.models import read_mirror_axes, read_weights
     from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
     from mednext_cli.inference.sources import read_ids
@@ -137,6 +163,9 @@ def predict(
         preview=preview,
         split=split,
         uncertainty=uncertainty,
+        mirror_axes=None if mirror_axes is None else read_mirror_axes(mirror_axes),
+        weights=None if weights is None else read_weights(weights),
+        part=None if part is None else read_part(part),
         postprocess=not no_postprocess,
         postprocessing=postprocess,
     )

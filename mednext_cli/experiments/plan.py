@@ -11,10 +11,11 @@ from mednext_cli.experiments.arms import ResolvedArm, resolve_arms
 from mednext_cli.experiments.layout import ExperimentFolder, RunKey
 from mednext_cli.experiments.needs import Needs, estimate_needs
 from mednext_cli.experiments.notes import FailedNote, Note, WholeNote, read_note
-from mednext_cli.experiments.parts import Part, choose_part, group_runs, read_part
+from mednext_cli.experiments.parts import choose_part, group_runs
 from mednext_cli.experiments.saved import join_saved
 from mednext_cli.experiments.starts import check_starts
 from mednext_cli.foundation.errors import CacheError, SettingsError, nearest
+from mednext_cli.foundation.parts import Part, read_part
 from mednext_cli.settings.experiment import ExperimentRecipe
 from mednext_cli.settings.experiment_files import load_experiment
 from mednext_cli.training.measure import made_up_plan

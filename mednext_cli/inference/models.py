@@ -1,14 +1,17 @@
 """The trained networks a prediction is made with."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from operator import attrgetter
 from pathlib import Path
 
-from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.foundation.errors import CheckpointError, SettingsError, nearest
 from mednext_cli.foundation.files import hash_file
 from mednext_cli.inference.folds import Folds, check_folds, find_checkpoints
 from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.settings.mirror_axes import AXES, Axis
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.recipe import LARGEST_OVERLAP, AugmentationSettings, Recipe
 
@@ -17,6 +20,7 @@ _SHARED = (
     *("label_set.names", "label_set.regions"),
     *("label_set.region_training", "label_set.region_values"),
 )
+logger = logging.getLogger(__name__)
 # Of a checkpoint without one: what mirrorings it was trained on is not known.
 _NO_RECIPE = Recipe(augmentation=AugmentationSettings(mirror_axes=()))
 
@@ -48,47 +52,112 @@ class Model:
         """Axes of (D, H, W) to average mirrorings over."""
         return self.mirror_axes if self.mirror else ()
 
-    def asked(self, overlap: float | None, mirror: bool | None) -> "Model":
+    def asked(
+        self,
+        overlap: float | None = None,
+        mirror: bool | None = None,
+        mirror_axes: Sequence[Axis] | None = None,
+    ) -> "Model":
         """The model as somebody wants it to predict; None leaves it as its recipe has it.
 
+        Args:
+            overlap: of its tiles.
+            mirror: whether mirrored images are averaged.
+            mirror_axes: along these, whatever it was trained with; that is said where it differs.
+
         Raises:
-            SettingsError: tiles cannot overlap so much.
+            SettingsError: tiles cannot overlap so much, or axes to mirror along without mirroring.
         """
         if overlap is not None and not 0 <= overlap <= LARGEST_OVERLAP:  # or no number at all
             raise SettingsError(
                 f"--overlap {overlap} is not between 0 and {LARGEST_OVERLAP}", "Give --overlap 0.5."
             )
-        return replace(
+        made = replace(
             self,
             overlap=self.overlap if overlap is None else overlap,
             mirror=self.mirror if mirror is None else mirror,
         )
+        return made if mirror_axes is None else made._mirrored_along(mirror_axes, mirror)
+
+    def _mirrored_along(self, axes: Sequence[Axis], mirror: bool | None) -> "Model":
+        if mirror is False:
+            raise SettingsError("--mirror-axes with --no-mirror", "Drop one of them.")
+        wanted = tuple(sorted(AXES.index(axis) for axis in set(axes)))
+        if strange := [AXES[axis] for axis in wanted if axis not in self.mirror_axes]:
+            logger.warning("%s was not trained mirrored along %s", self.path, ", ".join(strange))
+        return replace(self, mirror_axes=wanted, mirror=True)
 
 
-def load_models(paths: Sequence[Path], folds: Folds | None = None) -> list[Model]:
+def read_mirror_axes(text: str) -> tuple[Axis, ...]:
+    """Axes as ``--mirror-axes`` gives them, with commas between.
+
+    Raises:
+        SettingsError: there is no such axis.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    found = tuple(axis for axis in AXES if axis in names)
+    unknown = [name for name in names if name not in AXES]
+    if unknown or not found:
+        named = unknown[0] if unknown else text
+        raise SettingsError(
+            f"--mirror-axes {named}: there is no such axis", nearest(named, list(AXES))
+        )
+    return found
+
+
+def read_weights(text: str) -> tuple[float, ...]:
+    """Weights as ``--weights`` gives them: numbers above 0, with commas between.
+
+    Raises:
+        SettingsError: they are something else.
+    """
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        weights = ()
+    if not weights or not all(0 < weight < inf for weight in weights):
+        raise SettingsError(f"--weights {text!r} are no weights", "Like --weights 2,1.")
+    return weights
+
+
+def load_models(
+    paths: Sequence[Path], folds: Folds | None = None, weights: Sequence[float] | None = None
+) -> list[Model]:
     """Load run folders' and files' checkpoints, all for the same task.
 
     Args:
         paths: checkpoint files, run folders (``S-k3/fold0``), or folders of run folders
             (``S-k3``), which give all their folds.
         folds: of folders of run folders, those to take; None takes all.
+        weights: of each path in the average, shared evenly by its folds; None weighs all
+            checkpoints alike.
 
     Raises:
         CheckpointError: no usable checkpoint, one without a plan (imported weights), or a folder
             of run folders in which one is missing or not finished.
-        SettingsError: the checkpoints cannot be averaged, or there are no folds to choose from.
+        SettingsError: the checkpoints cannot be averaged, there are no folds to choose from, or
+            not as many weights as paths.
     """
     check_folds(paths, folds)
-    models = [
-        _describe(found.path, found.checkpoint)
-        for path in paths
-        for found in find_checkpoints(path, folds)
-    ]
+    check_weights(weights, len(paths))
+    models = []
+    for index, path in enumerate(paths):
+        every = find_checkpoints(path, folds)
+        weight = 1.0 if weights is None else weights[index] / len(every)
+        models += [_describe(found.path, found.checkpoint, weight) for found in every]
     check_same_task(models)
     return models
 
 
-def _describe(file: Path, checkpoint: Checkpoint) -> Model:
+def check_weights(weights: Sequence[float] | None, count: int) -> None:
+    """Raise `SettingsError` unless there is one for each of so many that are averaged."""
+    if weights is not None and len(weights) != count:
+        raise SettingsError(
+            f"--weights has {len(weights)} numbers for {count} to average", "Give one for each."
+        )
+
+
+def _describe(file: Path, checkpoint: Checkpoint, weight: float) -> Model:
     plan, recipe = checkpoint.plan, checkpoint.recipe or _NO_RECIPE
     if plan is None:
         raise CheckpointError(
@@ -103,6 +172,7 @@ def _describe(file: Path, checkpoint: Checkpoint) -> Model:
         mirror_axes=recipe.augmentation.mirrored,
         mirror=recipe.inference.mirror,
         overlap=recipe.inference.overlap,
+        weight=weight,
     )
 
 

@@ -14,6 +14,7 @@ from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.outcomes import raise_failures
+from mednext_cli.foundation.parts import Part
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.average import build_average
 from mednext_cli.inference.engine import EngineOptions, choose_engine
@@ -30,6 +31,7 @@ from mednext_cli.inference.sharing import Share
 from mednext_cli.inference.sources import find_cases, select_cases
 from mednext_cli.inference.workload import open_pipeline
 from mednext_cli.settings.labels import LabelSet
+from mednext_cli.settings.mirror_axes import Axis
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.sections import Operators, Precision
 
@@ -66,6 +68,9 @@ class PredictSpec:
             where several networks are averaged.
         postprocess: whether label maps are post-processed as is stored with the models.
         postprocessing: of which file, instead; None takes the models' own, where they have one.
+        mirror_axes: to mirror along; None takes those that each was trained with.
+        weights: one of `models` each, see `load_models`.
+        part: of the cases, sorted by id; None takes all.
     """
 
     images: Path | tuple[Case, ...]
@@ -92,6 +97,9 @@ class PredictSpec:
     uncertainty: bool = False
     postprocess: bool = True
     postprocessing: Path | None = None
+    mirror_axes: tuple[Axis, ...] | None = None
+    weights: tuple[float, ...] | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -114,12 +122,15 @@ def predict(spec: PredictSpec) -> PredictResult:
     """
     check_writable(spec.out)
     models = [
-        model.asked(spec.overlap, spec.mirror) for model in load_models(spec.models, spec.folds)
+        model.asked(spec.overlap, spec.mirror, spec.mirror_axes)
+        for model in load_models(spec.models, spec.folds, spec.weights)
     ]
     device = pick_device(spec.device)
     engine = choose_engine(spec.engine)
     job = _Job(spec, models, engine, device, _find_steps(spec, models[0].plan.label_set))
     cases = _find_cases(spec, models[0].plan)
+    if spec.part is not None:
+        cases = spec.part.of(cases)
     record = _make_record(job)
     record.check(cases)
     _check_apart(spec)
@@ -201,6 +212,8 @@ def _make_record(job: _Job) -> PredictionRecord:
     }
     if spec.precision != "auto":
         decisive["precision"] = spec.precision
+    if spec.weights is not None:
+        decisive["weights"] = [model.weight for model in models]
     if spec.only is not None:
         decisive["only"] = list(job.derivation.structures)
     if job.steps:
@@ -216,12 +229,13 @@ def _make_record(job: _Job) -> PredictionRecord:
 
 
 def _recorded(labels: LabelSet) -> dict[str, Any]:
-    """What evaluation reads of the labels that are written."""
+    """What evaluation and `mednext ensemble` read of the labels that are written."""
     return {
         "labels": dict(labels.names),
         "regions": dict(labels.regions),
         "ignore": labels.ignore,
         "region_training": labels.region_training,
+        "region_values": list(labels.region_values),
     }
 
 

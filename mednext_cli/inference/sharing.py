@@ -2,18 +2,29 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.outcomes import Outcome, attempt
-from mednext_cli.inference.pipeline import Pipeline
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.record import PredictionRecord, Standing
 
 _PAUSE_SECONDS = 1.0  # between two looks at what others do
 logger = logging.getLogger(__name__)
+
+
+class Runner(Protocol):
+    """What makes label maps: the pipeline of networks, or what joins their results."""
+
+    def run(self, cases: Iterable[Case], count: TileCount) -> Iterator[Outcome[None]]:
+        """Do the cases; yield what became of each.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        ...
 
 
 class Share:
@@ -39,7 +50,7 @@ class Share:
         self.made: list[Case] = []
         self.failures: list[Outcome[Any]] = []
 
-    def work(self, pipeline: Pipeline, count: TileCount) -> None:
+    def work(self, pipeline: Runner, count: TileCount) -> None:
         """Predict every case that no other process does; take over those of processes that die.
 
         Raises:

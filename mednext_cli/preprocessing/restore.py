@@ -1,12 +1,14 @@
 """Scores on the prepared grid brought back to the scan's own grid."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.preprocessing.geometry import SourceGeometry
+from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.crop import slices_of
 from mednext_cli.volumes.orientation import contiguous, from_canonical
@@ -29,12 +31,7 @@ def restore_label_map(
         geometry: of the case.
         plan: classes or regions, and the label values they are written as.
     """
-    resampled = _resampled(scores, geometry, plan)
-    labels = (
-        _regions(resampled, geometry, plan)
-        if plan.label_set.region_training
-        else _classes(resampled, plan)
-    )
+    labels = label_map_of(_resampled(scores, geometry, plan), plan.label_set)
     whole = np.zeros(geometry.canonical_shape, dtype=labels.dtype)
     whole[slices_of(geometry.box)] = labels
     return from_canonical(whole, geometry.file_grid)
@@ -81,24 +78,37 @@ def _resampled(
         )
 
 
-def _label_type(plan: Plan) -> type[np.unsignedinteger[Any]]:
-    return np.uint8 if max(plan.label_set.values) <= np.iinfo(np.uint8).max else np.uint16
+def label_map_of(scores: Iterable[NDArray[np.float32]], labels: LabelSet) -> NDArray[Any]:
+    """Label values of probabilities that come class by class, or region by region.
+
+    Args:
+        scores: of each class, the background first, or of each region; all of one shape. The
+            first is used up.
+        labels: what they are of.
+    """
+    every = iter(scores)
+    kind = np.uint8 if max(labels.values) <= np.iinfo(np.uint8).max else np.uint16
+    first = next(every)
+    made = np.zeros(first.shape, dtype=kind)
+    if labels.region_training:
+        _regions(made, chain([first], every), labels)
+    else:
+        _classes(made, first, every, labels)
+    return made
 
 
-def _classes(resampled: Iterator[NDArray[np.float32]], plan: Plan) -> NDArray[Any]:
-    best = next(resampled)
-    labels = np.zeros(best.shape, dtype=_label_type(plan))
-    for value, class_scores in zip(plan.class_values[1:], resampled, strict=True):
-        labels[class_scores > best] = value
+def _classes(
+    made: NDArray[Any],
+    best: NDArray[np.float32],
+    others: Iterator[NDArray[np.float32]],
+    labels: LabelSet,
+) -> None:
+    for value, class_scores in zip(labels.class_values[1:], others, strict=True):
+        made[class_scores > best] = value
         np.maximum(best, class_scores, out=best)
-    return labels
 
 
-def _regions(
-    resampled: Iterator[NDArray[np.float32]], geometry: SourceGeometry, plan: Plan
-) -> NDArray[Any]:
+def _regions(made: NDArray[Any], scores: Iterator[NDArray[np.float32]], labels: LabelSet) -> None:
     """Later regions are written over earlier ones (nnU-Net's ``regions_class_order``)."""
-    labels = np.zeros(geometry.cropped_shape, dtype=_label_type(plan))
-    for value, region_scores in zip(plan.label_set.region_values, resampled, strict=True):
-        labels[region_scores > _REGION_THRESHOLD] = value
-    return labels
+    for value, region_scores in zip(labels.region_values, scores, strict=True):
+        made[region_scores > _REGION_THRESHOLD] = value

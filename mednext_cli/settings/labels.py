@@ -61,6 +61,16 @@ class LabelSet:
         inner = sorted(set(self.names.values()))
         return (0, *inner) if self.ignore is None else (0, *inner, self.ignore)
 
+    @property
+    def class_values(self) -> tuple[int, ...]:
+        """Label value by class index, background first, without the ignore label."""
+        return (0, *sorted(set(self.names.values())))
+
+    @property
+    def output_channels(self) -> int:
+        """What networks predict: regions, or classes with the background."""
+        return len(self.regions) if self.region_training else len(self.class_values)
+
 
 def contradictions(labels: LabelSet) -> list[str]:
     """What keeps a network from being trained on these labels; empty where nothing does."""

@@ -76,7 +76,7 @@ class Plan(Frozen):
     @property
     def class_values(self) -> tuple[int, ...]:
         """Label value by class index, background first, without the ignore label."""
-        return (0, *sorted(set(self.label_set.names.values())))
+        return self.label_set.class_values
 
     @property
     def turn(self) -> Turn:
@@ -86,8 +86,7 @@ class Plan(Frozen):
     @property
     def output_channels(self) -> int:
         """Channels of the network's output: regions, or classes with the background."""
-        labels = self.label_set
-        return len(labels.regions) if labels.region_training else len(self.class_values)
+        return self.label_set.output_channels
 
 
 def _sizes(plan: Plan) -> list[str]:

@@ -19,6 +19,7 @@ _WORK = {
     "grow_kernels": "GrowKernels",
     "upkern": "UpKern",
     "predict": "Predict",
+    "ensemble": "Ensemble",
     "fit_postprocessing": "FitPostprocessing",
     "evaluate": "Evaluate",
     "leaderboard": "Leaderboard",

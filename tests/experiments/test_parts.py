@@ -3,8 +3,9 @@
 import pytest
 
 from mednext_cli.experiments.layout import RunKey
-from mednext_cli.experiments.parts import Part, choose_part, group_runs, read_part
+from mednext_cli.experiments.parts import choose_part, group_runs
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.parts import Part, read_part
 
 CHAINS = {"k3": ("k3",), "k5": ("k5", "k3"), "k7": ("k7", "k5", "k3"), "other": ("other",)}
 KEYS = [RunKey(arm, seed, 0) for seed in range(3) for arm in CHAINS]
