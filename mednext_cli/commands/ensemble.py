@@ -39,13 +39,13 @@ def ensemble(
     """
     from mednext_cli.inference.ensembling.ensemble import EnsembleSpec
     from mednext_cli.inference.ensembling.ensemble import ensemble as run
-    from mednext_cli.inference.models import read_weights
+    from mednext_cli.inference.models import read_member_weights
 
     result = run(
         EnsembleSpec(
             predictions=tuple(predictions),
             out=out,
-            weights=None if weights is None else read_weights(weights),
+            weights=None if weights is None else read_member_weights(weights),
             postprocessing=postprocess,
             force=force,
         )

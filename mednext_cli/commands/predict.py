@@ -136,7 +136,7 @@ def predict(
     from mednext_cli.inference.archives import Scratch
     from mednext_cli.inference.findings.structures import read_only
     from mednext_cli.inference.folds import read_folds
-    from mednext_cli.inference.models import read_mirror_axes, read_weights
+    from mednext_cli.inference.models import read_member_weights, read_mirror_axes
     from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
     from mednext_cli.inference.sources import read_ids
@@ -164,7 +164,7 @@ def predict(
         split=split,
         uncertainty=uncertainty,
         mirror_axes=None if mirror_axes is None else read_mirror_axes(mirror_axes),
-        weights=None if weights is None else read_weights(weights),
+        weights=None if weights is None else read_member_weights(weights),
         part=None if part is None else read_part(part),
         postprocess=not no_postprocess,
         postprocessing=postprocess,

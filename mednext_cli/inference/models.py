@@ -105,7 +105,7 @@ def read_mirror_axes(text: str) -> tuple[Axis, ...]:
     return found
 
 
-def read_weights(text: str) -> tuple[float, ...]:
+def read_member_weights(text: str) -> tuple[float, ...]:
     """Weights as ``--weights`` gives them: numbers above 0, with commas between.
 
     Raises:
@@ -139,7 +139,7 @@ def load_models(
             not as many weights as paths.
     """
     check_folds(paths, folds)
-    check_weights(weights, len(paths))
+    check_member_weights(weights, len(paths))
     models = []
     for index, path in enumerate(paths):
         every = find_checkpoints(path, folds)
@@ -149,7 +149,7 @@ def load_models(
     return models
 
 
-def check_weights(weights: Sequence[float] | None, count: int) -> None:
+def check_member_weights(weights: Sequence[float] | None, count: int) -> None:
     """Raise `SettingsError` unless there is one for each of so many that are averaged."""
     if weights is not None and len(weights) != count:
         raise SettingsError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.inference.average import Member, NetworkAverage
-from mednext_cli.inference.models import load_models, read_mirror_axes, read_weights
+from mednext_cli.inference.models import load_models, read_member_weights, read_mirror_axes
 from mednext_cli.inference.torch_engine import NetworkEngine
 from tests.inference.synthetic import PLAN, predict, save_model
 from tests.inference.test_average import PATCH, Shift, make_image
@@ -51,9 +51,9 @@ def test_folds_share_the_weight_of_their_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "1,", "0,1", "-1", "nan", "inf,1", "much"])
 def test_weights_are_numbers_above_0(text: str) -> None:
-    assert read_weights("2, 0.5") == (2.0, 0.5)
+    assert read_member_weights("2, 0.5") == (2.0, 0.5)
     with pytest.raises(SettingsError, match="are no weights"):
-        read_weights(text)
+        read_member_weights(text)
 
 
 def test_mirror_axes_go_before_those_of_training(

@@ -21,7 +21,7 @@ from mednext_cli.inference.ensembling.saved import (
     read_saved_labels,
 )
 from mednext_cli.inference.findings.files import CaseFiles
-from mednext_cli.inference.models import check_weights
+from mednext_cli.inference.models import check_member_weights
 from mednext_cli.inference.postprocessing.apply import apply_steps
 from mednext_cli.inference.postprocessing.find import find_steps
 from mednext_cli.inference.postprocessing.steps import Step
@@ -95,7 +95,7 @@ def _check(spec: EnsembleSpec) -> LabelSet:
         raise SettingsError("an average needs two folders or more", "Give different ones.")
     if spec.out.resolve() in {folder.resolve() for folder in folders}:
         raise SettingsError(f"--out {spec.out} is one of the folders", "Choose another.")
-    check_weights(spec.weights, len(folders))
+    check_member_weights(spec.weights, len(folders))
     found = [read_saved_labels(folder) for folder in folders]
     for folder, labels in zip(folders, found, strict=True):
         if labels != found[0]:
