@@ -128,6 +128,11 @@ class CapturedStep:
         self._rehearsed = 0
         self._result: Tensor | None = None
 
+    @property
+    def is_captured(self) -> bool:
+        """Whether steps are replayed by now."""
+        return self._result is not None
+
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one step, as `mednext_cli.training.step.update`."""
         inputs = self._put_in_place(images, labels)
