@@ -1,11 +1,18 @@
 """The tensor cores' kernels, lane by lane on the CPU, against PyTorch in float64."""
 
+import random
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from mednext_cli.networks.mednext.kernels.tensor_cores.launching import Launcher, planes, programs
-from mednext_cli.networks.mednext.kernels.tensor_cores.variants import SHARED_BYTES, Variant
+from mednext_cli.networks.mednext.kernels.tensor_cores.variants import (
+    DTYPES,
+    SHARED_BYTES,
+    SIZES,
+    Variant,
+)
 from tests.networks.mednext.kernels.emulation import driver_of, kernels_of
 
 _SLOW = pytest.mark.slow
@@ -72,7 +79,17 @@ def _expected(image, gradient, taps, bias):
     return result.detach(), *torch.autograd.grad(result, given, _first(gradient))
 
 
-@pytest.mark.parametrize(("kernel", "dtype", "shape"), _CASES)
+def _random_cases(number):
+    draw = random.Random(0)
+    for _ in range(number):
+        shape = (draw.randint(1, 2), draw.randint(1, 9), draw.randint(1, 35), draw.randint(1, 35))
+        yield draw.choice(SIZES), draw.choice(tuple(DTYPES)), (*shape, 8 * draw.randint(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dtype", "shape"),
+    [*_CASES, *(pytest.param(*case, marks=_SLOW) for case in _random_cases(6))],
+)
 def test_result_and_gradients(kernel, dtype, shape, guarded):
     image, gradient, taps, bias = _tensors(kernel, dtype, shape, guarded)
     variant = Variant(kernel, dtype)

@@ -99,7 +99,8 @@ struct Walk {
     for (int first = 0; first < count; first += K) steps<0>(first, count);
   }
 
-  // A tap's sum stands once for each of the 8 outputs in the Toeplitz matrix: (input, output).
+  // A tap's sum stands once for each of the 8 outputs in the Toeplitz matrix: (input, output). It
+  // takes the place of the planes, which nobody reads after the barrier of the last step.
   __device__ __forceinline__ void store(float* to) {
     const int lane = threadIdx.x % 32;
     float* matrix = (float*)shared_memory + threadIdx.x / 32 * (STEPS * 16 * 8);
@@ -137,7 +138,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   const Place place = place_of(size, planes);
   Walk walk(x, gradient, size, place);
   walk.walk();
-  __syncthreads();  // the planes make room for the matrices
   const int channel = place.channel + threadIdx.x / 32;
   const long long index = (long long)program_of(size, place) * C + channel;
   walk.store(channel < C ? partial + index * (TAPS + 1) : nullptr);
