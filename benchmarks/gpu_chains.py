@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.mednext.kernels import DepthwiseConv3d
 from mednext_cli.networks.mednext.kernels.availability import can_run
+from mednext_cli.networks.mednext.kernels.convolution import autocast
+from mednext_cli.networks.mednext.kernels.tensor_cores.availability import takes
 from mednext_cli.networks.spec import describe_network
 
 LAST, FIRST = torch.channels_last_3d, torch.contiguous_format
@@ -24,7 +26,7 @@ class Way:
 
     Attributes:
         name: in the table.
-        operators: of the recipe's `model.operators`.
+        operators: of the recipe's `model.operators`, or "tensor_cores" of a single convolution.
         layout: of the images inside.
         converts: whether images come and go channels-last all the same.
     """
@@ -36,6 +38,7 @@ class Way:
 
 
 FUSED = Way("fused", "fused", LAST)
+TENSOR_CORES = Way("fused, tensor cores", "tensor_cores", LAST)
 STOCK = Way("stock, channels-first", "stock", FIRST)
 WAYS = (
     FUSED,
@@ -43,6 +46,18 @@ WAYS = (
     STOCK,
     Way("stock, channels-first, from and to channels-last", "stock", FIRST, converts=True),
 )
+
+
+class Convolution(DepthwiseConv3d):
+    """One that tensor cores can compute, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, D, H, W) to the same shape."""
+        if self.operators != TENSOR_CORES.operators:
+            return super().forward(x)
+        from mednext_cli.networks.mednext.kernels.tensor_cores.operator import depthwise
+
+        return depthwise(autocast(x), self.weight, self.bias, self.stride, False, False)[0]
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,7 @@ def depthwise_chains(place: Place) -> Iterator[Chain]:
         for shape in shapes:
             count = prod(shape)
             name = f"depthwise k{kernel} {_text(shape)}"
-            build = _builder(DepthwiseConv3d, shape[1], kernel)
+            build = _builder(Convolution, shape[1], kernel)
             yield Chain(name, shape, build, 2 * 2 * count, 2 * kernel**3 * count, 0)
 
 
@@ -131,6 +146,8 @@ def _rows(place: Place, chain: Chain) -> Iterator[Row]:
     with torch.no_grad():
         slope = torch.randn_like(module(image.float())).to(DTYPE)
     ways = [way for way in WAYS if way.operators == "stock" or can_run(place.device)]
+    if isinstance(module, Convolution) and takes(place.device, DTYPE, *module.weight.shape[::4]):
+        ways.append(TENSOR_CORES)
     accuracies = _accuracies(place, module, image, slope, ways)
     place.free()
     runs = {way.name: _Run(place, module, image, slope, way) for way in ways}

@@ -103,3 +103,27 @@ def test_without_a_gpu_it_says_what_to_do(
     assert kernels.main() == 2
     assert "--device cpu --tiny" in capsys.readouterr().err
     assert not (tmp_path / "kernels.csv").exists()
+
+
+def test_tensor_cores_are_a_way_of_a_single_convolution_where_they_take_it(
+    rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton")
+    import gpu_chains
+
+    from mednext_cli.networks.mednext.kernels.tensor_cores import operator
+
+    def convolve(x, weight, bias, *_):
+        result = torch.nn.functional.conv3d(x, weight, bias, padding=1, groups=x.shape[1])
+        return result, x.new_empty(0), x.new_empty(0)
+
+    monkeypatch.setattr(operator, "depthwise", convolve)
+    monkeypatch.setattr(gpu_chains, "can_run", lambda _: False)
+    monkeypatch.setattr(
+        gpu_chains, "takes", lambda _, dtype, channels, kernel: (channels, kernel) == (4, 3)
+    )
+    place = rows.Place(torch.device("cpu"), tiny=True, rounds=1, seconds=1.0)
+    found = list(gpu_chains.chain_rows(place, gpu_chains.depthwise_chains(place)))
+    taken = [row for row in found if row["way"] == "fused, tensor cores"]
+    assert [row["row"].rsplit(" ", 1)[1] for row in taken] == ["forward", "both", "backward"]
+    assert all(row["times_stock_error"] == pytest.approx(1.0, rel=0.5) for row in taken)
