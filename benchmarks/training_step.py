@@ -1,6 +1,9 @@
-"""A training step on the CPU: our operators against PyTorch's own, in one run.
+"""A training step on the CPU: our compiled kernels, our arrangement, PyTorch's own, in one run.
 
-python benchmarks/training_step.py --out benchmarks/results/training_step.csv
+    OMP_NUM_THREADS=1 python benchmarks/training_step.py
+
+The ways take turns. Milliseconds are those of the processor, so that other work counts little; with
+one thread they are those of a core.
 """
 
 import argparse
@@ -13,8 +16,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.building import build_plain
-from mednext_cli.networks.mednext import cpu
+from mednext_cli.networks.mednext import blocks, cpu
 from mednext_cli.networks.spec import describe_network
 from mednext_cli.training.loss import SegmentationLoss
 
@@ -23,11 +27,12 @@ _WARM_UP = 2
 
 
 def main() -> None:
-    """Time both ways alternately for each kernel, and write the medians."""
+    """Time all ways alternately for each kernel, and write the medians."""
     parser = argparse.ArgumentParser(description="a training step on the CPU")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/training_step.csv"))
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()
+    keep_freed_memory(large=True)  # as training does
     rows = [row for kernel in (3, 5, 7) for row in _compare(kernel, options.steps)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("w", newline="", encoding="utf-8") as stream:
@@ -45,22 +50,28 @@ def _compare(kernel: int, steps: int) -> list[dict[str, object]]:
     optimiser = torch.optim.AdamW(network.parameters(), fused=True)
     images = torch.randn(_BATCH, 1, *_PATCH).to(memory_format=torch.channels_last_3d)
     labels = torch.randint(0, 3, (_BATCH, *_PATCH))
-    ours, seconds = cpu.is_arranged, {"mednext": [], "pytorch": []}
+    ours = cpu.is_arranged, blocks.library_of
+    ways = {"mednext": ours, "without kernels": (ours[0], _none), "pytorch": (_never, _none)}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     try:
         for number in range(steps + _WARM_UP):
-            for name, choice in (("mednext", ours), ("pytorch", _never)):
-                cpu.is_arranged = choice
-                started = time.perf_counter()
+            for name, way in ways.items():
+                cpu.is_arranged, blocks.library_of = way
+                started = time.process_time()
                 _step(network, optimiser, images, labels)
                 if number >= _WARM_UP:
-                    seconds[name].append(time.perf_counter() - started)
+                    seconds[name].append(time.process_time() - started)
     finally:
-        cpu.is_arranged = ours
+        cpu.is_arranged, blocks.library_of = ours
     return [_row(kernel, name, times) for name, times in seconds.items()]
 
 
 def _never(_: torch.Tensor) -> bool:
     return False
+
+
+def _none(*_: object) -> None:
+    """No library, as where nothing was compiled."""
 
 
 def _step(
@@ -90,7 +101,8 @@ def _row(kernel: int, name: str, seconds: list[float]) -> dict[str, object]:
         "machine": platform.processor() or platform.machine(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "command": "python benchmarks/training_step.py",
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "command": "OMP_NUM_THREADS=1 python benchmarks/training_step.py",
     }
 
 

@@ -1,4 +1,4 @@
-"""Compile `mednext_cli/networks/mednext/native/kernels.c` while a wheel is built, or on its own.
+"""Compile the C files of `networks/mednext/native/` while a wheel is built, or on its own.
 
 hatchling calls it (pyproject.toml), for an editable installation as well; ``python
 setup/build_native.py`` compiles again after a change. It needs a C compiler, GCC or Clang, which CC
@@ -19,7 +19,7 @@ except ImportError:  # on its own, hatchling need not be there
     BuildHookInterface = object  # type: ignore[assignment, misc]
 
 _FOLDER = Path(__file__).parents[1] / "mednext_cli" / "networks" / "mednext" / "native"
-_SOURCE = _FOLDER / "kernels.c"
+_SOURCES = sorted(_FOLDER.glob("*.c"))
 _FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-shared", "-fPIC"]
 # Values of a vector, and what tells a compiler; `native.library` takes what the processor has.
 _X86 = {16: ["-mavx512f"], 8: ["-mavx2", "-mfma"]}
@@ -70,7 +70,7 @@ def _compile(command: list[str], target: Path) -> str:
     beside = target.with_suffix(f".{os.getpid()}")
     try:
         subprocess.run(
-            [*command, "-o", str(beside), str(_SOURCE)],
+            [*command, "-o", str(beside), *map(str, _SOURCES)],
             capture_output=True, text=True, timeout=_SECONDS, check=True,
         )  # fmt: skip
         beside.replace(target)

@@ -18,6 +18,7 @@ from mednext_cli.networks.mednext.kernels import Operators
 from mednext_cli.networks.mednext.kernels.convolution import is_taken
 from mednext_cli.networks.mednext.native.library import Library
 from mednext_cli.networks.mednext.native.operators import Bottleneck, Depthwise, block, library_of
+from mednext_cli.networks.mednext.native.training import train_block
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 
 _EPSILON = 1e-5
@@ -153,7 +154,7 @@ class MedNeXtBlock(nn.Module):
     Attributes:
         operators: which operators run it, see `kernels.depthwise_conv3d`. The fused ones have group
             norm without GRN in three dimensions; other blocks are PyTorch's own whatever it says.
-            Fused, and on a CPU without gradients, hooks of the layers inside are not called.
+            Fused, and on a CPU, hooks of the layers inside are not called.
     """
 
     operators: Operators = "auto"
@@ -205,9 +206,11 @@ class MedNeXtBlock(nn.Module):
         """(B, channels, ...) to (B, out_channels, ...) at this block's resolution."""
         if self._is_fused(x):
             return self._fused(x)
-        if cpu.is_arranged(x) and not torch.is_grad_enabled() and self._is_plain():
-            library = library_of(x, *self._parts())
-            return self._in_pieces(x) if library is None else self._native(library, x)
+        if cpu.is_arranged(x) and self._is_plain():
+            if (library := library_of(x, *self._parts())) is not None:
+                return self._native(library, x)
+            if not torch.is_grad_enabled():
+                return self._in_pieces(x)
         y: Tensor = self.compress(self._transform(x))
         return y if self.shortcut is None else y + self.shortcut(x)
 
@@ -238,9 +241,9 @@ class MedNeXtBlock(nn.Module):
         return depthwise, Bottleneck(norm, _EPSILON, expand, compress)
 
     def _native(self, library: Library, x: Tensor) -> Tensor:
-        return block(
-            library, x, *self._parts(), None if self.shortcut is None else self.shortcut(x)
-        )
+        compute = train_block if torch.is_grad_enabled() else block
+        residual = None if self.shortcut is None else self.shortcut(x)
+        return compute(library, x, *self._parts(), residual)
 
     def _in_pieces(self, x: Tensor) -> Tensor:
         norm, expand, compress = self._layers()

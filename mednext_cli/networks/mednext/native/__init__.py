@@ -1,1 +1,1 @@
-"""Blocks of MedNeXt on a CPU by kernels of our own, where they were compiled; see `kernels.c`."""
+"""Blocks of MedNeXt on a CPU by kernels of our own, where they were compiled; see `vectors.h`."""

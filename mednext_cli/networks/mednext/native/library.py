@@ -1,4 +1,4 @@
-"""The compiled kernels of `kernels.c`, for the widest vectors that this processor has."""
+"""The compiled kernels of the C files here, for the widest vectors that this processor has."""
 
 import ctypes
 from dataclasses import dataclass
@@ -14,18 +14,34 @@ _OTHER_LANES = 4
 KERNELS = (3, 5, 7)
 
 
-class Convolution(ctypes.Structure):
-    """The structure of the same name in kernels.c."""
+def _structure(name: str, pointers: str, sizes: str) -> type[ctypes.Structure]:
+    """A structure of kernels' arguments: pointers to float32, then sizes."""
+    fields = [
+        *((field, ctypes.c_void_p) for field in pointers.split()),
+        *((field, ctypes.c_ssize_t) for field in sizes.split()),
+    ]
+    return type(name, (ctypes.Structure,), {"_fields_": fields, "__doc__": f"`{name}` in C."})
 
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("image", "taps", "bias", "result", "moments")),
-        *(
-            (name, ctypes.c_ssize_t)
-            for name in (
-                "depth", "height", "width", "out_depth", "out_height", "out_width", "channels",
-            )
-        ),
-    )  # fmt: skip
+
+Convolution = _structure(
+    "Convolution",
+    "image taps bias result moments",
+    "depth height width out_depth out_height out_width channels",
+)
+Taps = _structure(
+    "Taps", "large small sums", "depth height width small_height small_width channels"
+)
+BottleneckForward = _structure(
+    "BottleneckForward",
+    "x expand_weight expand_bias compress_weight compress_bias added y scratch",
+    "rows piece channels hidden out",
+)
+BottleneckBackward = _structure(
+    "BottleneckBackward",
+    "x gradient expand_weight expand_turned expand_bias compress_turned x_gradient expand_gradient "
+    "expand_bias_gradient compress_gradient compress_bias_gradient scratch",
+    "rows piece channels hidden out",
+)
 
 
 @dataclass(frozen=True)
@@ -63,11 +79,4 @@ def _load(lanes: int) -> Library | None:
         calls = ctypes.CDLL(str(Path(__file__).parent / f"kernels_{lanes}.so"))
     except OSError:  # not compiled, or for another system
         return None
-    for kernel in KERNELS:
-        for name in (f"depthwise_k{kernel}_s1", f"depthwise_k{kernel}_s2", f"transposed_k{kernel}"):
-            call = getattr(calls, f"mednext_{name}")
-            call.argtypes = (ctypes.POINTER(Convolution), ctypes.c_ssize_t, ctypes.c_ssize_t)
-            call.restype = None
-    calls.mednext_bottleneck.argtypes = (*(ctypes.c_void_p,) * 8, *(ctypes.c_ssize_t,) * 5)
-    calls.mednext_bottleneck.restype = None
     return Library(lanes, calls) if calls.mednext_lanes() == lanes else None

@@ -1,4 +1,4 @@
-"""The kernels on tensors: float32, (B, C, D, H, W) with the channels last in memory, no gradients.
+"""The kernels on tensors: float32, (B, C, D, H, W) with the channels last in memory.
 
 Source of the arithmetic: arXiv 2303.09975, section 2. The norm needs no pass of its own: with mean
 and scale known for each sample and channel, W (x s + t) + b = (W s) x + (W t + b), so that it goes
@@ -12,10 +12,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mednext_cli.networks.mednext.native.library import KERNELS, Convolution, Library, library_for
-from mednext_cli.networks.mednext.native.threads import in_parts
+from mednext_cli.networks.mednext.native.library import (
+    KERNELS,
+    BottleneckForward,
+    Convolution,
+    Library,
+    library_for,
+)
+from mednext_cli.networks.mednext.native.threads import parts_for_threads, run_parts
 
-_PIECE = 96  # rows whose expanded channels are in the cache at once; whole tiles of all libraries
+PIECE = 96  # rows whose expanded channels are in the cache at once; whole tiles of all libraries
 
 
 class Depthwise(NamedTuple):
@@ -25,6 +31,12 @@ class Depthwise(NamedTuple):
     bias: Tensor
     stride: int = 1
     transposed: bool = False
+
+    def output_size(self, size: list[int]) -> list[int]:
+        """Voxels of the result along each axis."""
+        if self.transposed:
+            return [2 * n - 1 for n in size]
+        return [(n - 1) // self.stride + 1 for n in size]
 
 
 class Bottleneck(NamedTuple):
@@ -60,7 +72,7 @@ def block(
     bottleneck: Bottleneck,
     residual: Tensor | None,
 ) -> Tensor:
-    """Depthwise convolution, spatial norm, expansion, GELU, compression, residual.
+    """Depthwise convolution, spatial norm, expansion, GELU, compression, residual; no gradients.
 
     Args:
         library: see `library_of`.
@@ -73,29 +85,81 @@ def block(
         (B, C', D', H', W'), channels last in memory.
     """
     mixed, mean, variance = convolve(library, x, depthwise)
-    weight, bias = bottleneck.norm
-    scale = weight.double() * (variance + bottleneck.epsilon).rsqrt()
-    shift = bias.double() - mean * scale
-    return _bottleneck(library, mixed, scale.float(), shift.float(), bottleneck, residual)
+    scale, shift = scale_and_shift(bottleneck, mean, variance)
+    rows = last(mixed)
+    same = len(bottleneck.compress[0]) == rows.shape[-1]
+    result = rows if same else None
+    return first(run_bottleneck(library, rows, (scale, shift), bottleneck, residual, result))
+
+
+def last(x: Tensor) -> Tensor:
+    """(B, C, D, H, W) as contiguous (B, D, H, W, C): a view where channels are last in memory."""
+    return x.movedim(1, -1).contiguous()
+
+
+def first(rows: Tensor) -> Tensor:
+    """(B, D, H, W, C) as a view (B, C, D, H, W)."""
+    return rows.movedim(-1, 1)
+
+
+def turned(weight: Tensor) -> Tensor:
+    """Taps (C, 1, K, K, K) as the kernels have them, (K, K, K, C)."""
+    return weight[:, 0].permute(1, 2, 3, 0).contiguous()
 
 
 def convolve(library: Library, x: Tensor, depthwise: Depthwise) -> tuple[Tensor, Tensor, Tensor]:
     """The depthwise convolution, and mean and variance (B, C) of its result in float64."""
-    weight, bias, stride, transposed = depthwise
-    kernel, channels = weight.shape[-1], x.shape[1]
-    name = f"transposed_k{kernel}" if transposed else f"depthwise_k{kernel}_s{stride}"
+    image = last(x)
+    size = depthwise.output_size(list(x.shape[2:]))
+    moments = torch.empty((len(x), size[0], 3, x.shape[1]), dtype=torch.float64)
+    name = name_of(depthwise.weight.shape[-1], depthwise.stride, depthwise.transposed)
+    taps = turned(depthwise.weight)
+    result = run_convolution(library, name, image, taps, size, depthwise.bias, moments)
+    return first(result), *_combine(moments, size[1] * size[2])
+
+
+def name_of(kernel: int, stride: int, transposed: bool) -> str:
+    """Of the kernel in C."""
+    return f"transposed_k{kernel}" if transposed else f"depthwise_k{kernel}_s{stride}"
+
+
+def run_convolution(
+    library: Library,
+    name: str,
+    image: Tensor,
+    taps: Tensor,
+    size: list[int],
+    bias: Tensor | None = None,
+    moments: Tensor | None = None,
+) -> Tensor:
+    """The convolution `name` of image (B, D, H, W, C) by taps (K, K, K, C), of this size.
+
+    Args:
+        library: the kernels.
+        name: see `name_of`.
+        image: contiguous.
+        taps: contiguous.
+        size: (D', H', W') of the result.
+        bias: (C,) or None.
+        moments: (B, D', 3, C) float64, to be filled; None leaves them out.
+    """
     call = getattr(library.calls, f"mednext_{name}")
-    size = [2 * n - 1 if transposed else (n - 1) // stride + 1 for n in x.shape[2:]]
-    image = x.contiguous(memory_format=torch.channels_last_3d)
-    result = image.new_empty((len(x), *size, channels))
-    taps = weight[:, 0].permute(1, 2, 3, 0).contiguous()
-    bias = bias.contiguous()
-    moments = torch.empty((len(x), size[0], 3, channels), dtype=torch.float64)
-    for sample in range(len(x)):
-        pointers = (image[sample], taps, bias, result[sample], moments[sample])
-        given = Convolution(*map(_pointer, pointers), *x.shape[2:], *size, channels)
-        in_parts(size[0], 1, lambda begin, end: call(ctypes.byref(given), begin, end))  # noqa: B023 - done before the next
-    return result.movedim(-1, 1), *_combine(moments, size[1] * size[2])
+    result = image.new_empty((len(image), *size, image.shape[-1]))
+    bias = None if bias is None else bias.detach().contiguous()
+    for sample in range(len(image)):
+        of_sample = None if moments is None else moments[sample]
+        given = Convolution(
+            *map(pointer, (image[sample], taps, bias, result[sample], of_sample)),
+            *image.shape[1:4],
+            *size,
+            image.shape[-1],
+        )
+
+        def work(_: int, begin: int, end: int, given: ctypes.Structure = given) -> None:
+            call(ctypes.byref(given), ctypes.c_ssize_t(begin), ctypes.c_ssize_t(end))
+
+        run_parts(parts_for_threads(size[0], 1), work)
+    return result
 
 
 def _combine(moments: Tensor, voxels: int) -> tuple[Tensor, Tensor]:
@@ -107,53 +171,70 @@ def _combine(moments: Tensor, voxels: int) -> tuple[Tensor, Tensor]:
     return mean, (within + (means - mean[:, None]).square().mean(1)).clamp_(min=0.0)
 
 
-def _bottleneck(
+def scale_and_shift(
+    bottleneck: Bottleneck, mean: Tensor, variance: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The norm as x s + t, both (B, C) in float64."""
+    weight, bias = bottleneck.norm
+    scale = weight.detach().double() * (variance + bottleneck.epsilon).rsqrt()
+    return scale, bias.detach().double() - mean * scale
+
+
+def expansion_with_norm(
+    bottleneck: Bottleneck, scale: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weight (C, R C) and bias of the expansion with a sample's norm (C,) in them."""
+    weight, bias = (one.detach() for one in bottleneck.expand)
+    matrix = weight.flatten(1)
+    folded = (matrix.t() * scale.float()[:, None]).contiguous()
+    return folded, torch.addmv(bias, matrix, shift.float())
+
+
+def run_bottleneck(
     library: Library,
-    x: Tensor,
-    scale: Tensor,
-    shift: Tensor,
+    rows: Tensor,
+    norm: tuple[Tensor, Tensor],
     bottleneck: Bottleneck,
     residual: Tensor | None,
+    result: Tensor | None = None,
 ) -> Tensor:
-    """Overwrites x where C' is C."""
-    (expand, expand_bias), (compress, compress_bias) = bottleneck.expand, bottleneck.compress
-    hidden, channels, out = *expand.shape[:2], len(compress)
-    rows = x.movedim(1, -1)
-    result = rows if out == channels else rows.new_empty((*rows.shape[:-1], out))
-    up, down = expand.flatten(1).t(), compress.flatten(1).t().contiguous()
-    last_bias = compress_bias.contiguous()
-    added = None
-    if residual is not None:
-        added = residual.contiguous(memory_format=torch.channels_last_3d).movedim(1, -1)
-    for sample in range(len(x)):
-        weight = (up * scale[sample, :, None]).contiguous()
-        bias = torch.addmv(expand_bias, up.t(), shift[sample])
+    """Norm, expansion, GELU, compression, residual of rows (B, D, H, W, C).
 
-        def work(begin: int, end: int, sample: int = sample) -> None:
-            scratch = rows.new_empty((_PIECE, hidden))
-            library.calls.mednext_bottleneck(
-                _row(rows[sample], begin, channels),
-                _pointer(weight),  # noqa: B023 - done before the next sample
-                _pointer(bias),  # noqa: B023 - likewise
-                _pointer(down),
-                _pointer(last_bias),
-                None if added is None else _row(added[sample], begin, out),
-                _row(result[sample], begin, out),
-                _pointer(scratch),
-                end - begin,
-                _PIECE,
-                channels,
-                hidden,
-                out,
+    Args:
+        library: the kernels.
+        rows: contiguous.
+        norm: scale and shift, see `scale_and_shift`.
+        bottleneck: the weights.
+        residual: (B, C', D, H, W) or None.
+        result: (B, D, H, W, C') to write to; may be `rows`.
+    """
+    compress, compress_bias = (one.detach() for one in bottleneck.compress)
+    down, last_bias = compress.flatten(1).t().contiguous(), compress_bias.contiguous()
+    (hidden, out), channels = down.shape, rows.shape[-1]
+    result = rows.new_empty((*rows.shape[:-1], out)) if result is None else result
+    added = None if residual is None else last(residual.detach())
+    for sample in range(len(rows)):
+        weight, bias = expansion_with_norm(bottleneck, norm[0][sample], norm[1][sample])
+        kept = (weight, bias, down, last_bias)
+
+        def work(
+            _: int, begin: int, end: int, sample: int = sample, kept: tuple[Tensor, ...] = kept
+        ) -> None:
+            scratch = rows.new_empty((PIECE, hidden))
+            given = BottleneckForward(
+                pointer(rows[sample], begin * channels),
+                *map(pointer, kept),
+                None if added is None else pointer(added[sample], begin * out),
+                pointer(result[sample], begin * out),
+                pointer(scratch),
+                *(end - begin, PIECE, channels, hidden, out),
             )
+            library.calls.mednext_bottleneck(ctypes.byref(given))
 
-        in_parts(rows[sample, ..., 0].numel(), _PIECE, work)
-    return result.movedim(-1, 1)
-
-
-def _pointer(tensor: Tensor) -> int:
-    return tensor.data_ptr()
+        run_parts(parts_for_threads(rows[sample, ..., 0].numel(), PIECE), work)
+    return result
 
 
-def _row(rows: Tensor, index: int, columns: int) -> int:
-    return rows.data_ptr() + index * columns * rows.element_size()
+def pointer(tensor: Tensor | None, offset: int = 0) -> int | None:
+    """Of a tensor's values, or of those that many values further on; None of None."""
+    return None if tensor is None else tensor.data_ptr() + offset * tensor.element_size()

@@ -1,33 +1,41 @@
 """Work shared out among as many threads as PyTorch has, for kernels that release Python's lock."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from math import ceil
 
 import torch
 
+Part = tuple[int, int]
+"""The first of a range, and the one behind its last."""
 
-def in_parts(count: int, unit: int, work: Callable[[int, int], object]) -> None:
-    """Do work on the range 0 to `count`, in one part a thread.
 
-    Args:
-        count: of things.
-        unit: every part but the last begins and ends at a multiple of it.
-        work: is given the first of a part, and the one behind its last.
-    """
-    threads = torch.get_num_threads()
-    length = unit * max(1, ceil(count / (unit * threads)))
-    begins = range(0, count, length)
-    if len(begins) == 1:
-        work(0, count)
+def parts_of(count: int, unit: int, parts: int) -> list[Part]:
+    """The range 0 to `count` in at most so many parts, which begin at multiples of `unit`."""
+    length = unit * max(1, ceil(count / (unit * parts)))
+    return [(begin, min(begin + length, count)) for begin in range(0, count, length)]
+
+
+def parts_for_threads(count: int, unit: int) -> list[Part]:
+    """One part a thread, where no result depends on how a range is divided."""
+    return parts_of(count, unit, torch.get_num_threads())
+
+
+def run_parts(parts: Sequence[Part], work: Callable[[int, int, int], object]) -> None:
+    """Do all parts; work is given a part's number, its first, and the one behind its last."""
+    numbered = [(number, *part) for number, part in enumerate(parts)]
+    threads = min(torch.get_num_threads(), len(parts))
+    if threads <= 1:
+        for part in numbered:
+            work(*part)
         return
-    ends = [min(begin + length, count) for begin in begins]
-    for _ in _pool(threads, os.getpid()).map(work, begins, ends):
+    for _ in _pool(threads, os.getpid()).map(lambda part: work(*part), numbered):
         pass  # an exception of a part is raised here
 
 
 @cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="mednext-kernels")
+    """Of this process: one that was forked from it has no threads yet."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"mednext-{process}")

@@ -17,6 +17,7 @@ from mednext_cli.networks.mednext.native.operators import (
     convolve,
     library_of,
 )
+from mednext_cli.networks.mednext.native.training import train_block
 from tests.networks.made import build, mednext
 
 pytestmark = pytest.mark.skipif(
@@ -105,19 +106,61 @@ def test_whole_blocks(step, shape, widths, with_residual):
     assert torch.equal(x, kept)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    kernel=st.sampled_from([3, 5, 7]),
+    step=_STEPS,
+    shape=st.tuples(st.integers(3, 6), st.integers(3, 9), st.integers(3, 30)),
+    widths=st.tuples(*[st.integers(1, 4)] * 3),
+)
+def test_gradients_of_whole_blocks(kernel, step, shape, widths):
+    torch.manual_seed(0)
+    channels, hidden, out = (LANES * width for width in widths)
+    x, depthwise = _image(2, channels, *shape), _depthwise(channels, kernel, step)
+    bottleneck = _bottleneck(channels, hidden, out)
+    library = library_for(channels, hidden, out)
+    residual = torch.randn(_exact_block(x, depthwise, bottleneck).shape)
+    weights = [*depthwise[:2], *bottleneck.norm, *bottleneck.expand, *bottleneck.compress]
+    ends = [one.requires_grad_() for one in (x, residual, *weights)]
+    gradient = torch.randn(residual.shape)
+    ours = train_block(library, x, depthwise, bottleneck, residual)
+    exact = _exact_block(x, depthwise, bottleneck) + residual
+    assert (ours - exact).abs().max() < 1e-5 * exact.abs().max()
+    found = torch.autograd.grad(ours, ends, gradient)
+    expected = torch.autograd.grad(exact, ends, gradient.double())
+    for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+        if number != 3:  # the bias in front of a norm has no gradient but for rounding
+            assert (one - other).norm() < 1e-5 * other.norm(), number
+
+
+def test_a_frozen_image_and_frozen_weights_get_no_gradient():
+    x, depthwise = _image(1, LANES, 3, 3, 3), _depthwise(LANES, 3, (1, False))
+    bottleneck = _bottleneck(LANES, LANES, LANES)
+    depthwise.weight.requires_grad_()
+    train_block(library_for(LANES), x, depthwise, bottleneck, None).sum().backward()
+    assert depthwise.weight.grad is not None
+    assert x.grad is None
+    assert bottleneck.expand[0].grad is None
+
+
 def test_the_number_of_threads_changes_no_bit():
     torch.manual_seed(0)
     x, depthwise = _image(1, 2 * LANES, 7, 11, 13), _depthwise(2 * LANES, 5, (1, False))
     bottleneck = _bottleneck(2 * LANES, 4 * LANES, 2 * LANES)
     library, threads = library_for(2 * LANES), torch.get_num_threads()
+    ends = [x.clone().requires_grad_(), depthwise.weight.requires_grad_(), *bottleneck.expand]
+    ends[2].requires_grad_()
     results = []
     try:
         for number in (1, 2, 5):
             torch.set_num_threads(number)
-            results.append(block(library, x, depthwise, bottleneck, x))
+            trained = train_block(library, ends[0], depthwise, bottleneck, None)
+            gradients = torch.autograd.grad(trained.square().sum(), ends[:3])
+            results.append((block(library, x, depthwise, bottleneck, x), trained, *gradients))
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.equal(results[0], other) for other in results[1:])
+    for others in results[1:]:
+        assert all(torch.equal(*pair) for pair in zip(results[0], others, strict=True))
 
 
 def test_gelu_is_exact_wherever_it_is_asked():

@@ -1,0 +1,170 @@
+/* Norm, expansion, GELU, compression and residual of rows of voxels, and their gradients.
+ *
+ * The norm is in the expansion's weight and bias. Rows are gone through in pieces, whose expanded
+ * channels stay in the cache: they are never whole in memory, and computed again for gradients.
+ */
+#include "gelu.h"
+
+EXPORT int mednext_lanes(void) { return LANES; }
+
+typedef struct {
+    const float *from; /* (rows, inner) */
+    const float *weight; /* (inner, columns) */
+    const float *bias; /* (columns) or NULL */
+    const float *added; /* (rows, columns) or NULL */
+    float *to; /* (rows, columns) */
+    ptrdiff_t inner, columns;
+} Product;
+
+/* `rows` by `vectors` results in registers: from * weight + bias, then GELU or the residual. */
+INLINE void multiply_tile(const Product *p, ptrdiff_t row, ptrdiff_t column, int activated, int rows,
+                          int vectors) {
+    vec sums[TILE_ROWS][2];
+    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++)
+        sums[i][j] = p->bias ? load(p->bias + column + j * LANES) : splat(0.0f);
+    const float *from = p->from + row * p->inner, *weight = p->weight + column;
+    for (ptrdiff_t k = 0; k < p->inner; k++, weight += p->columns) {
+        vec factors[2];
+        UNROLL for (int j = 0; j < vectors; j++) factors[j] = load(weight + j * LANES);
+        UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++)
+            sums[i][j] += from[i * p->inner + k] * factors[j];
+    }
+    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < vectors; j++) {
+        ptrdiff_t place = (row + i) * p->columns + column + j * LANES;
+        vec value = activated ? gelu(sums[i][j]) : sums[i][j];
+        if (!activated && p->added) value += load(p->added + place);
+        store(p->to + place, value);
+    }
+}
+
+#define TILES(name, activated)                                                                     \
+    APART void name##_wide(const Product *p, ptrdiff_t row, ptrdiff_t column) {                    \
+        multiply_tile(p, row, column, activated, TILE_ROWS, 2);                                    \
+    }                                                                                              \
+    APART void name##_narrow(const Product *p, ptrdiff_t row, ptrdiff_t column) {                  \
+        multiply_tile(p, row, column, activated, TILE_ROWS, 1);                                    \
+    }                                                                                              \
+    APART void name##_last(const Product *p, ptrdiff_t row, ptrdiff_t column) {                    \
+        multiply_tile(p, row, column, activated, 1, 1);                                            \
+    }                                                                                              \
+    static void name(const Product *p, ptrdiff_t rows) {                                           \
+        ptrdiff_t whole = rows - rows % TILE_ROWS, column = 0;                                     \
+        for (; column + 2 * LANES <= p->columns; column += 2 * LANES)                              \
+            for (ptrdiff_t row = 0; row < whole; row += TILE_ROWS) name##_wide(p, row, column);    \
+        for (; column < p->columns; column += LANES)                                               \
+            for (ptrdiff_t row = 0; row < whole; row += TILE_ROWS) name##_narrow(p, row, column);  \
+        for (ptrdiff_t row = whole; row < rows; row++)                                             \
+            for (column = 0; column < p->columns; column += LANES) name##_last(p, row, column);    \
+    }
+
+TILES(expand, 1)
+TILES(multiply, 0)
+
+/* y = compress(gelu(expand(x))) + added; y may be x, or added, where the shapes are the same. */
+typedef struct {
+    const float *x; /* (rows, channels) */
+    const float *expand_weight; /* (channels, hidden) */
+    const float *expand_bias; /* (hidden) */
+    const float *compress_weight; /* (hidden, out) */
+    const float *compress_bias; /* (out) */
+    const float *added; /* (rows, out) or NULL */
+    float *y; /* (rows, out) */
+    float *scratch; /* (piece, hidden) */
+    ptrdiff_t rows, piece, channels, hidden, out;
+} BottleneckForward;
+
+EXPORT void mednext_bottleneck(const BottleneckForward *b) {
+    for (ptrdiff_t row = 0; row < b->rows; row += b->piece) {
+        ptrdiff_t some = b->rows - row < b->piece ? b->rows - row : b->piece;
+        const float *x = b->x + row * b->channels, *added = b->added ? b->added + row * b->out : NULL;
+        float *y = b->y + row * b->out;
+        Product up = {x, b->expand_weight, b->expand_bias, NULL, b->scratch, b->channels, b->hidden};
+        Product down = {b->scratch, b->compress_weight, b->compress_bias, added, y, b->hidden, b->out};
+        expand(&up, some);
+        multiply(&down, some);
+    }
+}
+
+/* sums (highs, wides) += high^T wide, of high (rows, highs) and wide (rows, wides). */
+typedef struct {
+    const float *high, *wide;
+    float *sums;
+    ptrdiff_t rows, highs, wides;
+} Outer;
+
+/* Four by two vectors are enough sums at once here, and four divides all numbers of channels. */
+#define OUTER_ROWS 4
+
+INLINE void outer_tile(const Outer *o, ptrdiff_t row, ptrdiff_t column, int vectors) {
+    vec sums[OUTER_ROWS][2];
+    float *to = o->sums + row * o->wides + column;
+    UNROLL for (int i = 0; i < OUTER_ROWS; i++) UNROLL for (int j = 0; j < vectors; j++)
+        sums[i][j] = load(to + i * o->wides + j * LANES);
+    const float *highs = o->high + row, *wides = o->wide + column;
+    for (ptrdiff_t k = 0; k < o->rows; k++, highs += o->highs, wides += o->wides) {
+        vec factors[2];
+        UNROLL for (int j = 0; j < vectors; j++) factors[j] = load(wides + j * LANES);
+        UNROLL for (int i = 0; i < OUTER_ROWS; i++) UNROLL for (int j = 0; j < vectors; j++)
+            sums[i][j] += highs[i] * factors[j];
+    }
+    UNROLL for (int i = 0; i < OUTER_ROWS; i++) UNROLL for (int j = 0; j < vectors; j++)
+        store(to + i * o->wides + j * LANES, sums[i][j]);
+}
+
+APART void outer_wide(const Outer *o, ptrdiff_t row, ptrdiff_t column) { outer_tile(o, row, column, 2); }
+APART void outer_narrow(const Outer *o, ptrdiff_t row, ptrdiff_t column) { outer_tile(o, row, column, 1); }
+
+static void add_outer(const Outer *o) {
+    ptrdiff_t column = 0;
+    for (; column + 2 * LANES <= o->wides; column += 2 * LANES)
+        for (ptrdiff_t row = 0; row < o->highs; row += OUTER_ROWS) outer_wide(o, row, column);
+    for (; column < o->wides; column += LANES)
+        for (ptrdiff_t row = 0; row < o->highs; row += OUTER_ROWS) outer_narrow(o, row, column);
+}
+
+static void add_rows(const float *from, float *sums, ptrdiff_t rows, ptrdiff_t columns) {
+    for (ptrdiff_t column = 0; column < columns; column += LANES) {
+        vec sum = load(sums + column);
+        for (ptrdiff_t row = 0; row < rows; row++) sum += load(from + row * columns + column);
+        store(sums + column, sum);
+    }
+}
+
+/* What the gradients of mednext_bottleneck are computed from, and where they go. */
+typedef struct {
+    const float *x; /* (rows, channels) */
+    const float *gradient; /* (rows, out), of the result */
+    const float *expand_weight; /* (channels, hidden), and turned: (hidden, channels) */
+    const float *expand_turned;
+    const float *expand_bias; /* (hidden) */
+    const float *compress_turned; /* (out, hidden) */
+    float *x_gradient; /* (rows, channels) */
+    float *expand_gradient; /* (channels, hidden): added to, as the next three */
+    float *expand_bias_gradient; /* (hidden) */
+    float *compress_gradient; /* (hidden, out) */
+    float *compress_bias_gradient; /* (out) */
+    float *scratch; /* (2, piece, hidden) */
+    ptrdiff_t rows, piece, channels, hidden, out;
+} BottleneckBackward;
+
+EXPORT void mednext_bottleneck_backward(const BottleneckBackward *b) {
+    float *expanded = b->scratch, *inner = b->scratch + b->piece * b->hidden;
+    for (ptrdiff_t row = 0; row < b->rows; row += b->piece) {
+        ptrdiff_t some = b->rows - row < b->piece ? b->rows - row : b->piece;
+        const float *x = b->x + row * b->channels, *gradient = b->gradient + row * b->out;
+        Product up = {x, b->expand_weight, b->expand_bias, NULL, expanded, b->channels, b->hidden};
+        Product back = {gradient, b->compress_turned, NULL, NULL, inner, b->out, b->hidden};
+        multiply(&up, some);
+        multiply(&back, some);
+        for (ptrdiff_t i = 0; i < some * b->hidden; i += LANES) gelu_backward(expanded + i, inner + i);
+        float *to = b->x_gradient + row * b->channels;
+        Product down = {inner, b->expand_turned, NULL, NULL, to, b->hidden, b->channels};
+        multiply(&down, some);
+        Outer of_expand = {x, inner, b->expand_gradient, some, b->channels, b->hidden};
+        Outer of_compress = {expanded, gradient, b->compress_gradient, some, b->hidden, b->out};
+        add_outer(&of_expand);
+        add_outer(&of_compress);
+        add_rows(inner, b->expand_bias_gradient, some, b->hidden);
+        add_rows(gradient, b->compress_bias_gradient, some, b->out);
+    }
+}

@@ -1,0 +1,236 @@
+"""A block with its gradients: of what lies between its ends, only the convolution's result is kept.
+
+The expanded activations, several times as wide, are never whole in memory: the backward pass
+computes them again, piece by piece. That is one product more for several passes over memory less.
+Sums over voxels are made in a fixed number of parts, so the number of threads changes no bit.
+"""
+
+import ctypes
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from mednext_cli.networks.mednext.native.library import BottleneckBackward, Library, Taps
+from mednext_cli.networks.mednext.native.operators import (
+    PIECE,
+    Bottleneck,
+    Depthwise,
+    convolve,
+    expansion_with_norm,
+    first,
+    last,
+    name_of,
+    pointer,
+    run_bottleneck,
+    run_convolution,
+    scale_and_shift,
+    turned,
+)
+from mednext_cli.networks.mednext.native.threads import parts_of, run_parts
+
+_PARTS = 8  # sums over voxels: the same for any number of threads
+
+
+def train_block(
+    library: Library,
+    x: Tensor,
+    depthwise: Depthwise,
+    bottleneck: Bottleneck,
+    residual: Tensor | None,
+) -> Tensor:
+    """`operators.block` with gradients for the image, the residual and all weights."""
+    (weight, bias, stride, transposed), (norm, epsilon, expand, compress) = depthwise, bottleneck
+    result = _Block.apply(  # type: ignore[no-untyped-call]
+        library, stride, transposed, epsilon, x, residual, weight, bias, *norm, *expand, *compress
+    )
+    return cast("Tensor", result)
+
+
+class _Block(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch's context has no public type
+        library: Library,
+        stride: int,
+        transposed: bool,
+        epsilon: float,
+        x: Tensor,
+        residual: Tensor | None,
+        *weights: Tensor,
+    ) -> Tensor:
+        ctx.library, ctx.stride, ctx.transposed, ctx.epsilon = library, stride, transposed, epsilon
+        depthwise, bottleneck = _named(ctx, weights)
+        mixed, mean, variance = convolve(library, x, depthwise)
+        norm = scale_and_shift(bottleneck, mean, variance)
+        ctx.save_for_backward(x, mixed, mean, variance, *weights)
+        return first(run_bottleneck(library, last(mixed), norm, bottleneck, residual))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        x, mixed, mean, variance, *weights = ctx.saved_tensors
+        depthwise, bottleneck = _named(ctx, weights)
+        rows = last(mixed)
+        found = _bottleneck_backward(
+            ctx.library, rows, last(gradient), bottleneck, (mean, variance)
+        )
+        taps, bias = _weight_gradient(ctx.library, x, found.mixed, depthwise)
+        needs_x, needs_residual = ctx.needs_input_grad[4:6]
+        x_gradient = None
+        if needs_x:
+            x_gradient = _image_gradient(ctx.library, x, found.mixed, depthwise)
+        return (
+            *(None,) * 4,
+            x_gradient,
+            gradient if needs_residual else None,
+            *(taps, bias, *found.weights),
+        )
+
+
+def _named(ctx: Any, weights: Any) -> tuple[Depthwise, Bottleneck]:  # noqa: ANN401 - see above
+    weight, bias, norm, norm_bias, expand, expand_bias, compress, compress_bias = weights
+    depthwise = Depthwise(weight, bias, ctx.stride, ctx.transposed)
+    return depthwise, Bottleneck(
+        (norm, norm_bias), ctx.epsilon, (expand, expand_bias), (compress, compress_bias)
+    )
+
+
+class _Gradients(NamedTuple):
+    """Of the convolution's result (B, D, H, W, C), and of norm, expansion and compression."""
+
+    mixed: Tensor
+    weights: tuple[Tensor, ...]
+
+
+def _bottleneck_backward(
+    library: Library,
+    rows: Tensor,
+    gradient: Tensor,
+    bottleneck: Bottleneck,
+    statistics: tuple[Tensor, Tensor],
+) -> _Gradients:
+    """Gradients through the bottleneck, and through the norm's mean and variance.
+
+    With the norm as x s + t and e = W (x s + t) + b, the kernels give sums G of x times the
+    gradient of e, and B of the gradient of e: W has s G + t B, s has W G, and t has W B.
+    """
+    mean, variance = statistics
+    scale, shift = scale_and_shift(bottleneck, mean, variance)
+    expand = bottleneck.expand[0].detach().flatten(1)
+    result, voxels = torch.empty_like(rows), rows[0, ..., 0].numel()
+    expand_gradient, expand_bias = torch.zeros_like(expand), expand.new_zeros(len(expand))
+    of_scale, of_shift = torch.zeros_like(scale), torch.zeros_like(shift)
+    compress_sums = []
+    for sample in range(len(rows)):
+        sums = _sums(
+            library,
+            (rows[sample], gradient[sample], result[sample]),
+            bottleneck,
+            expansion_with_norm(bottleneck, scale[sample], shift[sample]),
+        )
+        outer, bias = sums[0].t(), sums[1]
+        expand_gradient.addcmul_(outer, scale[sample].float())
+        expand_gradient.addr_(bias, shift[sample].float())
+        expand_bias += bias
+        of_scale[sample] = torch.linalg.vecdot(expand, outer, dim=0)
+        of_shift[sample] = expand.t() @ bias
+        compress_sums.append(sums[2:])
+    deviation = (variance + bottleneck.epsilon).rsqrt()
+    of_scale -= of_shift * mean
+    of_variance = of_scale * bottleneck.norm[0].detach().double() * deviation.pow(3) / -2
+    slope = 2 * of_variance / voxels
+    constant = -of_shift * scale / voxels - slope * mean
+    _add_line(result, rows, slope, constant)
+    compress, compress_bias = (torch.stack(one).sum(0) for one in zip(*compress_sums, strict=True))
+    found = (
+        (of_scale * deviation).sum(0),
+        of_shift.sum(0),
+        expand_gradient.reshape(bottleneck.expand[0].shape),
+        expand_bias,
+        compress.t().reshape(bottleneck.compress[0].shape),
+        compress_bias,
+    )
+    return _Gradients(result, tuple(one.float().contiguous() for one in found))
+
+
+def _add_line(result: Tensor, rows: Tensor, slope: Tensor, constant: Tensor) -> None:
+    """Add rows * slope + constant, which are each sample's and channel's."""
+    shape = (len(rows), 1, 1, 1, -1)
+    result.addcmul_(rows, slope.float().view(shape)).add_(constant.float().view(shape))
+
+
+def _sums(
+    library: Library,
+    rows: tuple[Tensor, Tensor, Tensor],
+    bottleneck: Bottleneck,
+    expansion: tuple[Tensor, Tensor],
+) -> list[Tensor]:
+    """Fill the third of the rows, the gradient of the first, and sum over the voxels.
+
+    Returns:
+        (C, R C), (R C,), (R C, C') and (C',): of the expansion with the norm in it, without what
+        its shift adds, and of the compression.
+    """
+    x, gradient, result = rows
+    weight, bias = expansion
+    (channels, hidden), out = weight.shape, gradient.shape[-1]
+    turned_weight = weight.t().contiguous()
+    compress = bottleneck.compress[0].detach().flatten(1).contiguous()
+    parts = parts_of(x[..., 0].numel(), PIECE, _PARTS)
+    shapes = ((channels, hidden), (hidden,), (hidden, out), (out,))
+    sums = [x.new_zeros((len(parts), *shape)) for shape in shapes]
+
+    def work(part: int, begin: int, end: int) -> None:
+        scratch = x.new_empty((2, PIECE, hidden))
+        given = BottleneckBackward(
+            pointer(x, begin * channels),
+            pointer(gradient, begin * out),
+            *map(pointer, (weight, turned_weight, bias, compress)),
+            pointer(result, begin * channels),
+            *(pointer(one[part]) for one in sums),
+            pointer(scratch),
+            *(end - begin, PIECE, channels, hidden, out),
+        )
+        library.calls.mednext_bottleneck_backward(ctypes.byref(given))
+
+    run_parts(parts, work)
+    return [one.sum(0) for one in sums]
+
+
+def _image_gradient(library: Library, x: Tensor, gradient: Tensor, depthwise: Depthwise) -> Tensor:
+    """A convolution has the transposed one's, and the other way round."""
+    kernel, stride, transposed = depthwise.weight.shape[-1], depthwise.stride, depthwise.transposed
+    taps = turned(depthwise.weight.detach())
+    if not transposed and stride == 1:
+        taps, name = taps.flip(0, 1, 2).contiguous(), name_of(kernel, 1, transposed=False)
+    else:
+        name = name_of(kernel, 2, transposed=not transposed)
+    return first(run_convolution(library, name, gradient, taps, list(x.shape[2:])))
+
+
+def _weight_gradient(
+    library: Library, x: Tensor, gradient: Tensor, depthwise: Depthwise
+) -> tuple[Tensor, Tensor]:
+    """Of weight (C, 1, K, K, K) and bias (C,)."""
+    image, kernel, channels = last(x), depthwise.weight.shape[-1], x.shape[1]
+    large, small = (gradient, image) if depthwise.transposed else (image, gradient)
+    call = getattr(library.calls, f"mednext_weight_gradient_k{kernel}_s{depthwise.stride}")
+    parts = parts_of(small.shape[1], 1, _PARTS)
+    sums = x.new_zeros((len(x), len(parts), *(kernel,) * 3, channels))
+    for sample in range(len(x)):
+
+        def work(part: int, begin: int, end: int, sample: int = sample) -> None:
+            given = Taps(
+                *map(pointer, (large[sample], small[sample], sums[sample, part])),
+                *large.shape[1:4],
+                *small.shape[2:4],
+                channels,
+            )
+            call(ctypes.byref(given), ctypes.c_ssize_t(begin), ctypes.c_ssize_t(end))
+
+        run_parts(parts, work)
+    taps = sums.sum((0, 1)).permute(3, 0, 1, 2)[:, None]
+    return taps.contiguous(), gradient.sum((0, 1, 2, 3))
