@@ -8,13 +8,14 @@ rounding, workspaces of convolutions, and the batches that wait to be used.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mednext_cli.networks.building import build_plain, run_all_heads
+from mednext_cli.networks.pretending import pretending
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.attention import attention_as_on
 from mednext_cli.scaling.autocast import AutocastAs
@@ -133,6 +134,15 @@ class DryNetwork:
         return torch.empty(batch_size, self._spec.in_channels, *patch_voxels, device="meta")
 
     def _followed(self, work: Callable[[_Context], None], dtype: torch.dtype) -> Run:
+        """What it takes on the device; of operators of a network's own, the usual ones' work."""
+        with pretending(self._device_type) as pretence:
+            run = self._follow(work, dtype)
+        if not pretence.heeded:
+            return run
+        self.module.zero_grad(set_to_none=True)
+        return replace(run, work=self._follow(work, dtype).work)
+
+    def _follow(self, work: Callable[[_Context], None], dtype: torch.dtype) -> Run:
         ledger = Ledger()
         half = None if dtype is torch.float32 else AutocastAs(self._device_type, dtype)
 

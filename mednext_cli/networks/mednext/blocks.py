@@ -206,10 +206,10 @@ class MedNeXtBlock(nn.Module):
         """(B, channels, ...) to (B, out_channels, ...) at this block's resolution."""
         if self._is_fused(x):
             return self._fused(x)
-        if cpu.is_arranged(x) and self._is_plain():
+        if (cpu.is_arranged(x) or x.is_meta) and self._is_plain():
             if (library := library_of(x, *self._parts())) is not None:
                 return self._native(library, x)
-            if not torch.is_grad_enabled():
+            if not (x.is_meta or torch.is_grad_enabled()):
                 return self._in_pieces(x)
         y: Tensor = self.compress(self._transform(x))
         return y if self.shortcut is None else y + self.shortcut(x)

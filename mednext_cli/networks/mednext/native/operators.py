@@ -20,6 +20,7 @@ from mednext_cli.networks.mednext.native.library import (
     library_for,
 )
 from mednext_cli.networks.mednext.native.threads import parts_for_threads, run_parts
+from mednext_cli.networks.pretending import current_pretence
 
 PIECE = 96  # rows whose expanded channels are in the cache at once; whole tiles of all libraries
 
@@ -56,13 +57,22 @@ class Bottleneck(NamedTuple):
 
 
 def library_of(x: Tensor, depthwise: Depthwise, bottleneck: Bottleneck) -> Library | None:
-    """The library that can compute such a block of such an image; None where there is none."""
+    """The library that can compute such a block of such an image; None where there is none.
+
+    An image on "meta" has one where a CPU is pretended: the kernels are then left out.
+    """
     if type(x) is not Tensor or x.dtype is not torch.float32:  # others may have no values
+        return None
+    pretence = current_pretence() if x.is_meta else None
+    if x.is_meta and (pretence is None or pretence.device_type != "cpu"):
         return None
     if depthwise.weight.shape[-1] not in KERNELS:
         return None
     hidden, channels = bottleneck.expand[0].shape[:2]
-    return library_for(channels, hidden, len(bottleneck.compress[0]))
+    library = library_for(channels, hidden, len(bottleneck.compress[0]))
+    if pretence is not None and library is not None:
+        pretence.heeded = True
+    return library
 
 
 def block(
@@ -111,7 +121,7 @@ def convolve(library: Library, x: Tensor, depthwise: Depthwise) -> tuple[Tensor,
     """The depthwise convolution, and mean and variance (B, C) of its result in float64."""
     image = last(x)
     size = depthwise.output_size(list(x.shape[2:]))
-    moments = torch.empty((len(x), size[0], 3, x.shape[1]), dtype=torch.float64)
+    moments = x.new_empty((len(x), size[0], 3, x.shape[1]), dtype=torch.float64)
     name = name_of(depthwise.weight.shape[-1], depthwise.stride, depthwise.transposed)
     taps = turned(depthwise.weight)
     result = run_convolution(library, name, image, taps, size, depthwise.bias, moments)
@@ -158,7 +168,7 @@ def run_convolution(
         def work(_: int, begin: int, end: int, given: ctypes.Structure = given) -> None:
             call(ctypes.byref(given), ctypes.c_ssize_t(begin), ctypes.c_ssize_t(end))
 
-        run_parts(parts_for_threads(size[0], 1), work)
+        run_parts(parts_for_threads(size[0], 1), work, image)
     return result
 
 
@@ -231,7 +241,7 @@ def run_bottleneck(
             )
             library.calls.mednext_bottleneck(ctypes.byref(given))
 
-        run_parts(parts_for_threads(rows[sample, ..., 0].numel(), PIECE), work)
+        run_parts(parts_for_threads(rows[sample, ..., 0].numel(), PIECE), work, rows)
     return result
 
 

@@ -23,8 +23,18 @@ def parts_for_threads(count: int, unit: int) -> list[Part]:
     return parts_of(count, unit, torch.get_num_threads())
 
 
-def run_parts(parts: Sequence[Part], work: Callable[[int, int, int], object]) -> None:
-    """Do all parts; work is given a part's number, its first, and the one behind its last."""
+def run_parts(
+    parts: Sequence[Part], work: Callable[[int, int, int], object], like: torch.Tensor
+) -> None:
+    """Do all parts, unless tensors as this one have no values to compute with.
+
+    Args:
+        parts: see `parts_of`.
+        work: is given a part's number, its first, and the one behind its last.
+        like: a tensor that is worked on.
+    """
+    if like.is_meta:
+        return
     numbered = [(number, *part) for number, part in enumerate(parts)]
     threads = min(torch.get_num_threads(), len(parts))
     if threads <= 1:

@@ -196,7 +196,7 @@ def _sums(
         )
         library.calls.mednext_bottleneck_backward(ctypes.byref(given))
 
-    run_parts(parts, work)
+    run_parts(parts, work, x)
     return [one.sum(0) for one in sums]
 
 
@@ -231,6 +231,6 @@ def _weight_gradient(
             )
             call(ctypes.byref(given), ctypes.c_ssize_t(begin), ctypes.c_ssize_t(end))
 
-        run_parts(parts, work)
+        run_parts(parts, work, x)
     taps = sums.sum((0, 1)).permute(3, 0, 1, 2)[:, None]
     return taps.contiguous(), gradient.sum((0, 1, 2, 3))

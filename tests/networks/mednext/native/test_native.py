@@ -18,6 +18,7 @@ from mednext_cli.networks.mednext.native.operators import (
     library_of,
 )
 from mednext_cli.networks.mednext.native.training import train_block
+from mednext_cli.scaling.dry_run import DryNetwork
 from tests.networks.made import build, mednext
 
 pytestmark = pytest.mark.skipif(
@@ -209,3 +210,14 @@ def test_what_they_cannot_compute_is_left_to_pytorch():
     assert library_of(x, depthwise, _bottleneck(8 * LANES, 8 * LANES, LANES // 2)) is None
     with torch._subclasses.FakeTensorMode() as mode:  # of estimates: there are no values
         assert library_of(mode.from_tensor(x), depthwise, bottleneck) is None
+
+
+def test_estimates_for_a_cpu_know_that_expanded_activations_are_never_whole(monkeypatch):
+    spec = mednext("S", 3, 1, 3, 4 * LANES)
+    ours = DryNetwork(spec, "cpu").train((32, 32, 32), 1)
+    gpus = DryNetwork(spec, "cuda").train((32, 32, 32), 1)
+    monkeypatch.setattr(blocks, "library_of", lambda *_: None)
+    without = DryNetwork(spec, "cpu").train((32, 32, 32), 1)
+    assert ours.work == without.work
+    assert gpus.peak_bytes == without.peak_bytes
+    assert ours.peak_bytes < 0.6 * without.peak_bytes
