@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import load_checkpoint
-from mednext_cli.training import loop
+from mednext_cli.training import cuda_graph
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.precision import Precision
 from tests.training.synthetic import CASES, NAME, arguments, run_folder
@@ -149,7 +149,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(
     boxes: Path, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
-    original = loop.update
+    original = cuda_graph.update
 
     def break_weights(state: Any, *rest: Any) -> Tensor:
         made = original(state, *rest)
@@ -159,7 +159,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(
                 next(state.network.parameters()).fill_(math.nan)
         return made
 
-    monkeypatch.setattr(loop, "update", break_weights)
+    monkeypatch.setattr(cuda_graph, "update", break_weights)
     assert main(_arguments(boxes, tmp_path, "training.epochs=2")) == 2
     assert "the last checkpoint stands" in capsys.readouterr().err
     saved = load_checkpoint(_folder(tmp_path) / "checkpoint_last.pt")
@@ -172,12 +172,12 @@ def test_an_overflow_under_float16_is_no_failure(
 ) -> None:
     """Gradients overflow in every step of an epoch, the losses do not: the scale is too large."""
     monkeypatch.setattr(Precision, "is_searching_scale", lambda _: True)
-    original = loop.update
+    original = cuda_graph.update
 
     def overflow(*given: Any) -> Tensor:
         return original(*given) + torch.tensor([0.0, math.inf])
 
-    monkeypatch.setattr(loop, "update", overflow)
+    monkeypatch.setattr(cuda_graph, "update", overflow)
     assert main(_arguments(boxes, tmp_path)) == 0
     assert "is left out" not in capsys.readouterr().err
     assert [row["skipped_steps"] for row in _rows(_folder(tmp_path))] == ["3"]
