@@ -1,6 +1,7 @@
 """The tensor cores' kernels, lane by lane on the CPU, against PyTorch in float64."""
 
 import random
+from threading import Thread
 
 import pytest
 import torch
@@ -151,6 +152,16 @@ def test_what_comes_through_moments_is_not_lost(dtype, guarded):
     assert added.item() == pytest.approx(wanted.item(), rel=0.1)
     again = Launcher(kernels_of(variant), variant).through_moments(gradient, image, terms)
     assert torch.equal(found, again)
+
+
+def test_a_thread_that_has_not_called_cuda_launches(guarded):
+    image, _, taps, _ = _tensors(5, _BF16, (1, 1, 2, 2, 8), guarded)
+    variant, found = Variant(5, _BF16), []
+    launcher = Launcher(kernels_of(variant), variant)
+    thread = Thread(target=lambda: found.append(launcher.convolve(image, taps, None, False)))
+    thread.start()
+    thread.join()
+    assert torch.equal(found[0], launcher.convolve(image, taps, None, False))
 
 
 def test_planes_share_the_work_among_multiprocessors():

@@ -39,8 +39,9 @@ class Kernels:
     ) -> None:
         self.multiprocessors = multiprocessors
         self._driver, self._stream = driver, stream
-        self._module = ctypes.c_void_p()
+        self._module, self._context = ctypes.c_void_p(), ctypes.c_void_p()
         self._functions: dict[str, ctypes.c_void_p] = {}
+        self._check(driver.cuCtxGetCurrent(ctypes.byref(self._context)))
         self._check(driver.cuModuleLoadData(ctypes.byref(self._module), cubin))
 
     def launch(
@@ -65,6 +66,8 @@ class Kernels:
         """
         values = [_value(one) for one in arguments]
         pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+        # A thread of autograd's may have none yet: it gets one with its first call of the runtime.
+        self._check(self._driver.cuCtxSetCurrent(self._context))
         status = self._driver.cuLaunchKernel(
             self._function(name),
             *grid,

@@ -28,6 +28,8 @@ std::map<std::string, Kernel> kernels = {
 };
 std::string error;
 bool backwards = false;
+int contexts[1];
+thread_local void* context = nullptr;
 
 int failed(const std::string& why) {
   error = why;
@@ -39,6 +41,16 @@ int failed(const std::string& why) {
 extern "C" {
 
 void run_backwards(int last_warp_first) { backwards = last_warp_first; }
+
+int cuCtxGetCurrent(void** current) {
+  *current = contexts;
+  return 0;
+}
+
+int cuCtxSetCurrent(void* wanted) {
+  context = wanted;
+  return 0;
+}
 
 int cuModuleLoadData(void**, const char* image) { return *image ? 0 : failed("no machine code"); }
 
@@ -54,6 +66,7 @@ int cuFuncSetAttribute(void*, int, int bytes) {
 
 int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned,
                    unsigned, unsigned shared_bytes, void*, void** arguments, void**) {
+  if (context != contexts) return failed("a thread without a context");
   if (!x || !y || !z || y > 65535 || z > 65535) return failed("a grid that no GPU takes");
   const auto& kernel = *static_cast<Kernel*>(function);
   const auto wrong = emulation::launch([&] { kernel(arguments); }, {x, y, z}, threads, shared_bytes,
