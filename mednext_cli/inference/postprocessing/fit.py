@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -67,7 +67,7 @@ class FitPostprocessingResult:
 
     path: Path
     postprocessing: Postprocessing
-    rows: tuple[Row, ...] = field(default=())
+    rows: tuple[Row, ...]
 
 
 def fit_postprocessing(spec: FitPostprocessingSpec) -> FitPostprocessingResult:
@@ -128,7 +128,6 @@ class _Search:
         self.steps: tuple[Step, ...] = ()
         self.rows: list[Row] = []
         self._first: Counts | None = None
-        self._left_out: list[float] = []
 
     def decide(self, targets: Sequence[Target]) -> None:
         """Count the cases as they are now, and choose a candidate of every target, or none."""

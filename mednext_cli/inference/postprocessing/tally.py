@@ -1,7 +1,7 @@
 """What every step that could be taken would do to a case's overlaps with its reference."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -53,7 +53,7 @@ class Question:
 
     labels: LabelSet
     steps: tuple[Step, ...]
-    targets: tuple[tuple[Step, ...], ...] = field(default=())
+    targets: tuple[tuple[Step, ...], ...] = ()
 
     @cached_property
     def members(self) -> NDArray[np.bool_]:

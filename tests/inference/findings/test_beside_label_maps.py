@@ -47,6 +47,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return made
 
 
+@pytest.mark.slow
 def test_statistics_preview_and_masks_are_of_the_label_map(
     scans: Path, model: Path, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_what_is_made_of_label_maps_needs_no_networks(
     assert len(calls) == asked
 
 
+@pytest.mark.slow
 def test_a_case_is_done_when_all_that_is_wanted_is_there(
     scan: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
