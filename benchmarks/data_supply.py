@@ -25,7 +25,7 @@ from scipy.spatial import KDTree
 
 HERE = Path(__file__).parent
 NAME = "Dataset903_Supply"
-CHANNELS, CASES, HALF_SHAPE = 2, 2, (130, 140, 140)
+CHANNELS, CASES, HALF_SHAPE = 2, 2, (120, 130, 130)
 HEADER = (
     "labels", "supplier", "patches", "seconds", "patches_per_second", "ratio", "patch", "channels",
     "mednext", "nnunetv2", "torch", "machine", "command",
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "data_supply.csv")
     parser.add_argument("--peers", type=Path, default=HERE.parent / ".venv-peers" / "bin")
     parser.add_argument("--labels", default="2,3,16,105", help="with background")
-    parser.add_argument("--batches", type=int, default=30, help="of two patches, a round")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--batches", type=int, default=16, help="of two patches, a round")
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     rows: list[dict[str, object]] = []
     for labels in map(int, options.labels.split(",")):
@@ -55,7 +55,11 @@ def prepare(folder: Path, labels: int) -> None:
 
     raw = _write_raw(folder, labels)
     command = [sys.executable, "-m", "mednext_cli", "preprocess", raw, "--dataset", "nnunet"]
-    subprocess.run([*command, "--cache", folder / "cache"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*command, "--cache", folder / "cache", "--workers", "0"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     cached = open_cache(folder / "cache" / NAME)
     (folder / "voxels").mkdir()
     for case_id in cached.case_ids:

@@ -11,12 +11,20 @@ from mednext_cli.training.loader import PREFETCHED
 
 _MEMORY_SHARE = 0.25  # of the free memory may hold cases
 _SHARED_SHARE = 0.9  # of the free shared memory may hold cases and batches
+_READ = 2  # times the patch, generously: what is read of one that may be turned and zoomed
 _PER_WORKER = PREFETCHED + 1  # batches that wait, and the one that is fetched
 
 
-def batch_bytes(cached: CachedDataset, plan: Plan) -> int:
-    """Of a batch of patches as it travels: images as cached, labels of one byte a voxel."""
-    return plan.batch_size * math.prod(plan.patch_voxels) * _voxel_bytes(cached)
+def batch_bytes(cached: CachedDataset, plan: Plan, augmented_later: bool) -> int:
+    """Of a batch as it travels: images as cached, labels of one byte a voxel.
+
+    Args:
+        cached: the dataset.
+        plan: with the patch and batch of the run.
+        augmented_later: whether what was read travels instead of the patches.
+    """
+    patches = plan.batch_size * math.prod(plan.patch_voxels) * _voxel_bytes(cached)
+    return patches * _READ if augmented_later else patches
 
 
 def check_shared_memory(batch: int, workers: int) -> None:

@@ -134,7 +134,8 @@ def _choose_cases(spec: TrainSpec, training: TrainingSettings, cached: CachedDat
 
 def _describe_loop(job: Job, processes: Processes) -> LoopSpec:
     workers = count_workers(job.recipe.training.workers, job.device)
-    batch = batch_bytes(job.cached, job.plan)
+    augmented_later = job.recipe.augmentation.device == "network"
+    batch = batch_bytes(job.cached, job.plan, augmented_later)
     check_shared_memory(batch, workers)
     return LoopSpec(
         cache=job.cached.folder,

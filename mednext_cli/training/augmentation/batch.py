@@ -130,5 +130,7 @@ def mark_outside(image: Tensor, labels: Tensor, masked_channels: Sequence[int]) 
     """
     if not masked_channels:
         return labels
-    outside = ~(image[list(masked_channels)] != 0).any(dim=0)
-    return labels.short().masked_fill_(outside & (labels == 0), _OUTSIDE)
+    outside = labels == 0
+    for channel in masked_channels:
+        outside &= image[channel] == 0
+    return labels.short().masked_fill_(outside, _OUTSIDE)

@@ -1,6 +1,7 @@
 """A patch of image and label from a rotated and zoomed part of a case, linearly interpolated."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 from mednext_cli.training.augmentation.affine import Affine, Corner
 
 # Coordinates of a piece stay where a processor has them at hand; a GPU has room for all at once.
-_CPU_PIECE, _PIECE = 2**18, 2**25  # voxels
+_CPU_PIECE, _PIECE = 2**18, 2**22  # voxels
 _MIXED = -2  # in the place of a label: the eight voxels around are not of one label
 _PREFERENCE = 1e-3  # of the nearest label where others weigh as much
 
@@ -35,8 +36,8 @@ def resample_labels(labels: Tensor, affine: Affine, corner: Corner, outside: int
     """The patch (D, H, W): the label that weighs most among the eight voxels around.
 
     That is the maximum over trilinearly interpolated masks of all labels, of equal ones the
-    nearest, but one pass for all labels: most voxels lie among eight of one label, and the others
-    count their eight votes.
+    nearest, but one pass for all labels: the eight voxels around vote. On a CPU only those voxels
+    count votes that do not lie among eight of one label.
 
     Source: ``SpatialTransform`` of batchgeneratorsv2 with ``mode_seg='bilinear'``.
 
@@ -48,7 +49,9 @@ def resample_labels(labels: Tensor, affine: Affine, corner: Corner, outside: int
     """
     # Two voxels around: beyond the first all eight are outside.
     padded = F.pad(labels, (2,) * 6, value=outside)
-    agreed = _agreed(padded)
+    choose = partial(_vote, padded)
+    if labels.device.type == "cpu":  # to count the undecided is to wait for another device
+        choose = partial(_look_up, padded, _agreed(padded))
     made = labels.new_empty(affine.patch_voxels)
     for rows in _pieces(made):
         places = [
@@ -57,7 +60,7 @@ def resample_labels(labels: Tensor, affine: Affine, corner: Corner, outside: int
                 affine.coordinates(corner, rows, labels.device), labels.shape, strict=True
             )
         ]
-        made[rows] = _look_up(padded, agreed, places)
+        made[rows] = choose(places)
     return made
 
 
@@ -94,7 +97,7 @@ def _cell_index(volume: Tensor, cells: list[Tensor]) -> Tensor:
 
 
 def _vote(padded: Tensor, places: list[Tensor]) -> Tensor:
-    """The label of greatest weight among the eight voxels around each of the places (N,)."""
+    """The label of greatest weight among the eight voxels around each of the places."""
     cells = [place.int() for place in places]
     fractions = [place - cell for place, cell in zip(places, cells, strict=True)]
     sides = [(1 - fraction, fraction) for fraction in fractions]

@@ -168,3 +168,37 @@ def test_slices_are_turned_zoomed_and_mirrored_within_themselves() -> None:
         images, made = augment([ReadSample(torch.rand(1, *shape), labels, box.start, seed)])
         assert images.shape == (1, 1, 1, 20, 16)
         assert made.all()
+
+
+def test_the_number_of_threads_changes_nothing() -> None:
+    """Workers have one, a process that works alone has all."""
+    augment = Augmentation((48, 56, 64), EVERYTHING)
+    threads = torch.get_num_threads()
+    made = []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            made.append(augment([_read(augment, 1), _read(augment, 2)]))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(made[0][0], made[1][0])
+    assert torch.equal(made[0][1], made[1][1])
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_and_is_not_waited_for() -> None:
+    """But for the noise, which is its own, and labels that weigh the same."""
+    augment = Augmentation(PATCH, EVERYTHING.model_copy(update={"noise": 0.0}), (0,))
+    here = [_read(augment, seed) for seed in range(4)]
+    there = [
+        sample._replace(image=sample.image.cuda(), label=sample.label.cuda()) for sample in here
+    ]
+    augment(there)  # what is loaded first may wait
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        images, labels = augment(there)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected, expected_labels = augment(here)
+    assert torch.allclose(images.cpu(), expected, atol=1e-3)
+    assert (labels.cpu() != expected_labels).float().mean() < 1e-3
