@@ -33,13 +33,15 @@ HEADER = (
 
 
 def main() -> None:
-    """Measure every number of labels and write the table."""
+    """Measure every number of labels and write the table after each."""
     parser = argparse.ArgumentParser(description="augmented patches a second")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "data_supply.csv")
     parser.add_argument("--peers", type=Path, default=HERE.parent / ".venv-peers" / "bin")
     parser.add_argument("--labels", default="2,3,16,105", help="with background")
-    parser.add_argument("--batches", type=int, default=16, help="of two patches, a round")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--peer-labels", default="3,16", help="where nnU-Net is measured, too")
+    parser.add_argument("--batches", type=int, default=25, help="of two patches, a round")
+    parser.add_argument("--peer-batches", type=int, default=13, help="of nnU-Net")
+    parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     rows: list[dict[str, object]] = []
     for labels in map(int, options.labels.split(",")):
@@ -105,24 +107,22 @@ def _structures(random: np.random.Generator, labels: int) -> NDArray[np.uint8]:
 
 def _compare(folder: Path, labels: int, options: argparse.Namespace) -> list[dict[str, object]]:
     """Turn by turn, so that both have the machine at the same hours."""
-    interpreters = {
-        "mednext": Path(sys.executable),
-        "mednext, cases in memory": Path(sys.executable),
-    }
-    interpreters["nnunetv2"] = options.peers / "python"
-    patches, seconds = dict.fromkeys(interpreters, 0), dict.fromkeys(interpreters, 0.0)
+    batches = {"mednext": options.batches}
+    if labels in map(int, options.peer_labels.split(",")):
+        batches["nnunetv2"] = options.peer_batches
+    patches, seconds = dict.fromkeys(batches, 0), dict.fromkeys(batches, 0.0)
     for turn in range(options.rounds):
-        for supplier, interpreter in interpreters.items():
-            made = _supply(supplier, interpreter, folder, options.batches, turn)
+        for supplier, count in batches.items():
+            made = _supply(supplier, folder, count, turn, options)
             patches[supplier] += int(made["patches"])
             seconds[supplier] += made["seconds"]
-    pace = {supplier: patches[supplier] / seconds[supplier] for supplier in interpreters}
+    pace = {supplier: patches[supplier] / seconds[supplier] for supplier in batches}
     rows = []
-    for supplier in interpreters:
+    for supplier in batches:
         row: dict[str, object] = {
             "labels": labels, "supplier": supplier, "patches": patches[supplier],
             "seconds": round(seconds[supplier], 2), "patches_per_second": round(pace[supplier], 3),
-            "ratio": round(pace[supplier] / pace["nnunetv2"], 2),
+            "ratio": round(pace["mednext"] / pace[supplier], 2),
         }  # fmt: skip
         print(json.dumps(row), flush=True)
         rows.append(row)
@@ -130,12 +130,11 @@ def _compare(folder: Path, labels: int, options: argparse.Namespace) -> list[dic
 
 
 def _supply(
-    supplier: str, interpreter: Path, folder: Path, batches: int, turn: int
+    supplier: str, folder: Path, batches: int, turn: int, options: argparse.Namespace
 ) -> dict[str, float]:
-    script = "data_supply_peer.py" if supplier == "nnunetv2" else "data_supply_ours.py"
-    words = [interpreter, HERE / script, folder, batches, turn]
-    if supplier.endswith("in memory"):
-        words.append("--in-memory")
+    ours = [sys.executable, HERE / "data_supply_ours.py"]
+    theirs = [options.peers / "python", HERE / "data_supply_peer.py"]
+    words = [*(ours if supplier == "mednext" else theirs), folder, batches, turn]
     alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
         [str(word) for word in words], env=alone, check=True, stdout=subprocess.PIPE

@@ -21,7 +21,6 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("batches", type=int)
     parser.add_argument("seed", type=int)
-    parser.add_argument("--in-memory", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory(large=False)
@@ -35,7 +34,7 @@ def main() -> None:
             oversample_foreground=1 / 3,
             augmentation=AugmentationSettings(),
             seed=options.seed,
-            in_memory=options.in_memory,
+            in_memory=False,
         )
     )
     for step in range(_WARM_UP):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import (
@@ -20,7 +21,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import (
 )
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-_PATCH, _WARM_UP = (128, 128, 128), 2
+_PATCH, _WARM_UP = (128, 128, 128), 1
 _MOST_LOCATIONS = 10_000  # voxels of a class that nnU-Net keeps
 
 
@@ -39,6 +40,22 @@ def main() -> None:
         next(loader)
     seconds = time.process_time() - started
     print(json.dumps({"patches": 2 * batches, "seconds": seconds}))
+
+
+class _Balanced:
+    """Turns and zooms as many of 25 patches as nnU-Net does of 25 on average, instead of by chance.
+
+    A fifth each, one of 25 both: a few patches then tell what many would.
+    """
+
+    def __init__(self, spatial: BasicTransform) -> None:
+        self._spatial, self._count = spatial, 0
+
+    def __call__(self, **data: torch.Tensor) -> dict[str, torch.Tensor]:
+        number = 7 * self._count % 25
+        self._spatial.p_rotation, self._spatial.p_scaling = number < 5, 4 <= number < 9
+        self._count += 1
+        return self._spatial(**data)
 
 
 def _convert(folder: Path) -> int:
@@ -89,6 +106,7 @@ def _loader(folder: Path, labels: int) -> nnUNetDataLoader:
         use_mask_for_norm=[False, False],
         foreground_labels=list(range(1, labels)),
     )
+    transforms.transforms[0] = _Balanced(transforms.transforms[0])
     dataset = nnUNetDatasetBlosc2(str(folder))
     known = SimpleNamespace(all_labels=list(range(labels)), has_ignore_label=False)
     read = get_patch_size(_PATCH, turned, turned, turned, (0.85, 1.25))
