@@ -1,7 +1,7 @@
 """Cases in memory that all processes which prepare batches share, instead of a copy each."""
 
 import math
-import multiprocessing
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mednext_cli.training.case_voxels import CaseVoxels, Image, Label
 
+_FENCE = threading.Lock()
 _ALIGNMENT = 64  # bytes, of a processor's cache line
 
 
@@ -54,14 +55,12 @@ class SharedCases:
             end = self._places[case_id].stop
         self._memory = _share(end)
         self._kept = _share(len(case_ids)).zero_()
-        # Whoever sees that a case is kept also sees its voxels.
-        self._lock = multiprocessing.get_context("spawn").Lock()
 
     def recall(self, case_id: str) -> tuple[Image, Label] | None:
         """A case that some process has kept; None where none has yet."""
         place = self._places[case_id]
-        with self._lock:
-            kept = bool(self._kept[place.number])
+        kept = bool(self._kept[place.number])
+        _keep_order()
         return self._views(place) if kept else None
 
     def keep(self, case_id: str, image: Image, label: Label) -> tuple[Image, Label]:
@@ -70,8 +69,8 @@ class SharedCases:
         views = self._views(place)
         for view, voxels in zip(views, (image, label), strict=True):
             np.copyto(view, voxels)
-        with self._lock:
-            self._kept[place.number] = 1
+        _keep_order()
+        self._kept[place.number] = 1
         return views
 
     def _views(self, place: _Place) -> tuple[Image, Label]:
@@ -80,6 +79,18 @@ class SharedCases:
         image: Image = whole[place.start : middle].view(place.dtype).reshape(place.shape)
         label = whole[middle : middle + math.prod(place.shape[1:])].reshape(place.shape[1:])
         return image, label
+
+
+def _keep_order() -> None:
+    """Whoever sees that a case is kept also sees its voxels, on processors that reorder, too.
+
+    Taking a lock holds back what comes after, giving it back waits for what came before; one after
+    the other order both. A lock between processes would need multiprocessing's resource tracker,
+    which a SIGHUP to the group ends.
+    """
+    for _ in range(2):
+        with _FENCE:
+            pass
 
 
 def _share(size: int) -> Tensor:
