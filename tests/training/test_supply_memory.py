@@ -104,11 +104,3 @@ def test_a_run_with_workers_is_the_run_without(train: Train, tmp_path: Path) -> 
         keep = [i for i, name in enumerate(lines[0]) if "second" not in name]
         rows.append([[line[i] for i in keep] for line in lines])
     assert rows[0] == rows[1]
-
-
-@pytest.mark.slow
-def test_a_run_may_change_where_it_is_augmented(train: Train) -> None:
-    """The parameters are the same: it is the same run."""
-    assert train(settings=("augmentation.device=network",)) == 0
-    assert train(settings=("augmentation.device=worker",)) == 0
-    assert train(settings=("augmentation.device=worker", "augmentation.noise=0.3")) == 2
