@@ -18,12 +18,12 @@ from mednext_cli.foundation.columns import Column, Table
 from mednext_cli.inference.findings.columns import VOLUMES
 from mednext_cli.inference.postprocessing.columns import CHANGES, FITTED
 from mednext_cli.scaling.table import BUDGET, SCALE_REPORT
-from mednext_cli.training.columns import CROSS_VALIDATION, LOG
+from mednext_cli.training.columns import CROSS_VALIDATION, LOG, PROFILE
 from mednext_cli.training.overview.columns import COMPARED, RUNS, SHOWN
 
 TABLES: tuple[Table, ...] = (
-    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, RUNS, SHOWN, COMPARED,
-    SCALE_REPORT, BUDGET,
+    CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, PROFILE,
+    RUNS, SHOWN, COMPARED, SCALE_REPORT, BUDGET,
     CLINICAL, VOLUMES, CHANGES, FITTED, VERIFIED, VERIFIED_CACHE, PHANTOMS,
     EXPERIMENT, COMPARISON, TRANSFER, TRANSFER_COMPARISON,
 )  # fmt: skip

@@ -8,7 +8,7 @@ import typer
 
 from mednext_cli.commands.costs import Budget, DeviceSheet, show_choice
 from mednext_cli.commands.options import Cache, Device, Operators, Quiet, Verbose
-from mednext_cli.commands.tables import report, report_table
+from mednext_cli.commands.tables import print_table, report, report_table
 from mednext_cli.foundation.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -52,6 +52,18 @@ _Init = Annotated[
 _Extend = Annotated[
     bool, typer.Option(help="Go on, though the run was begun with another number of epochs.")
 ]
+_Profile = Annotated[
+    int | None,
+    typer.Option(
+        "--profile",
+        min=1,
+        metavar="STEPS",
+        help="Time so many steps instead, by their parts; the run is left alone.",
+    ),
+]
+_ProfileOut = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="CSV file for --profile's table.")
+]
 
 
 def train(
@@ -74,6 +86,8 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; repeatable."),
     ] = None,
+    profile: _Profile = None,
+    profile_out: _ProfileOut = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -113,12 +127,26 @@ def train(
         raise SettingsError("--device-sheet is for --budget", "Add --budget, or leave it out.")
     if budget is not None:
         spec = _within(budget, device_sheet or "", spec, chosen=(network, model, kernel))
-    if len(kernels) > 1:
+    if profile_out is not None and profile is None:
+        raise SettingsError("--profile-out is for --profile", "Add --profile 20, or leave it out.")
+    if profile is not None:
+        _profile(spec, profile, profile_out)
+    elif len(kernels) > 1:
         _train_kernels(spec, kernels, folds)
     elif folds is None or len(folds) > 1:
         _train_folds(spec, folds)
     else:
         _train_fold(spec)
+
+
+def _profile(spec: "TrainSpec", steps: int, out: Path | None) -> None:
+    from mednext_cli.training.columns import PROFILE
+    from mednext_cli.training.profile import ProfileSpec, profile, write_profile
+
+    rows = profile(ProfileSpec(spec, steps))
+    print_table(PROFILE.names, [PROFILE.cells(vars(row)) for row in rows])
+    if out is not None:
+        write_profile(out, rows)
 
 
 def _within(

@@ -43,6 +43,22 @@ LOG = Table(
     ),
     digits=6,
 )
+PROFILE = Table(
+    "mednext train --profile",
+    "One row per part of a training step, by `mednext train --profile STEPS`; also the file that "
+    "`--profile-out` names. Seconds are medians over the steps, the first three left out; the "
+    "device is waited for after each part.",
+    (
+        Column(
+            "part",
+            "data: waiting for a batch, or making it where no workers do; forward, with the loss; "
+            "backward; optimiser, with clipping; step: their sum.",
+        ),
+        Column("seconds", "Of a step.", "s"),
+        Column("share", "Of the sum.", "0 to 1"),
+    ),
+    digits=6,
+)
 DICE_OF_FOLD = "dice_foldN"
 CROSS_VALIDATION = Table(
     "cross_validation.csv",

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
+from torch import Tensor
+
 from mednext_cli.foundation.files import append_line, replacing
 from mednext_cli.settings.progress import Row
 from mednext_cli.training.columns import DICE, LOG
@@ -44,8 +46,13 @@ class RunLog:
     ) -> None:
         self._board.close()
 
-    def write(self, state: TrainingState) -> None:
-        """Write the whole log, a line and TensorBoard of the newest row, now and then the plot."""
+    def write(self, state: TrainingState, drawings: Sequence[Tensor] = ()) -> None:
+        """Write the whole log, a line and TensorBoard of the newest row, now and then pictures.
+
+        Args:
+            state: after an epoch.
+            drawings: of slices (3, H, W), from 0 to 1.
+        """
         history = state.progress.history
         write_log(self._folder, history)
         append_line(self._folder.lines, epoch_line(state.progress, state.recipe.training))
@@ -55,6 +62,9 @@ class RunLog:
                 self._board.add_scalar(name, value, int(row["epoch"]))
         if state.finished or time.monotonic() - self._plotted > _SECONDS_BETWEEN_PLOTS:
             plot_history(self._folder, history, self._deep)
+            for number, drawing in enumerate(drawings, 1):
+                name = f"reference and prediction/patch {number}"
+                self._board.add_image(name, drawing, int(row["epoch"]))
             self._plotted = time.monotonic()
 
 

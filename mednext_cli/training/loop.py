@@ -18,6 +18,7 @@ from mednext_cli.training.interruption import Interruption, deferred_interruptio
 from mednext_cli.training.ledger import Ledger
 from mednext_cli.training.log import RunLog
 from mednext_cli.training.loss import build_loss
+from mednext_cli.training.overlays import FixedSlices
 from mednext_cli.training.pace import Pace
 from mednext_cli.training.patch_validation import PatchScores, score_patches
 from mednext_cli.training.run_folder import RunFolder
@@ -64,7 +65,7 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
     ):
         while not state.progress.is_finished(state.recipe.training):
             loop.run_epoch(batches, bar, interruption)
-            log.write(state)
+            log.write(state, loop.slices.drawings)
         if interruption.requested:
             raise KeyboardInterrupt
 
@@ -74,12 +75,13 @@ class _Loop:
         self._state, self._spec = state, spec
         self._loss = build_loss(state.plan, spec.processes.all_reduce)
         self._step = choose_step(state, self._loss, spec.processes)
-        self._training = self._source(training=True)
-        self._validation = self._source(training=False)
+        self._training = batch_source(state, spec, training=True)
+        self._validation = batch_source(state, spec, training=False)
         self._ledger = Ledger(state, self._training)
         self._saver = Saver(state, spec.folder, self._ledger, spec.processes)
         self.extent = Extent(state, spec.processes)
         self._pace = Pace(spec.device, self.extent.steps_left)
+        self.slices = FixedSlices()
 
     def training_batches(self) -> Generator[Batch, None, None]:
         """The batches of all steps that are left, on the device."""
@@ -123,7 +125,9 @@ class _Loop:
         if self._spec.split.validation and count:
             batches = self._validation.repeated(count)
         self._state.network.eval()
-        return score_patches(self._state, _until_requested(batches, interruption), self._loss)
+        self.slices = FixedSlices()
+        seen = _until_requested(batches, interruption)
+        return score_patches(self._state, seen, self._loss, self.slices.look)
 
     def _close_epoch(self, training_loss: float, scores: PatchScores) -> None:
         self._saver.count_time()
@@ -144,14 +148,15 @@ class _Loop:
         )
         self._saver.after_epoch(selection.is_best)
 
-    def _source(self, training: bool) -> BatchSource:
-        spec, state = self._spec, self._state
-        sampling = describe_sampling(
-            state.recipe, state.plan, spec.cache, spec.split, training, spec.in_memory
-        )
-        order = BatchOrder(state.plan.batch_size, spec.processes.rank, spec.processes.world_size)
-        on_device = state.recipe.augmentation.device == "network"
-        return BatchSource(PatchDataset(sampling), order, spec.device, on_device)
+
+def batch_source(state: TrainingState, spec: LoopSpec, training: bool) -> BatchSource:
+    """The batches of this process: augmented ones of the training cases, or those of validation."""
+    sampling = describe_sampling(
+        state.recipe, state.plan, spec.cache, spec.split, training, spec.in_memory
+    )
+    order = BatchOrder(state.plan.batch_size, spec.processes.rank, spec.processes.world_size)
+    on_device = state.recipe.augmentation.device == "network"
+    return BatchSource(PatchDataset(sampling), order, spec.device, on_device)
 
 
 def _until_requested(batches: Iterator[Batch], interruption: Interruption) -> Iterator[Batch]:

@@ -23,14 +23,29 @@ def update(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels:
         (2,): the loss, and the norm of the gradient before it was clipped.
     """
     state.optimiser.zero_grad(set_to_none=True)
+    value = forward(state, loss, images, labels)
+    backward(state, value)
+    return optimise(state, value.detach())
+
+
+def forward(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels: Tensor) -> Tensor:
+    """The loss of a batch; arguments as of `update`."""
     with state.precision.autocast():
         outputs = run_all_heads(state.network, images, state.spec)
-    value = loss(outputs, labels)
-    state.precision.scaler.scale(value).backward()
+    value: Tensor = loss(outputs, labels)
+    return value
+
+
+def backward(state: TrainingState, value: Tensor) -> None:
+    """Gradients of the loss, scaled where the precision asks for it."""
+    state.precision.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+
+
+def optimise(state: TrainingState, value: Tensor) -> Tensor:
+    """Clip the gradients and move the weights; gives what `update` does."""
     state.precision.scaler.unscale_(state.optimiser)
     norm = torch.nn.utils.clip_grad_norm_(
         state.network.parameters(), state.recipe.training.gradient_clip
     )
-    value = value.detach()
     state.precision.step(state.optimiser, value, norm)
     return torch.stack([value, norm.to(value.dtype)])

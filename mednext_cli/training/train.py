@@ -69,7 +69,7 @@ def check_run(spec: TrainSpec) -> RunFolder:
         CacheError, SettingsError, StorageError: see `train`.
     """
     find_processes()
-    job = _describe_job(spec)
+    job = describe_job(spec)
     _ = job.demand  # patch and precision
     return job.folder
 
@@ -85,10 +85,10 @@ def train(spec: TrainSpec) -> TrainResult:
         KeyboardInterrupt: interrupted; the same call carries on.
     """
     processes = find_processes()
-    job = _describe_job(spec)
+    job = describe_job(spec)
     with explained_memory(job.demand, "the network"):
         state = start_state(job)
-    loop = _describe_loop(job, processes)
+    loop = describe_loop(job, processes)
     _announce(state, loop, job.chosen.label)
     if (minutes := job.recipe.training.minutes) is not None:
         logger.info("training ends after %g minutes of steps; training.epochs is not used", minutes)
@@ -103,7 +103,12 @@ def train(spec: TrainSpec) -> TrainResult:
     return TrainResult(job.folder.path, state.progress.seconds, dice)
 
 
-def _describe_job(spec: TrainSpec) -> Job:
+def describe_job(spec: TrainSpec) -> Job:
+    """All that is known of a run before anything is built.
+
+    Raises:
+        CacheError, SettingsError, StorageError: see `train`.
+    """
     recipe = completed(spec.recipe)
     chosen = choose_network(recipe.model)
     cached = open_cache(spec.cache)
@@ -132,7 +137,8 @@ def _choose_cases(spec: TrainSpec, training: TrainingSettings, cached: CachedDat
     return draw_cases(whole, training.cases, training.seed)
 
 
-def _describe_loop(job: Job, processes: Processes) -> LoopSpec:
+def describe_loop(job: Job, processes: Processes) -> LoopSpec:
+    """What the loop of a run needs beside its state."""
     workers = count_workers(job.recipe.training.workers, job.device)
     augmented_later = job.recipe.augmentation.device == "network"
     batch = batch_bytes(job.cached, job.plan, augmented_later)

@@ -15,7 +15,7 @@ from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.networks.registry import find_family
 from mednext_cli.networks.spec import NetworkSpec
-from mednext_cli.training import data, loop, patch_validation, sampling, train
+from mednext_cli.training import cuda_graph, data, loop, patch_validation, sampling, train
 from mednext_cli.training.memory import Demand, check_memory, explained_memory
 from tests.networks.made import mednext
 from tests.training.synthetic import arguments, run_folder
@@ -69,7 +69,7 @@ def test_other_errors_stay_what_they_are() -> None:
     ("where", "name", "doing"),
     [
         (nn.Module, "to", "the network"),
-        (loop, "update", "training"),
+        (cuda_graph, "update", "training"),
         (loop, "score_patches", "training"),
         (patch_validation, "run_all_heads", "training"),
         (data, "iterate_batches", "training"),
@@ -105,8 +105,8 @@ def test_a_validation_that_does_not_fit_loses_no_step(
         patch.setattr(loop, "score_patches", _fail(MemoryError()))
         assert main(arguments(boxes, tmp_path, settings=settings)) == 2
     steps: list[int] = []
-    original = loop.update
-    monkeypatch.setattr(loop, "update", lambda *given: steps.append(1) or original(*given))
+    original = cuda_graph.update
+    monkeypatch.setattr(cuda_graph, "update", lambda *given: steps.append(1) or original(*given))
     assert main(arguments(boxes, tmp_path, settings=settings)) == 0
     assert not steps
     assert (run_folder(tmp_path) / "log.csv").is_file()
@@ -198,7 +198,7 @@ def test_model_m_trains_with_checkpointing(
         seen.append(state.network.checkpointing)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "update", look)
+    monkeypatch.setattr(cuda_graph, "update", look)
     settings = ("model.mednext.base_channels=2", *(f"model.checkpointing={one}" for one in options))
     assert main(arguments(boxes, tmp_path, "--model", "M", settings=settings)) == 130
     assert seen == [expected]

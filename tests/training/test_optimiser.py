@@ -13,7 +13,7 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.settings.training import TrainingSettings
-from mednext_cli.training import loop
+from mednext_cli.training import cuda_graph
 from mednext_cli.training.optimiser import build_optimiser, count_moments, load_optimiser
 from mednext_cli.training.precision import Precision
 from tests.training.conftest import NAME, Train
@@ -144,7 +144,7 @@ def test_a_run_of_sgd_that_was_stopped_ends_as_an_undisturbed_one(
     settings = ("training.optimiser=sgd", "training.learning_rate=0.01")
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
     assert train(runs=undisturbed, settings=settings) == 0
-    update, steps = loop.update, SimpleNamespace(left=4)
+    update, steps = cuda_graph.update, SimpleNamespace(left=4)
 
     def stop(*arguments: Any) -> Tensor:
         steps.left -= 1
@@ -152,7 +152,7 @@ def test_a_run_of_sgd_that_was_stopped_ends_as_an_undisturbed_one(
             raise KeyboardInterrupt
         return update(*arguments)
 
-    monkeypatch.setattr(loop, "update", stop)
+    monkeypatch.setattr(cuda_graph, "update", stop)
     assert (
         train("--set", "training.checkpoint_minutes=1e-9", runs=stopped, settings=settings) == 130
     )

@@ -10,7 +10,7 @@ import torch
 from mednext_cli.app import main
 from mednext_cli.foundation import signals
 from mednext_cli.foundation.progress import set_verbosity
-from mednext_cli.training import loop, pace, train
+from mednext_cli.training import cuda_graph, loop, pace, train
 from mednext_cli.training.interruption import deferred_interruption
 from mednext_cli.training.loss import SegmentationLoss
 from tests.training.synthetic import arguments, run_folder
@@ -134,9 +134,9 @@ def test_stopped_in_the_validation_of_patches_no_step_is_done_again(
         return original(*given)
 
     steps: list[int] = []
-    update = loop.update
+    update = cuda_graph.update
     monkeypatch.setattr(loop, "score_patches", stop)
-    monkeypatch.setattr(loop, "update", lambda *given: steps.append(1) or update(*given))
+    monkeypatch.setattr(cuda_graph, "update", lambda *given: steps.append(1) or update(*given))
     settings = ("training.epochs=1", "training.iterations_per_epoch=2")
     for code in (130, 0):
         assert main(arguments(boxes, tmp_path, settings=settings)) == code

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mednext_cli.app import main
 from mednext_cli.networks.checkpoint import load_checkpoint
-from mednext_cli.training import loop
+from mednext_cli.training import cuda_graph
 from mednext_cli.training.columns import DICE, LOG
 from tests.training.conftest import NAME, Train
 
@@ -72,7 +72,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
     """Stopped in the middle of an epoch, at its last step, or at the very end."""
     undisturbed, interrupted = tmp_path / "undisturbed", tmp_path / "interrupted"
     assert train(runs=undisturbed) == 0
-    update = loop.update
+    update = cuda_graph.update
     steps: list[int] = []
 
     def stop_in_that_step(*given: Any) -> Tensor:
@@ -82,7 +82,7 @@ def test_an_interrupted_run_ends_as_an_undisturbed_one(
         return update(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "update", stop_in_that_step)
+        patch.setattr(cuda_graph, "update", stop_in_that_step)
         assert train(runs=interrupted) == 130
     stopped = load_checkpoint(_run(interrupted) / "checkpoint_last.pt")
     assert stopped.progress.iteration == last_step
