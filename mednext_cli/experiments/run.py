@@ -28,9 +28,10 @@ from mednext_cli.experiments.transfer_results import (
     TransferResults,
     write_transfer,
 )
-from mednext_cli.foundation.errors import CacheError, MednextError
+from mednext_cli.foundation.errors import CacheError, MednextError, SettingsError
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.locks import locked
+from mednext_cli.foundation.torchrun import count_processes
 from mednext_cli.settings.recipe import InitSettings, Recipe
 
 logger = logging.getLogger(__name__)
@@ -99,10 +100,16 @@ def experiment(spec: ExperimentSpec) -> ExperimentResult:
     that are given the same folder share the runs.
 
     Raises:
-        SettingsError, CacheError: see `plan_experiment`; or the dataset has no cache.
+        SettingsError, CacheError: see `plan_experiment`; or the dataset has no cache, or torchrun
+            started this.
         StorageError: the disk refuses.
         KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
     """
+    if count_processes() > 1:
+        raise SettingsError(
+            "the processes of torchrun train one network, and an experiment has many",
+            "Start mednext experiment several times on one --out: they share the runs.",
+        )
     plan = plan_experiment(spec)
     if plan.cache is None:
         raise CacheError(

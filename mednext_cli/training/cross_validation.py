@@ -109,8 +109,13 @@ def cross_validate(spec: CrossValidationSpec) -> CrossValidationResult:
 
 
 def _attempt(spec: TrainSpec, folder: RunFolder) -> Outcome[TrainResult]:
-    """Train a fold; what is wrong with it alone becomes its outcome."""
+    """Train a fold; what is wrong with it alone becomes its outcome.
+
+    Several processes end together at the first that fails: they are in step no more.
+    """
     name = f"{folder.path.parent.name}/{folder.path.name}"
+    if find_processes().world_size > 1:
+        return Outcome(name, value=train(spec))
     try:
         return attempt(name, lambda: train(spec))
     except StorageError as error:

@@ -117,16 +117,18 @@ class BatchSource:
         return [number for step in steps for number in self._order.numbers(step)]
 
 
-def count_workers(requested: int | None, device: torch.device) -> int:
+def count_workers(requested: int | None, device: torch.device, sharing: int = 1) -> int:
     """Processes that prepare batches; on the CPU the network itself needs every core.
 
     Args:
         requested: by the recipe; None leaves it to the machine.
         device: where the network runs.
+        sharing: processes that train on this machine, and share its cores.
     """
     if requested is not None:
         return requested
-    return 0 if device.type == "cpu" else min(_MOST_WORKERS, max(1, usable_cores() - 1))
+    cores = usable_cores() // sharing
+    return 0 if device.type == "cpu" else min(_MOST_WORKERS, max(1, cores - 1))
 
 
 def _may_keep(batch: Batch, count: int) -> bool:

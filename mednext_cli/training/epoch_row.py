@@ -47,8 +47,9 @@ def epoch_row(
 
 
 def patches_per_second(state: TrainingState) -> float:
-    """Patches in a second of the current epoch's steps so far; nan before the first."""
+    """Of all processes, in the current epoch's steps so far; nan before the first."""
     progress, settings = state.progress, state.recipe.training
     steps = progress.iteration - progress.epochs * settings.iterations_per_epoch
     seconds = progress.epoch_step_seconds
-    return steps * state.plan.batch_size / seconds if steps and seconds else math.nan
+    patches = steps * state.plan.batch_size * state.processes.world_size
+    return patches / seconds if steps and seconds else math.nan

@@ -8,7 +8,7 @@ import torch
 
 from mednext_cli.foundation.progress import Progress as Bar
 from mednext_cli.foundation.progress import track
-from mednext_cli.training.distributed import Processes
+from mednext_cli.training.distributed import Processes, mean_of
 from mednext_cli.training.state import TrainingState
 
 _NO_END = 10**12  # steps that no minutes hold
@@ -57,7 +57,7 @@ class Extent:
         start = time.monotonic()
         yield
         passed = torch.tensor(time.monotonic() - start, dtype=torch.float64)
-        mean = float(self._processes.all_reduce(passed)) / self._processes.world_size
+        mean = float(mean_of(self._processes, passed))
         progress = self._state.progress
         self._state.note(
             step_seconds=progress.step_seconds + mean,

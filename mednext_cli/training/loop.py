@@ -1,7 +1,7 @@
 """The loop: steps up to the end of an epoch, then its validation, its row in the log, its files."""
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from mednext_cli.foundation.progress import Progress as Bar
 from mednext_cli.training.batches import Batch, BatchOrder
 from mednext_cli.training.cuda_graph import choose_step
 from mednext_cli.training.data import BatchSource
-from mednext_cli.training.distributed import Processes
+from mednext_cli.training.distributed import Processes, any_of
 from mednext_cli.training.epoch_row import epoch_row
 from mednext_cli.training.extent import Extent
 from mednext_cli.training.interruption import Interruption, deferred_interruption
@@ -56,18 +56,27 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
     """
     if state.finished:
         return
+    state.join(spec.processes)
     loop = _Loop(state, spec)
     with (
         deferred_interruption() as interruption,
-        RunLog(spec.folder, state.epoch, state.spec.deep_supervision) as log,
+        _open_log(state, spec) as log,
         closing(loop.training_batches()) as batches,
         loop.extent.track() as bar,
     ):
         while not state.progress.is_finished(state.recipe.training):
             loop.run_epoch(batches, bar, interruption)
-            log.write(state, loop.slices.drawings)
-        if interruption.requested:
+            if log is not None:
+                log.write(state, loop.slices.drawings)
+        if any_of(spec.processes, interruption.requested)[0]:
             raise KeyboardInterrupt
+
+
+def _open_log(state: TrainingState, spec: LoopSpec) -> AbstractContextManager[RunLog | None]:
+    """The first process's, which alone writes."""
+    if spec.processes.rank:
+        return nullcontext()
+    return RunLog(spec.folder, state.epoch, state.spec.deep_supervision)
 
 
 class _Loop:
@@ -126,7 +135,7 @@ class _Loop:
             batches = self._validation.repeated(count)
         self._state.network.eval()
         self.slices = FixedSlices()
-        seen = _until_requested(batches, interruption)
+        seen = _until_requested(batches, interruption, self._spec.processes)
         return score_patches(self._state, seen, self._loss, self.slices.look)
 
     def _close_epoch(self, training_loss: float, scores: PatchScores) -> None:
@@ -151,16 +160,20 @@ class _Loop:
 
 def batch_source(state: TrainingState, spec: LoopSpec, training: bool) -> BatchSource:
     """The batches of this process: augmented ones of the training cases, or those of validation."""
-    sampling = describe_sampling(
-        state.recipe, state.plan, spec.cache, spec.split, training, spec.in_memory
-    )
     order = BatchOrder(state.plan.batch_size, spec.processes.rank, spec.processes.world_size)
+    # Foreground is a share of the patches of a step, not of each process's.
+    whole = state.plan.model_copy(update={"batch_size": order.batch_size * order.world_size})
+    sampling = describe_sampling(
+        state.recipe, whole, spec.cache, spec.split, training, spec.in_memory
+    )
     on_device = state.recipe.augmentation.device == "network"
     return BatchSource(PatchDataset(sampling), order, spec.device, on_device)
 
 
-def _until_requested(batches: Iterator[Batch], interruption: Interruption) -> Iterator[Batch]:
+def _until_requested(
+    batches: Iterator[Batch], interruption: Interruption, processes: Processes
+) -> Iterator[Batch]:
     for batch in batches:
-        if interruption.requested:
+        if any_of(processes, interruption.requested)[0]:
             raise KeyboardInterrupt
         yield batch

@@ -45,7 +45,8 @@ class SegmentationLoss(nn.Module):
         ignore: class index of the ignore label.
         batch_dice: sum the overlap over the batch before the ratio.
         reducer: sums over the ranks that share a batch, as `Processes.all_reduce` does; it is
-            given the sums of `batch_dice`, (2, K), once an output.
+            given the sums of `batch_dice`, (2, K), and of the entropy where voxels are ignored,
+            (2,), once an output.
     """
 
     def __init__(
@@ -85,12 +86,19 @@ class SegmentationLoss(nn.Module):
         classes = torch.arange(1, logits.shape[1], device=labels.device)
         targets = labels.unsqueeze(1) == classes.view(-1, *(1,) * (labels.ndim - 1))
         dice = self._dice(log_probabilities[:, 1:].exp(), targets, valid)
-        return _mean(entropy, valid) - dice
+        return self._mean(entropy, valid) - dice
 
     def _region_loss(self, logits: Tensor, labels: Tensor, valid: Tensor | None) -> Tensor:
         targets = region_masks(labels, self._regions).to(logits.dtype)
         entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
-        return _mean(entropy, valid) - self._dice(logits.sigmoid(), targets, valid)
+        return self._mean(entropy, valid) - self._dice(logits.sigmoid(), targets, valid)
+
+    def _mean(self, values: Tensor, valid: Tensor | None) -> Tensor:
+        """Over the valid voxels of all ranks; each of them may have as few as none."""
+        if valid is None:
+            return values.mean()
+        sums = self._reducer(torch.stack([(values * valid).sum(), valid.sum().to(values.dtype)]))
+        return sums[0] / sums[1].clamp(min=1)
 
     def _dice(self, probabilities: Tensor, targets: Tensor, valid: Tensor | None) -> Tensor:
         """Mean soft Dice over the channels (and the batch, unless `batch_dice`)."""
@@ -124,9 +132,3 @@ def region_masks(labels: Tensor, regions: Sequence[Sequence[int]]) -> Tensor:
     # Plain numbers, as `torch.isin` would have the host wait until its list is on the device.
     masks = [reduce(torch.logical_or, [labels == value for value in region]) for region in regions]
     return torch.stack(masks, dim=1)
-
-
-def _mean(values: Tensor, valid: Tensor | None) -> Tensor:
-    if valid is None:
-        return values.mean()
-    return (values * valid).sum() / valid.sum().clamp(min=1)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mednext_cli.networks.building import run_all_heads
 from mednext_cli.settings.plan import Plan
+from mednext_cli.training.distributed import mean_of
 from mednext_cli.training.loss import SegmentationLoss, class_regions, region_masks
 from mednext_cli.training.state import TrainingState
 
@@ -39,6 +40,8 @@ def score_patches(
 ) -> PatchScores:
     """Predict patches and pool their voxels, as nnU-Net's online evaluation does.
 
+    Several processes have as many batches each, and the scores are those of all of them.
+
     Args:
         state: its network is in evaluation mode, on the device of the batches.
         batches: images (B, C, D, H, W) and class indices (B, D, H, W).
@@ -57,11 +60,12 @@ def score_patches(
             watch(images, predicted, present)
     if not counts:
         return PatchScores(float("nan"), {})
-    shared, found, there = torch.stack(counts).sum(0)
+    shared, found, there = state.processes.all_reduce(torch.stack(counts).sum(0))
     dice = 2 * shared / (found + there)
     names = score_names(state.plan)
     return PatchScores(
-        float(torch.stack(losses).mean()), dict(zip(names, dice.tolist(), strict=True))
+        float(mean_of(state.processes, torch.stack(losses).mean())),
+        dict(zip(names, dice.tolist(), strict=True)),
     )
 
 

@@ -10,6 +10,8 @@ from statistics import median
 
 import torch
 
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.torchrun import count_processes
 from mednext_cli.training.batches import Batch
 from mednext_cli.training.columns import PROFILE
 from mednext_cli.training.distributed import ALONE
@@ -52,6 +54,8 @@ def profile(spec: ProfileSpec) -> tuple[PartTime, ...]:
     Raises:
         CacheError, CheckpointError, SettingsError: as `train`.
     """
+    if count_processes() > 1:
+        raise SettingsError("--profile times one process", "Call it without torchrun.")
     job = describe_job(spec.run)
     check_memory(job.demand)
     with explained_memory(job.demand, "training"):

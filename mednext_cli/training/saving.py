@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mednext_cli.foundation.errors import MednextError
-from mednext_cli.training.distributed import Processes
+from mednext_cli.training.distributed import Processes, any_of
 from mednext_cli.training.ledger import Ledger
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.state import TrainingState
@@ -35,12 +35,13 @@ class Saver:
         """Save if ``checkpoint_minutes`` are over, or if the run is to stop.
 
         Args:
-            stopping: somebody asked to stop.
+            stopping: somebody asked this process to stop.
 
         Raises:
-            KeyboardInterrupt: `stopping`.
+            KeyboardInterrupt: somebody asked any of the processes to.
         """
-        if stopping or self._is_due():
+        stopping, due = any_of(self._processes, stopping, self._is_due())
+        if stopping or due:
             self.save_last()
         if stopping:
             raise KeyboardInterrupt
@@ -49,17 +50,22 @@ class Saver:
         """Save the best state if this is it; the newest one at the end, when due, and the first."""
         if is_best:
             self._write(best=True)
-        if self._state.finished or self._is_due() or not self._folder.last.exists():
+        due = self._is_due() or not self._folder.last.exists()
+        if any_of(self._processes, self._state.finished or due)[0]:
             self.save_last()
 
-    def save_last(self) -> None:
-        """Save the newest state, unless failing steps have left weights that are not finite."""
+    def save_last(self, alone: bool = False) -> None:
+        """Save the newest state, unless failing steps have left weights that are not finite.
+
+        Args:
+            alone: do not wait for the other processes, which may be anywhere.
+        """
         self._ledger.settle()
         self.count_time()
         if self._ledger.is_failing and not self._state.has_finite_weights():
             logger.warning("the weights are not finite; the last checkpoint stands")
             return
-        self._write(best=False)
+        self._write(best=False, alone=alone)
         self._saved = time.monotonic()
 
     @contextmanager
@@ -69,7 +75,7 @@ class Saver:
             yield
         except BaseException:
             try:
-                self.save_last()
+                self.save_last(alone=True)
             except MednextError as error:  # a full disk, say; the first error matters more
                 logger.warning("%s", error)
             raise
@@ -80,10 +86,11 @@ class Saver:
         self._state.note(seconds=self._state.progress.seconds + now - self._counted)
         self._counted = now
 
-    def _write(self, best: bool) -> None:
+    def _write(self, best: bool, alone: bool = False) -> None:
         if self._processes.rank == 0:
             self._state.save(self._folder.best if best else self._folder.last)
-        self._processes.barrier()
+        if not alone:
+            self._processes.barrier()
 
     def _is_due(self) -> bool:
         minutes = self._state.recipe.training.checkpoint_minutes

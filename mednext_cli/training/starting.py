@@ -15,6 +15,7 @@ from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.recipe_files import write_recipe
+from mednext_cli.training.distributed import ALONE, Processes, together
 from mednext_cli.training.initialise import Start, initialise
 from mednext_cli.training.memory import Demand, check_memory
 from mednext_cli.training.optimiser import build_optimiser, count_moments
@@ -158,21 +159,39 @@ def _origin(job: Job) -> Origin:
     )
 
 
-def start_folder(state: TrainingState, job: Job) -> None:
+def start_folder(state: TrainingState, job: Job, processes: Processes = ALONE) -> None:
     """Bring state and folder to where training goes on; all that can be refused is, before.
+
+    Of several processes each reads its state, then the first writes.
 
     Raises:
         CheckpointError: the run's checkpoint is damaged or of another network.
         SettingsError: another run was begun here, or a step takes more memory than is free.
         StorageError: the disk refuses, or the run was removed meanwhile.
     """
-    folder, changed = job.folder, False
-    if has_begun(folder) and not job.restart:
-        changed = resume(state, folder, job.start, job.extend)
+    with together(processes):
+        changed = _take_up(state, job)
+    with together(processes):
+        if processes.rank == 0:
+            _prepare_folder(state, job, changed)
+
+
+def _take_up(state: TrainingState, job: Job) -> bool:
+    """Bring the state to where its run stopped; whether its recipe has changed."""
+    if has_begun(job.folder) and not job.restart:
+        changed = resume(state, job.folder, job.start, job.extend)
         if not state.finished:
             check_memory(job.demand)
-    elif job.resuming:
-        raise StorageError(f"{folder.last} was removed meanwhile", "Run the same command again.")
+        return changed
+    if job.resuming:
+        raise StorageError(
+            f"{job.folder.last} was removed meanwhile", "Run the same command again."
+        )
+    return False
+
+
+def _prepare_folder(state: TrainingState, job: Job, changed: bool) -> None:
+    folder = job.folder
     for place in (folder.path, folder.validation):
         remove_leftovers(place, alone=True)
     if job.restart:

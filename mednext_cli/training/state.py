@@ -12,6 +12,7 @@ from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import Recipe
+from mednext_cli.training.distributed import ALONE, Processes
 from mednext_cli.training.precision import Precision
 
 
@@ -22,6 +23,8 @@ class TrainingState:
     Attributes:
         spec: what the network is built from.
         origin: what the run was begun with.
+        processes: that train it together.
+        parallel: the network as steps call it; None where it is the network itself.
     """
 
     spec: NetworkSpec
@@ -32,6 +35,13 @@ class TrainingState:
     recipe: Recipe
     origin: Origin
     progress: Progress = field(default_factory=Progress)
+    processes: Processes = ALONE
+    parallel: nn.Module | None = None
+
+    def join(self, processes: Processes) -> None:
+        """Share the steps with these processes, which take over the first one's weights."""
+        self.processes = processes
+        self.parallel = processes.parallel(self.network)
 
     def note(self, **values: Any) -> None:  # noqa: ANN401 - those of `Progress`
         """Replace values of the progress."""

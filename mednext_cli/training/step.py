@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mednext_cli.networks.building import run_all_heads
+from mednext_cli.training.distributed import mean_of
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.state import TrainingState
 
@@ -11,7 +12,8 @@ from mednext_cli.training.state import TrainingState
 def update(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels: Tensor) -> Tensor:
     """Take one step, unless loss or gradient is not finite: then weights and moments stay.
 
-    That is decided on the device, so that the host does not wait for it here.
+    That is decided on the device, so that the host does not wait for it here. Of several processes
+    each has a batch of its own; loss and gradients are means over them.
 
     Args:
         state: network, optimiser and precision are used; progress is left to the caller.
@@ -25,13 +27,13 @@ def update(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels:
     state.optimiser.zero_grad(set_to_none=True)
     value = forward(state, loss, images, labels)
     backward(state, value)
-    return optimise(state, value.detach())
+    return optimise(state, mean_of(state.processes, value.detach()))
 
 
 def forward(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels: Tensor) -> Tensor:
     """The loss of a batch; arguments as of `update`."""
     with state.precision.autocast():
-        outputs = run_all_heads(state.network, images, state.spec)
+        outputs = run_all_heads(state.parallel or state.network, images, state.spec)
     value: Tensor = loss(outputs, labels)
     return value
 

@@ -1,7 +1,8 @@
 """One training run, from a cache to a validated checkpoint."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,13 @@ from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.checks import check_names
 from mednext_cli.training.data import count_workers
-from mednext_cli.training.distributed import Processes, find_processes
+from mednext_cli.training.distributed import (
+    ALONE,
+    Processes,
+    explained_loss,
+    find_processes,
+    together,
+)
 from mednext_cli.training.initialise import choose_start
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.memory import check_memory, explained_memory
@@ -68,9 +75,10 @@ def check_run(spec: TrainSpec) -> RunFolder:
     Raises:
         CacheError, SettingsError, StorageError: see `train`.
     """
-    find_processes()
-    job = describe_job(spec)
-    _ = job.demand  # patch and precision
+    processes = find_processes()
+    with together(processes):
+        job = describe_job(spec, processes)
+        _ = job.demand  # patch and precision
     return job.folder
 
 
@@ -85,25 +93,39 @@ def train(spec: TrainSpec) -> TrainResult:
         KeyboardInterrupt: interrupted; the same call carries on.
     """
     processes = find_processes()
-    job = describe_job(spec)
-    with explained_memory(job.demand, "the network"):
-        state = start_state(job)
-    loop = describe_loop(job, processes)
-    _announce(state, loop, job.chosen.label)
-    if (minutes := job.recipe.training.minutes) is not None:
-        logger.info("training ends after %g minutes of steps; training.epochs is not used", minutes)
-    if not job.resuming:
-        check_memory(job.demand)
-    with locked(job.folder.path, wait=False):
+    with explained_loss(processes):
+        return _train(spec, processes)
+
+
+def _train(spec: TrainSpec, processes: Processes) -> TrainResult:
+    with together(processes):
+        job = describe_job(spec, processes)
+        with explained_memory(job.demand, "the network"):
+            state = start_state(job)
+        loop = describe_loop(job, processes)
+        _announce(state, loop, job.chosen.label)
+        if not job.resuming:
+            check_memory(job.demand)
+    with _locked(job.folder, processes):
         with explained_memory(job.demand, "training"):
-            start_folder(state, job)
+            start_folder(state, job, processes)
             run_epochs(state, loop)
         with explained_memory(job.demand, "the validation of whole cases"):
             dice = validate_fold(state, loop, job.cached) if job.split.validation else {}
     return TrainResult(job.folder.path, state.progress.seconds, dice)
 
 
-def describe_job(spec: TrainSpec) -> Job:
+@contextmanager
+def _locked(folder: RunFolder, processes: Processes) -> Iterator[None]:
+    """The run's folder, held by the first process for all of them."""
+    with ExitStack() as held:
+        with together(processes):
+            if processes.rank == 0:
+                held.enter_context(locked(folder.path, wait=False))
+        yield
+
+
+def describe_job(spec: TrainSpec, processes: Processes = ALONE) -> Job:
     """All that is known of a run before anything is built.
 
     Raises:
@@ -113,7 +135,7 @@ def describe_job(spec: TrainSpec) -> Job:
     chosen = choose_network(recipe.model)
     cached = open_cache(spec.cache)
     check_names(cached)
-    device = pick_device(spec.device)
+    device = pick_device(processes.device_name(spec.device))
     if device.type == "cpu":
         keep_freed_memory(large=False)
     folder = run_folder(spec.runs, cached.name, chosen.label, fold_name(spec.fold))
@@ -139,7 +161,7 @@ def _choose_cases(spec: TrainSpec, training: TrainingSettings, cached: CachedDat
 
 def describe_loop(job: Job, processes: Processes) -> LoopSpec:
     """What the loop of a run needs beside its state."""
-    workers = count_workers(job.recipe.training.workers, job.device)
+    workers = count_workers(job.recipe.training.workers, job.device, processes.local_size)
     augmented_later = job.recipe.augmentation.device == "network"
     batch = batch_bytes(job.cached, job.plan, augmented_later)
     check_shared_memory(batch, workers)
@@ -157,15 +179,18 @@ def describe_loop(job: Job, processes: Processes) -> LoopSpec:
 def _announce(state: TrainingState, loop: LoopSpec, label: str) -> None:
     parameters = sum(weights.numel() for weights in state.network.parameters())
     logger.info(
-        "%s: %s, %.2f M parameters, patch %s, batch %d, %d training and %d validation cases, "
+        "%s: %s, %.2f M parameters, patch %s, batch %d%s, %d training and %d validation cases, "
         "%s, %s",
         loop.folder.path,
         label,
         parameters / 1e6,
         " x ".join(map(str, state.plan.patch_voxels)),
         state.plan.batch_size,
+        f" in each of {count} processes" if (count := loop.processes.world_size) > 1 else "",
         len(loop.split.training),
         len(loop.split.validation),
         loop.device,
         str(state.precision.dtype).removeprefix("torch."),
     )
+    if (minutes := state.recipe.training.minutes) is not None:
+        logger.info("training ends after %g minutes of steps; training.epochs is not used", minutes)

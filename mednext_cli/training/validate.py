@@ -8,6 +8,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mednext_cli.inference.workload import open_pipeline
 from mednext_cli.networks.building import hash_weights
 from mednext_cli.preprocessing.stamps import content_of, take_stamps
 from mednext_cli.settings.plan import Plan
+from mednext_cli.training.distributed import together
 from mednext_cli.training.loop import LoopSpec
 from mednext_cli.training.state import TrainingState
 from mednext_cli.volumes.scans import LABEL_SUFFIX
@@ -38,6 +40,8 @@ logger = logging.getLogger(__name__)
 def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -> dict[str, float]:
     """Predict and score the validation cases with the final weights; done cases are kept.
 
+    Several processes share the cases out; the first scores them.
+
     Returns:
         Mean Dice by region, over the cases.
 
@@ -46,12 +50,37 @@ def validate_fold(state: TrainingState, loop: LoopSpec, cached: CachedDataset) -
         StorageError: the disk refuses.
         KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
     """
-    folder, names = loop.folder.validation, loop.split.validation
-    _begin(folder, state, {name: cached.case(name).key for name in names})
-    if (known := _known_dice(folder, names)) is not None:
+    folder, names, processes = loop.folder.validation, loop.split.validation, loop.processes
+    known, todo = None, list[str]()
+    with together(processes):
+        if processes.rank == 0:
+            _begin(folder, state, {name: cached.case(name).key for name in names})
+            known = _known_dice(folder, names)
+            todo = [name for name in names if not _path(folder, name).is_file()]
+    known, todo = processes.gather((known, todo))[0]
+    if known is not None:
         return known
-    todo = [raw_case(cached, name) for name in names if not _path(folder, name).is_file()]
-    failures = _predict(state, loop, cached, todo) if todo else []
+    own = [raw_case(cached, name) for name in todo[processes.rank :: processes.world_size]]
+    failures = processes.gather(_predict(state, loop, cached, own) if own else [])
+    dice: dict[str, float] = {}
+    with together(processes):
+        if processes.rank == 0:
+            dice = _score_all(folder, state, cached, names, list(chain(*failures)))
+    return processes.gather(dice)[0]
+
+
+def _score_all(
+    folder: Path,
+    state: TrainingState,
+    cached: CachedDataset,
+    names: Sequence[str],
+    failures: Sequence[Outcome[None]],
+) -> dict[str, float]:
+    """Mean Dice by region of the cases that are predicted.
+
+    Raises:
+        FailedCases: some could not be predicted, or cannot be scored.
+    """
     done = [name for name in names if _path(folder, name).is_file()]
     if not done:
         raise failed_cases(failures, len(names), _REMEDY)

@@ -106,13 +106,17 @@ class _FakeRanks:
 
 
 def _losses_of_ranks(
-    outputs: list[Tensor], labels: Tensor, regions: list[tuple[int, ...]], batch_dice: bool
+    outputs: list[Tensor],
+    labels: Tensor,
+    regions: list[tuple[int, ...]],
+    ignore: int | None,
+    batch_dice: bool,
 ) -> list[Tensor]:
     """What each of two ranks finds, of half the batch."""
     ranks, found = _FakeRanks(2), [torch.empty(0)] * 2
 
     def run(rank: int) -> None:
-        loss = SegmentationLoss(regions, batch_dice=batch_dice, reducer=ranks.reducer(rank))
+        loss = SegmentationLoss(regions, ignore, batch_dice, ranks.reducer(rank))
         own = slice(2 * rank, 2 * rank + 2)
         found[rank] = loss([logits[own] for logits in outputs], labels[own])
 
@@ -125,9 +129,10 @@ def _losses_of_ranks(
 
 
 @pytest.mark.parametrize("batch_dice", [True, False])
+@pytest.mark.parametrize("ignore", [None, 3])
 @pytest.mark.parametrize("regions", [[], [(1, 2), (2,)]])
 def test_two_ranks_have_the_loss_of_one_large_batch(
-    regions: list[tuple[int, ...]], batch_dice: bool
+    regions: list[tuple[int, ...]], ignore: int | None, batch_dice: bool
 ) -> None:
     """Value and gradient, averaged over the ranks as distributed training averages them."""
     generator = torch.Generator().manual_seed(1)
@@ -136,8 +141,10 @@ def test_two_ranks_have_the_loss_of_one_large_batch(
         torch.randn(4, channels, n, n, n, generator=generator, requires_grad=True) for n in (8, 4)
     ]
     labels = torch.randint(0, 3, (4, 8, 8, 8), generator=generator)
-    whole = SegmentationLoss(regions, batch_dice=batch_dice)(outputs, labels)
-    shared = torch.stack(_losses_of_ranks(outputs, labels, regions, batch_dice)).mean()
+    if ignore is not None:  # of the first rank's half of the batch, much more
+        labels[0, 1:], labels[3, 1] = ignore, ignore
+    whole = SegmentationLoss(regions, ignore, batch_dice)(outputs, labels)
+    shared = torch.stack(_losses_of_ranks(outputs, labels, regions, ignore, batch_dice)).mean()
     assert shared.item() == pytest.approx(whole.item(), rel=1e-5)
     for one, other in zip(
         torch.autograd.grad(whole, outputs), torch.autograd.grad(shared, outputs), strict=True
