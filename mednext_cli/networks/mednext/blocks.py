@@ -256,11 +256,17 @@ class MedNeXtBlock(nn.Module):
             None if self.shortcut is None else self.shortcut(x),
         )
 
-    def _fused(self, x: Tensor) -> Tensor:
+    def _fused_residual(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Residual and last bias of the fused block."""
+        bias = cast("Tensor", cast("nn.Conv3d", self.compress).bias)
+        return None if self.shortcut is None else self.shortcut(x), bias
+
+    def _fused(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         from mednext_cli.networks.mednext.kernels.block import block
 
         convolution = cast("nn.Conv3d", self.depthwise)
         norm, expand, compress = self._layers()
+        residual, bias = self._fused_residual(x)
         return block(
             x,
             convolution.weight,
@@ -272,11 +278,12 @@ class MedNeXtBlock(nn.Module):
                 expand.weight,
                 cast("Tensor", expand.bias),
                 compress.weight,
-                cast("Tensor", compress.bias),
+                bias,
             ),
-            None if self.shortcut is None else self.shortcut(x),
+            residual,
             convolution.stride[0],
             isinstance(convolution, TransposedDepthwiseConvolution),
+            skip,
         )
 
 
@@ -313,6 +320,18 @@ class UpBlock(MedNeXtBlock):
             return None
         return _TRANSPOSED[settings.dimensions](channels, out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, n, ...) to (B, out_channels, 2n, ...)."""
-        return F.pad(super().forward(x), (1, 0) * (x.ndim - 2))
+    def _fused_residual(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The shortcut is a product at every second voxel, and its bias everywhere."""
+        bias = cast("Tensor", cast("nn.Conv3d", self.compress).bias)
+        if self.shortcut is None:
+            return None, bias
+        shortcut = cast("nn.ConvTranspose3d", self.shortcut)
+        product = F.conv3d(x, shortcut.weight.transpose(0, 1))
+        return product, bias + cast("Tensor", shortcut.bias)
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """(B, channels, n, ...) to (B, out_channels, 2n, ...), to which `skip` is added."""
+        if self._is_fused(x):
+            return self._fused(x, skip)
+        y = F.pad(super().forward(x), (1, 0) * (x.ndim - 2))
+        return y if skip is None else y + skip

@@ -159,7 +159,7 @@ class MedNeXt(nn.Module):
         outputs = [self.heads[LEVELS](x)] if deep_supervision else []
         for index in reversed(range(LEVELS)):
             decoder = cast("DecoderLevel", self.decoder[index])
-            x = self._run([decoder.up], x) + skips.pop()
+            x = self._join(decoder.up, x, skips.pop())
             x = self._run(decoder.blocks, x)
             if deep_supervision or index == 0:
                 outputs.append(self.heads[index](x))
@@ -170,13 +170,18 @@ class MedNeXt(nn.Module):
             x = self._recomputed(block, x) if self._recompute() else block(x)
         return x
 
+    def _join(self, up: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+        if not isinstance(up, UpBlock):
+            return self._run([up], x) + skip
+        return self._recomputed(up, x, skip) if self._recompute() else cast("Tensor", up(x, skip))
+
     def _recompute(self) -> bool:
         return self.checkpointing and torch.is_grad_enabled()
 
     @staticmethod
-    def _recomputed(block: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def _recomputed(block: Callable[..., Tensor], *given: Tensor) -> Tensor:
         # No block draws random numbers, so no generator's state need be kept.
-        result = checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
+        result = checkpoint(block, *given, use_reentrant=False, preserve_rng_state=False)
         return cast("Tensor", result)
 
     def _check(self, x: Tensor, deep_supervision: bool) -> None:

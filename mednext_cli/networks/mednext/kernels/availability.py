@@ -58,6 +58,11 @@ def is_measured(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) in MEASURED
 
 
+def is_computed(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the kernels compute in this type; float64 is the interpreter's alone, for tests."""
+    return dtype in DTYPES or (dtype is torch.float64 and device.type == "cpu")
+
+
 def is_wanted(operators: Operators, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a tensor on this device takes the fused operators.
 

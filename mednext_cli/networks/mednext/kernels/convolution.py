@@ -9,18 +9,23 @@ from mednext_cli.networks.mednext.kernels import availability
 from mednext_cli.settings.sections import Operators
 
 
+def computed_type(x: Tensor) -> torch.dtype:
+    """The type in which a convolution of `x` runs: autocast's, within `torch.autocast`."""
+    kind = x.device.type
+    if kind == "meta":  # shapes only: autocast does not know it
+        return x.dtype
+    if torch.is_autocast_enabled(kind) and x.is_floating_point() and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(kind)
+    return x.dtype
+
+
 def autocast(x: Tensor) -> Tensor:
     """The rule under `torch.autocast`: the image in autocast's type, as for any convolution.
 
     A rule registered with the operator could name one type only; weights stay as they are, for the
     sums are made in float32 anyway.
     """
-    kind = x.device.type
-    if kind == "meta":  # shapes only: autocast does not know it
-        return x
-    if torch.is_autocast_enabled(kind) and x.is_floating_point() and x.dtype != torch.float64:
-        return x.to(torch.get_autocast_dtype(kind))
-    return x
+    return x.to(computed_type(x))
 
 
 def depthwise_conv3d(
@@ -47,9 +52,10 @@ def depthwise_conv3d(
         (N, C, D, H, W) in the type of `x`, or of autocast; sums are made in float32.
 
     Raises:
-        SettingsError: shapes that do not fit, or "fused" where it cannot run.
+        SettingsError: shapes, types or devices that do not fit, or "fused" where it cannot run.
     """
     _check(x, weight, stride, transposed)
+    _check_parameters(x, weight, bias)
     if not is_taken(operators, x, weight):
         return _stock(x, weight, bias, stride, transposed)
     from mednext_cli.networks.mednext.kernels.depthwise import depthwise
@@ -59,8 +65,14 @@ def depthwise_conv3d(
 
 
 def is_taken(operators: Operators, x: Tensor, weight: Tensor) -> bool:
-    """Whether the fused operator takes this convolution; raises as `availability.is_wanted`."""
-    if not availability.is_wanted(operators, x.device, autocast(x).dtype):
+    """Whether the fused operator takes this convolution; raises as `availability.is_wanted`.
+
+    Images of no voxels or of integers, and float64 on a GPU, are PyTorch's own to take or refuse.
+    """
+    dtype = computed_type(x)
+    if not availability.is_wanted(operators, x.device, dtype):
+        return False
+    if x.numel() == 0 or not availability.is_computed(dtype, x.device):
         return False
     if weight.shape[-1] in availability.SIZES:
         return True
@@ -81,6 +93,24 @@ def _check(x: Tensor, weight: Tensor, stride: int, transposed: bool) -> None:
         raise SettingsError(
             f"kernel {weight.shape[-1]}, stride {stride}, transposed {transposed}",
             "Kernels are odd, strides 1 or 2; the transposed convolution has stride 2.",
+        )
+
+
+def _check_parameters(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    if not weight.is_floating_point() or weight.device != x.device:
+        raise SettingsError(
+            f"a weight of {weight.dtype} on {weight.device} for an image on {x.device}",
+            "Give a floating-point weight on the image's device.",
+        )
+    if bias is not None and (bias.shape, bias.dtype, bias.device) != (
+        weight.shape[:1],
+        weight.dtype,
+        weight.device,
+    ):
+        raise SettingsError(
+            f"a bias of shape {tuple(bias.shape)}, {bias.dtype} on {bias.device} beside a weight "
+            f"of {weight.dtype} on {weight.device}",
+            f"Give ({len(weight)},) in the weight's type, on its device.",
         )
 
 

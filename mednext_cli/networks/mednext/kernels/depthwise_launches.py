@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mednext_cli.networks.mednext.kernels import tiles
+from mednext_cli.networks.mednext.kernels.limits import limits_of
 
 
 class Through(NamedTuple):
@@ -57,14 +58,15 @@ class _Division(NamedTuple):
 def _division(way: str, x: Tensor, kernel: int, shape: list[int]) -> _Division:
     batch, channels, itemsize = x.shape[0], x.shape[-1], x.element_size()
     # scatter makes an even and an odd voxel along W at once.
+    limits = limits_of(x.device)
     depth, height, width = *shape[:2], ceil(shape[2] / 2) if way == "scatter" else shape[2]
     if way == "march":
         tile = tiles.convolution_tile(kernel, width, channels, itemsize)
-        extent = tiles.planes((depth, height, width), batch, channels, tile)
+        extent = tiles.planes((depth, height, width), batch, channels, kernel, tile, limits)
         programs = ceil(depth / extent) * height
     else:
         tile = tiles.strided_tile(width, channels, itemsize)
-        extent = tiles.rows((depth, height, width), batch, channels, tile)
+        extent = tiles.rows((depth, height, width), batch, channels, tile, limits)
         programs = ceil(height / extent) * depth
     return _Division(tile, extent, programs, ceil(width / tile.width))
 
@@ -147,7 +149,7 @@ def weight_sums(
     batch, *shape, channels = small.shape
     tile = tiles.weight_gradient_tile(kernel, shape[2], channels, small.element_size())
     columns = batch * shape[1] * ceil(shape[2] / tile.width)
-    splits = tiles.splits(columns, kernel, channels, tile)
+    splits = tiles.splits(columns, kernel, channels, tile, limits_of(small.device))
     partials = torch.empty(
         (splits, kernel**3 + kernel, channels),
         dtype=accumulator(small.dtype),

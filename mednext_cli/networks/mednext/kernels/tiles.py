@@ -1,25 +1,30 @@
 """Which tile each kernel takes: by arithmetic, not yet by measurement (see benchmarks/README.md).
 
 The aim is 8 to 16 values of a tile in each thread, so that the accumulators of a kernel fit the 255
-registers a thread may have without spilling, and about eight programs for each of an H200's 132
-multiprocessors. None of the depthwise kernels needs shared memory but for its last reductions.
+registers a thread may have without spilling, and enough programs for the device's multiprocessors.
+None of the depthwise kernels needs shared memory but for its last reductions.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, prod
 
+from mednext_cli.networks.mednext.kernels.limits import DeviceLimits
+
 THREADS = 32  # of a warp
-MULTIPROCESSORS = 132  # of an H200
-PROGRAMS = 8 * MULTIPROCESSORS
+# Programs for each multiprocessor, of kernels that lose nothing by more.
+_PROGRAMS = 8
+# The most registers a thread may have, which the kernels that march along D come near.
+_REGISTERS = 255
 
 # Voxels along W of a tile of 32 channels, and warps, by kernel size.
 _CONVOLUTION = {3: (64, 4), 5: (32, 4), 7: (32, 4)}
 _WEIGHT_GRADIENT = {3: (32, 4), 5: (16, 4), 7: (16, 8)}
 _STRIDED = (32, 4)
 _CHANNELS = 32
-_MOST_PLANES = 32
-_FEWEST_PLANES = 8
+_FEWEST_PLANES = 4
 _ROWS = 8
+_FEWEST_ROWS = 16  # of a block's tile, as matrix units want them
 
 # Most channels (input or output) that the fused block takes, by bytes a value. With more, the
 # weights no longer stay in shared memory while a tile passes, and the library product, which then
@@ -94,33 +99,59 @@ def weight_gradient_tile(kernel: int, width: int, channels: int, itemsize: int) 
     return _tile(*_WEIGHT_GRADIENT[kernel], width, channels, itemsize)
 
 
-def planes(shape: tuple[int, int, int], batch: int, channels: int, tile: Tile) -> int:
-    """Planes along D that a program walks: many, unless too few programs would be left.
+def planes(
+    shape: tuple[int, int, int],
+    batch: int,
+    channels: int,
+    kernel: int,
+    tile: Tile,
+    limits: DeviceLimits,
+) -> int:
+    """Planes along D that a program walks: those with which the device is done first.
 
-    Each chunk computes K - 1 planes more than it stores.
+    A chunk computes K - 1 planes more than it stores, and the device holds so many programs at a
+    time as their registers leave room for; the last of these waves may be half empty.
     """
     depth, height, width = shape
     columns = batch * height * ceil(width / tile.width) * ceil(channels / tile.channels)
-    count = _MOST_PLANES
-    while count > _FEWEST_PLANES and columns * ceil(depth / count) < PROGRAMS:
-        count //= 2
-    return min(count, depth)
+    resident = max(limits.registers // (_REGISTERS * THREADS * tile.warps), 1)
+    together = resident * limits.multiprocessors
+
+    def duration(count: int) -> int:
+        return ceil(columns * ceil(depth / count) / together) * (count + kernel - 1)
+
+    return min(_halves(depth), key=duration)
 
 
-def rows(shape: tuple[int, int, int], batch: int, channels: int, tile: Tile) -> int:
+def _halves(depth: int) -> Iterator[int]:
+    """All planes, half of them, and so on: a tie goes to the longest walk."""
+    yield depth
+    while depth > _FEWEST_PLANES:
+        depth = ceil(depth / 2)
+        yield depth
+
+
+def rows(
+    shape: tuple[int, int, int], batch: int, channels: int, tile: Tile, limits: DeviceLimits
+) -> int:
     """Rows along H that a program of the strided or transposed convolution makes."""
     depth, height, width = shape
     columns = batch * depth * ceil(width / tile.width) * ceil(channels / tile.channels)
     count = _ROWS
-    while count > 1 and columns * ceil(height / count) < PROGRAMS:
+    while count > 1 and columns * ceil(height / count) < programs(limits):
         count //= 2
     return min(count, height)
 
 
-def splits(columns: int, kernel: int, channels: int, tile: Tile) -> int:
+def programs(limits: DeviceLimits) -> int:
+    """Programs that keep every multiprocessor busy to the end."""
+    return _PROGRAMS * limits.multiprocessors
+
+
+def splits(columns: int, kernel: int, channels: int, tile: Tile, limits: DeviceLimits) -> int:
     """Partial sums of the gradient of the weights."""
-    programs = kernel * ceil(channels / tile.channels)
-    return max(min(columns, ceil(PROGRAMS / programs)), 1)
+    each = kernel * ceil(channels / tile.channels)
+    return max(min(columns, ceil(programs(limits) / each)), 1)
 
 
 def block_tile(channels: int, hidden: int, out_channels: int, itemsize: int) -> BlockTile:
@@ -130,11 +161,30 @@ def block_tile(channels: int, hidden: int, out_channels: int, itemsize: int) -> 
     return BlockTile(rows_, min(32, power_of_two(max(hidden, 16))), 4)
 
 
-def block_weight_tile(channels: int, hidden: int, out_channels: int, itemsize: int) -> BlockTile:
-    """Tile of the gradients of the fused block's weights."""
+def block_weight_tile(
+    channels: int, hidden: int, out_channels: int, itemsize: int, limits: DeviceLimits
+) -> BlockTile:
+    """Tile of the gradients of the fused block's weights: what the device's shared memory holds."""
     widest = max(channels, out_channels)
     chunk = 64 if widest <= 64 and itemsize <= 2 else 32
-    return BlockTile(64 if itemsize <= 2 else 32, min(chunk, power_of_two(max(hidden, 16))), 4)
+    tile = BlockTile(64 if itemsize <= 2 else 32, min(chunk, power_of_two(max(hidden, 16))), 4)
+    while tile.rows > _FEWEST_ROWS and (
+        _weight_bytes(tile, channels, out_channels, itemsize) > limits.shared_memory
+    ):
+        tile = BlockTile(tile.rows // 2, tile.hidden, tile.warps)
+    return tile
+
+
+def _weight_bytes(tile: BlockTile, channels: int, out_channels: int, itemsize: int) -> int:
+    """Shared memory that the kernel asks for at most: as compiled, which is compared with it.
+
+    Both weights and the normalised image once, the image and the gradient for two blocks of voxels
+    at a time, as Triton loads ahead, and the expanded activations twice.
+    """
+    wide = max(power_of_two(channels), 16) + max(power_of_two(out_channels), 16)
+    once = tile.hidden * wide + tile.rows * power_of_two(channels)
+    ahead = 2 * tile.rows * wide
+    return itemsize * (once + ahead + 2 * tile.rows * tile.hidden)
 
 
 def is_fused(channels: int, out_channels: int, itemsize: int) -> bool:

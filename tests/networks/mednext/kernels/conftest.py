@@ -28,7 +28,7 @@ def poisoned(monkeypatch):
 
         return made
 
-    from mednext_cli.networks.mednext.kernels import block, depthwise_launches
+    from mednext_cli.networks.mednext.kernels import block_launches, depthwise_launches
 
     class Poisoned:
         def __getattr__(self, name):
@@ -36,4 +36,4 @@ def poisoned(monkeypatch):
             return found.get(name) or getattr(torch, name)
 
     monkeypatch.setattr(depthwise_launches, "torch", Poisoned())
-    monkeypatch.setattr(block, "torch", Poisoned())
+    monkeypatch.setattr(block_launches, "torch", Poisoned())

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.mednext.kernels import DepthwiseConv3d, depthwise_conv3d
 from mednext_cli.networks.mednext.kernels.availability import device_of
+from mednext_cli.networks.mednext.kernels.convolution import is_taken
 from mednext_cli.networks.mednext.kernels.depthwise import depthwise
 
 _BOUNDS = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1e-2}
@@ -149,6 +151,62 @@ def test_frozen_weights_and_no_bias(device):
     x.requires_grad_()
     depthwise_conv3d(x, weight, operators="fused").sum().backward()
     assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("layout", ["strided", "expanded"])
+def test_a_bias_that_is_not_contiguous(layout, device):
+    x, weight, _ = _tensors(3, torch.float32, (1, 2, 1, 1, 2), device)
+    three = torch.tensor([1.0, 9.0, 2.0], device=device)
+    bias = three[::2] if layout == "strided" else three[:1].expand(2)
+    found = depthwise_conv3d(x, weight, bias, operators="fused")
+    torch.testing.assert_close(found, _stock(x, weight, bias, 1, False))
+
+
+@pytest.mark.parametrize(
+    "bias", [torch.ones(1), torch.ones(2).double(), torch.ones(2, device="meta")]
+)
+@pytest.mark.parametrize("operators", ["fused", "stock"])
+def test_a_bias_that_does_not_fit_is_an_error(bias, operators):
+    x, weight, _ = _tensors(3, torch.float32, (1, 2, 1, 1, 2), torch.device("cpu"))
+    with pytest.raises(SettingsError, match="a bias of shape"):
+        depthwise_conv3d(x, weight, bias, operators=operators)
+
+
+def test_a_weight_elsewhere_is_an_error():
+    with pytest.raises(SettingsError, match="on meta"):
+        depthwise_conv3d(torch.ones(1, 2, 3, 3, 3), torch.ones(2, 1, 3, 3, 3, device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((1, 2, 0, 3, 3), torch.float32), ((1, 2, 3, 3, 3), torch.int32)]
+)
+def test_odd_images_are_refused_as_by_pytorch(shape, dtype, device):
+    x, weight = torch.ones(shape, dtype=dtype, device=device), torch.ones(2, 1, 3, 3, 3).to(device)
+    messages = []
+    for operators in ("stock", "fused"):
+        with pytest.raises(RuntimeError) as error:
+            depthwise_conv3d(x, weight, operators=operators)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
+def test_an_empty_batch_is_empty(device):
+    x, weight = torch.ones(0, 2, 3, 4, 5).to(device), torch.ones(2, 1, 3, 3, 3).to(device)
+    assert depthwise_conv3d(x, weight, operators="fused").shape == (0, 2, 3, 4, 5)
+
+
+def test_the_type_under_autocast_is_learnt_without_a_cast(device):
+    x, weight, _ = _tensors(3, torch.float32, (1, 2, 1, 1, 2), device)
+    called = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            called.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    with torch.autocast(device.type, torch.bfloat16), Watch():
+        assert is_taken("fused", x, weight)
+    assert called == []
 
 
 def test_autocast_casts_the_image(device):
