@@ -1,14 +1,17 @@
 # ruff: noqa: ANN201, ANN401 - Triton has no types
-"""Compile every kernel for a GPU that need not be there: registers, spills, shared memory.
+"""Compile every kernel for GPUs that need not be there: registers, spills, shared memory, FFMA.
 
-    python benchmarks/compile_kernels.py [--capability 90] [--kernels 5] [--out registers.csv]
+    python benchmarks/compile_kernels.py [--capability 80 90] [--kernels 5] [--out registers.csv]
 
-Triton compiles to PTX and its own ptxas to machine code without a device. A kernel that does not
-compile, or that spills registers, ends the run with exit code 1.
+Triton compiles to PTX and its own ptxas to machine code without a device; its nvdisasm shows the
+innermost loops, of whose instructions FFMA are the share that computes. A kernel that does not
+compile, that spills registers, or that asks for more shared memory than GPUs of its compute
+capability have, ends the run with exit code 1. Rows of the CSV that were not compiled stay.
 """
 
 import argparse
 import csv
+import itertools
 import re
 import subprocess
 import sys
@@ -27,9 +30,12 @@ from mednext_cli.networks.mednext.kernels import (
     tiles,
     weight_gradient_kernels,
 )
+from mednext_cli.networks.mednext.kernels.limits import LIMITS, DeviceLimits
 
 _TYPES = {"bf16": 2, "fp16": 2, "fp32": 4}
-_PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+_COLUMNS = ("kernel", "capability", "tile", "warps", "registers", "spilled", "shared_bytes")
+_COLUMNS += ("loop_instructions", "loop_ffma")
 # Bytes a thread may spill (stores and loads) and still count as clean: float32 spills a few.
 _NO_SPILL = 192
 
@@ -52,9 +58,10 @@ def registers(result: Any, capability: int) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.ptx"
         file.write_text(result.asm["ptx"])
-        name = f"sm_{capability}{'a' if capability == 90 else ''}"
+        name = f"sm_{capability}{'a' if capability >= 90 else ''}"
+        tool = _TOOLS / ("ptxas-blackwell" if capability >= 100 else "ptxas")
         said = subprocess.run(
-            [_PTXAS, "-v", f"--gpu-name={name}", file, "-o", Path(folder) / "kernel.cubin"],
+            [tool, "-v", f"--gpu-name={name}", file, "-o", Path(folder) / "kernel.cubin"],
             capture_output=True,
             text=True,
             check=True,
@@ -62,6 +69,28 @@ def registers(result: Any, capability: int) -> tuple[int, int]:
     used = int(re.search(r"Used (\d+) registers", said)[1])
     spilled = sum(int(number) for number in re.findall(r"(\d+) bytes spill", said))
     return used, spilled
+
+
+def inner_loop(result: Any) -> tuple[int, int]:
+    """Instructions of the longest innermost loop, and how many of them are FFMA."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(result.asm["cubin"])
+        file.flush()
+        said = subprocess.run(
+            [_TOOLS / "nvdisasm", "-c", file.name], capture_output=True, text=True, check=True
+        ).stdout
+    labels, loops, code = {}, [], []
+    for line in said.splitlines():
+        if label := re.match(r"(\.L_x_\d+):", line):
+            labels[label[1]] = len(code)
+        elif found := re.match(r"\s+/\*[0-9a-f]+\*/\s+(.*?);", line):
+            code.append(found[1])
+            target = re.search(r"BRA.*?(\.L_x_\d+)", found[1])
+            if target and target[1] in labels and labels[target[1]] < len(code) - 1:
+                loops.append(range(labels[target[1]], len(code)))
+    inner = [a for a in loops if not any(b[0] in a and b[-1] in a for b in loops if b != a)]
+    longest = max(inner, key=len, default=range(0))
+    return len(longest), sum("FFMA" in code[i] for i in longest)
 
 
 def _sizes(kernel: Any, pointers: dict[str, str]) -> dict[str, str]:
@@ -116,7 +145,7 @@ def depthwise_cases(kernels: list[int]):
                     yield name, kernel, types, values | more, tile.warps, shape
 
 
-def block_cases():
+def block_cases(limits: DeviceLimits):
     """The same of the fused block, for the channels of the network that it takes."""
     import triton.language as tl
 
@@ -128,14 +157,21 @@ def block_cases():
             hidden, image, number = ratio * channels, f"*{kind}", "*fp32"
             for way in ("forward", "input_gradient", "weight_gradient"):
                 kernel = getattr(block_kernels, way)
-                choose = tiles.block_weight_tile if way[0] == "w" else tiles.block_tile
-                tile = choose(channels, hidden, out, itemsize)
+                widths = (channels, hidden, out, itemsize)
+                tile = tiles.block_tile(*widths)
+                if way == "weight_gradient":
+                    tile = tiles.block_weight_tile(*widths, limits)
                 types = dict.fromkeys(("a_ptr", "s_ptr", "b1_ptr", "b2_ptr", "p_ptr"), number)
-                types |= dict.fromkeys(("z_ptr", "w1_ptr", "w2_ptr", "r_ptr", "y_ptr"), image)
+                types |= dict.fromkeys(
+                    ("z_ptr", "w1_ptr", "w2_ptr", "r_ptr", "k_ptr", "y_ptr"), image
+                )
                 types |= {"g_ptr": image, "d_ptr": image}
-                types |= dict.fromkeys(("S", "batch", "blocks", "splits"), "i32")
+                types |= dict.fromkeys(("S", "H", "W", "batch", "blocks", "splits"), "i32")
                 types = {name: one for name, one in types.items() if name in kernel.arg_names}
                 values = {"C": channels, "HIDDEN": hidden, "OUT": out, "RESIDUAL": True}
+                padded = channels > out
+                values |= {"SKIP": padded, "PADDED": padded}
+                values |= {"GELU": "tanh" if itemsize == 2 else "erf"}
                 values |= {"BM": tile.rows, "BC": channels, "BH": tile.hidden, "BO": out}
                 values |= {"KIND": kinds[kind], "ACC": tl.float32}
                 values = {name: one for name, one in values.items() if name in kernel.arg_names}
@@ -143,31 +179,47 @@ def block_cases():
                 yield name, kernel, types, values, tile.warps, f"{tile.rows} x {tile.hidden}"
 
 
+def _row(case: Any, capability: int) -> dict[str, Any]:
+    name, kernel, types, values, warps, tile = case
+    result = compiled(kernel, types, values, warps, GPUTarget("cuda", capability, 32))
+    found = (*registers(result, capability), result.metadata.shared, *inner_loop(result))
+    return dict(zip(_COLUMNS, (name, capability, tile, warps, *found), strict=True))
+
+
+def _is_fine(row: dict[str, Any]) -> bool:
+    fits = row["shared_bytes"] <= LIMITS[row["capability"]].shared_memory
+    return fits and row["spilled"] <= _NO_SPILL
+
+
+def _write(rows: list[dict[str, Any]], path: Path) -> None:
+    old = list(csv.DictReader(path.open())) if path.exists() else []
+    merged = {(row["kernel"], int(row["capability"])): row for row in (*old, *rows)}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(merged.values())
+
+
 def main() -> int:
     """Compile, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--capability", type=int, default=90)
+    parser.add_argument("--capability", type=int, nargs="+", default=list(LIMITS), choices=LIMITS)
     parser.add_argument("--kernels", type=int, nargs="+", default=[3, 5, 7])
     parser.add_argument("--only", default="", help="kernels whose name holds this")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    target, rows, failed = GPUTarget("cuda", options.capability, 32), [], False
-    cases = [*depthwise_cases(options.kernels), *block_cases()]
-    for name, kernel, types, values, warps, tile in cases:
-        if options.only not in name:
-            continue
-        result = compiled(kernel, types, values, warps, target)
-        used, spilled = registers(result, options.capability)
-        failed |= spilled > _NO_SPILL
-        rows.append((name, tile, warps, used, spilled, result.metadata.shared))
-        print(f"{name:40} {tile:12} {warps} warps {used:4} registers {spilled:5} spilled ", end="")
-        print(f"{result.metadata.shared:7} bytes shared", flush=True)
-    if options.out:
-        with options.out.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("kernel", "tile", "warps", "registers", "spilled", "shared_bytes"))
-            writer.writerows(rows)
-    return int(failed)
+    rows = []
+    for capability in options.capability:
+        cases = itertools.chain(depthwise_cases(options.kernels), block_cases(LIMITS[capability]))
+        for case in cases:
+            if options.only not in case[0]:
+                continue
+            row = _row(case, capability)
+            rows.append(row)
+            print(*(f"{name} {value}" for name, value in row.items()), sep=", ", flush=True)
+            if options.out:
+                _write([row], options.out)
+    return int(not all(_is_fine(row) for row in rows))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The kernels compile for a GPU without one: in a process of its own, not interpreted."""
 
+import csv
+import importlib
 import os
 import subprocess
 import sys
@@ -7,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from mednext_cli.networks.mednext.kernels.limits import LIMITS
+
 _SCRIPT = Path(__file__).parents[4] / "benchmarks" / "compile_kernels.py"
+_TABLE = _SCRIPT.parent / "results" / "kernel_registers.csv"
 
 
 def _compile(tmp_path, *options):
@@ -18,15 +23,52 @@ def _compile(tmp_path, *options):
     )
 
 
+def _rows(path):
+    with path.open() as file:
+        return {(row["kernel"], int(row["capability"])): row for row in csv.DictReader(file)}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", ["80", "90"])
-def test_bfloat16_kernels_of_size_3_compile_without_spills(capability, tmp_path):
-    found = _compile(tmp_path, "--kernels", "3", "--only", "bf16", "--capability", capability)
+@pytest.mark.parametrize(
+    ("capability", "only"),
+    [("90", "k3 bf16"), ("80", "32-96-32 bf16"), ("89", "block weight_gradient 128-1024-128 bf16")],
+)
+def test_kernels_compile_as_the_table_says(capability, only, tmp_path):
+    """As many registers, spills and FFMA as when the table was written, give or take a tenth."""
+    out = tmp_path / "registers.csv"
+    given = ("--kernels", "3", "--only", only, "--capability", capability, "--out", out)
+    found = _compile(tmp_path, *given)
     assert found.returncode == 0, found.stdout + found.stderr
-    assert found.stdout.count("registers") == 20
+    table = _rows(_TABLE)
+    rows = _rows(out)
+    assert rows
+    for key in rows.keys() & table.keys():
+        new, old = rows[key], table[key]
+        for column in ("registers", "shared_bytes", "loop_instructions"):
+            assert int(new[column]) <= 1.1 * int(old[column]), (key, column)
+        assert int(new["spilled"]) <= int(old["spilled"]), key
+        share = [int(row["loop_ffma"]) / int(row["loop_instructions"]) for row in (new, old)]
+        assert share[0] >= 0.9 * share[1], key
+
+
+def test_no_kernel_of_the_table_asks_for_more_than_its_gpus_have():
+    rows = _rows(_TABLE)
+    assert {capability for _, capability in rows} == set(LIMITS)
+    for (name, capability), row in rows.items():
+        assert int(row["shared_bytes"]) <= LIMITS[capability].shared_memory, name
+        assert int(row["registers"]) <= 255, name
+
+
+def test_a_kernel_past_the_limits_fails(monkeypatch):
+    monkeypatch.syspath_prepend(str(_SCRIPT.parent))
+    script = importlib.import_module("compile_kernels")
+    fine = {"capability": 89, "shared_bytes": LIMITS[89].shared_memory, "spilled": 0}
+    assert script._is_fine(fine)
+    assert not script._is_fine({**fine, "shared_bytes": 104_448})
+    assert not script._is_fine({**fine, "spilled": 1024})
 
 
 @pytest.mark.slow
 def test_all_kernels_compile(tmp_path):
-    found = _compile(tmp_path)
+    found = _compile(tmp_path, "--capability", "90")
     assert found.returncode == 0, found.stdout + found.stderr
