@@ -18,7 +18,7 @@ DATA ?= $(firstword $(wildcard $(MEDNEXT_TEST_DATA)/Task04_Hippocampus ../shared
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard mednext_cli/networks/mednext/native/*.[ch])
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 to 3.14 found. Install one, or give make PYTHON=/path/to/python." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	TORCH='$(TORCH)' $(BIN)/python setup/install.py

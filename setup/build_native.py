@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ except ImportError:  # on its own, hatchling need not be there
 
 _FOLDER = Path(__file__).parents[1] / "mednext_cli" / "networks" / "mednext" / "native"
 _SOURCES = sorted(_FOLDER.glob("*.c"))
+_ALL = sorted(_FOLDER.glob("*.[ch]"))  # in the library by a number, by which an old one is known
 _FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-shared", "-fPIC"]
 # Values of a vector, and what tells a compiler; `native.library` takes what the processor has.
 _X86 = {16: ["-mavx512f"], 8: ["-mavx2", "-mfma"]}
@@ -54,10 +56,12 @@ def build() -> tuple[list[Path], str]:
     if compiler is None or sys.platform == "win32":
         return [], "there is no C compiler, GCC or Clang"
     files, problems = list[Path](), dict[str, None]()
+    stamp = f"-DSTAMP={zlib.crc32(b''.join(map(Path.read_bytes, _ALL)))}u"
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     for lanes, flags in (_X86 if x86 else _OTHER).items():
         target = _FOLDER / f"kernels_{lanes}.so"
-        problem = _compile([*compiler.split(), *_FLAGS, *flags, f"-DLANES={lanes}"], target)
+        own = [*_FLAGS, *flags, f"-DLANES={lanes}", stamp]
+        problem = _compile([*compiler.split(), *own], target)
         if problem:
             problems[problem] = None
         else:

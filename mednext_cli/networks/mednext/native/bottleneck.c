@@ -6,6 +6,7 @@
 #include "gelu.h"
 
 EXPORT int mednext_lanes(void) { return LANES; }
+EXPORT uint32_t mednext_stamp(void) { return STAMP; }
 
 typedef struct {
     const float *from; /* (rows, inner) */

@@ -1,6 +1,8 @@
 """The compiled kernels of the C files here, for the widest vectors that this processor has."""
 
 import ctypes
+import logging
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +14,8 @@ import torch
 _X86 = {16: ("AVX512",), 8: ("AVX512", "AVX2")}
 _OTHER_LANES = 4
 KERNELS = (3, 5, 7)
+_FOLDER = Path(__file__).parent
+logger = logging.getLogger(__name__)
 
 
 def _structure(name: str, pointers: str, sizes: str) -> type[ctypes.Structure]:
@@ -75,8 +79,22 @@ def library_for(*channels: int) -> Library | None:
 
 
 def _load(lanes: int) -> Library | None:
+    file = _FOLDER / f"kernels_{lanes}.so"
     try:
-        calls = ctypes.CDLL(str(Path(__file__).parent / f"kernels_{lanes}.so"))
-    except OSError:  # not compiled, or for another system
-        return None
-    return Library(lanes, calls) if calls.mednext_lanes() == lanes else None
+        calls = ctypes.CDLL(str(file))
+        calls.mednext_stamp.restype = ctypes.c_uint32
+        fits = (calls.mednext_stamp(), calls.mednext_lanes()) == (_stamp(), lanes)
+    except (OSError, AttributeError):  # not compiled, for another system, or long ago
+        fits = False
+    if not fits and file.is_file():
+        logger.warning(
+            "%s is not of the C files beside it, and not used: install again from the clone, or "
+            "run python setup/build_native.py there",
+            file,
+        )
+    return Library(lanes, calls) if fits else None
+
+
+def _stamp() -> int:
+    """Of the sources that are there, as setup/build_native.py writes it into a library."""
+    return zlib.crc32(b"".join(file.read_bytes() for file in sorted(_FOLDER.glob("*.[ch]"))))

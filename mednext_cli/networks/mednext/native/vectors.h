@@ -16,6 +16,9 @@
 #ifndef LANES
 #define LANES 4
 #endif
+#ifndef STAMP /* CRC-32 of all these files, as they were compiled */
+#define STAMP 0
+#endif
 
 /* Results at once, so many that the units for fused multiply-adds never wait for each other. */
 #if LANES == 16 /* 32 registers */

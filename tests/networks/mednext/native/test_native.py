@@ -221,3 +221,15 @@ def test_estimates_for_a_cpu_know_that_expanded_activations_are_never_whole(monk
     assert ours.work == without.work
     assert gpus.peak_bytes == without.peak_bytes
     assert ours.peak_bytes < 0.6 * without.peak_bytes
+
+
+def test_a_library_of_other_sources_is_left_alone_with_a_word(monkeypatch, caplog):
+    monkeypatch.setattr(native, "_stamp", lambda: 1)
+    native.libraries.cache_clear()
+    try:
+        assert native.libraries() == ()
+    finally:
+        monkeypatch.undo()
+        native.libraries.cache_clear()
+    assert "is not of the C files beside it" in caplog.text
+    assert native.libraries()
