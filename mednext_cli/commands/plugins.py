@@ -1,4 +1,4 @@
-"""`mednext plugins`: which commands, layouts, networks and engines there are, and whose."""
+"""`mednext plugins`: which commands, layouts, networks and other parts there are, and whose."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ def plugins(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List commands, dataset layouts, networks and engines with the package that brings them.
+    """List commands, dataset layouts, networks, engines and losses, with the package of each.
 
     Example: mednext plugins --check
     """

@@ -1,4 +1,4 @@
-"""Commands, dataset layouts, networks and engines are entry points, ours and strangers' alike."""
+"""Commands, layouts, networks, losses and the like are entry points, ours and strangers' alike."""
 
 import os
 from collections.abc import Mapping
@@ -9,9 +9,10 @@ from typing import Any
 
 from mednext_cli.foundation.errors import PluginError, nearest
 
-KINDS = ("commands", "datasets", "networks", "engines")
+KINDS = ("commands", "datasets", "networks", "engines", "losses")
 BUILT_IN = "mednext"  # the distribution whose names nobody else may take
 _SELECTION = "MEDNEXT_PLUGINS"
+_NAMED = {"datasets": "dataset layout", "losses": "term of a loss"}
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def load_plugin(kind: str, name: str) -> Any:  # noqa: ANN401 - each kind has it
     plugins = find_plugins(kind)
     if name not in plugins:
         usable = {key: plugin for key, plugin in plugins.items() if not plugin.refused}
-        what = {"datasets": "dataset layout"}.get(kind, kind.removesuffix("s"))
+        what = _NAMED.get(kind, kind.removesuffix("s"))
         raise PluginError(f"unknown {what} {name!r}", nearest_plugin(name, usable))
     return plugins[name].load()
 

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from pydantic import ValidationError
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.foundation.plugins import nearest_plugin
+from mednext_cli.foundation.plugins import find_plugins, nearest_plugin
 from mednext_cli.networks.choice import completed
 from mednext_cli.networks.registry import family_names, find_family
 from mednext_cli.settings.recipe import DEFAULT_NETWORK, ModelSettings, Recipe, recipe_fields
@@ -64,6 +64,7 @@ def check_recipe(source: RecipeSource) -> Recipe:
     name = model.get("network", DEFAULT_NETWORK) if isinstance(model, dict) else ""
     if isinstance(name, str) and isinstance(model, dict):
         problems += [*_of_tables(name, model), *_of_options(name, source)]
+    problems += _of_plugins(source.values, "loss", "terms", "losses")
     if problems:
         told = [_meant(_unknown(problem), source) for problem in problems]
         raise refused(source, told, _keys(name), _moved(name))
@@ -120,6 +121,18 @@ def _of_tables(name: str, model: Mapping[str, Any]) -> list[Problem]:
     except ValidationError as error:
         problems += problems_in(error, ("model", name))
     return problems
+
+
+def _of_plugins(values: Mapping[str, Any], section: str, key: str, kind: str) -> list[Problem]:
+    """Names in a list that no installed package brings; lists of another form are told already."""
+    table = values.get(section)
+    named = table.get(key) if isinstance(table, dict) else None
+    known = [name for name, plugin in find_plugins(kind).items() if not plugin.refused]
+    return [
+        Problem((section, key), f"there is none of that name. {nearest_plugin(name, known)}", name)
+        for name in (named if isinstance(named, list) else ())
+        if isinstance(name, str) and name not in known
+    ]
 
 
 def _of_options(name: str, source: RecipeSource) -> list[Problem]:

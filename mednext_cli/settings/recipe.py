@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from mednext_cli.settings.growth import GROWTH, Growth
+from mednext_cli.settings.loss import LossSettings
 from mednext_cli.settings.mirror_axes import AXES, MirrorAxes
 from mednext_cli.settings.sections import (
     AFTER_TRAINING,
@@ -177,6 +178,7 @@ class Recipe(Section):
     model: ModelSettings = ModelSettings()
     init: InitSettings = InitSettings()
     training: TrainingSettings = TrainingSettings()
+    loss: LossSettings = LossSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     inference: InferenceSettings = InferenceSettings()
 

@@ -82,7 +82,7 @@ def _open_log(state: TrainingState, spec: LoopSpec) -> AbstractContextManager[Ru
 class _Loop:
     def __init__(self, state: TrainingState, spec: LoopSpec) -> None:
         self._state, self._spec = state, spec
-        self._loss = build_loss(state.plan, spec.processes.all_reduce)
+        self._loss = build_loss(state.plan, state.recipe.loss, spec.processes.all_reduce)
         self._step = choose_step(state, self._loss, spec.processes)
         self._training = batch_source(state, spec, training=True)
         self._validation = batch_source(state, spec, training=False)

@@ -1,17 +1,17 @@
-"""Dice + cross entropy on every deep-supervision output."""
+"""The loss of a recipe on every deep-supervision output: Dice + cross entropy as published."""
 
-from collections.abc import Callable, Sequence
-from functools import reduce
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.settings.loss import LossSettings
 from mednext_cli.settings.plan import Plan
 from mednext_cli.training.distributed import ALONE
-
-_SMOOTH = 1e-5
-Reducer = Callable[[Tensor], Tensor]
+from mednext_cli.training.losses.prediction import Prediction
+from mednext_cli.training.losses.prediction import region_masks as region_masks
+from mednext_cli.training.losses.term import Reducer, TermOptions, build_term
 
 
 def deep_supervision_weights(outputs: int) -> list[float]:
@@ -32,21 +32,26 @@ def downsample_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 class SegmentationLoss(nn.Module):
-    """Soft Dice plus cross entropy, weighted over the outputs of deep supervision.
+    """A weighted sum of terms, weighted over the outputs of deep supervision.
 
-    Labels: Dice leaves the background out, cross entropy is over softmax. Regions (each a union of
-    labels, they may overlap): Dice over all of them, binary cross entropy over sigmoid. Voxels of
-    the ignore label count in neither.
+    Labels: overlap leaves the background out, probabilities are softmax. Regions (each a union of
+    labels, they may overlap): overlap over all of them, probabilities are sigmoid. Voxels of the
+    ignore label do not count.
 
-    Source: ``DC_and_CE_loss`` and ``DC_and_BCE_loss`` of nnU-Net v1, MedNeXt section 3.1.
+    Source: of the published terms, ``DC_and_CE_loss`` and ``DC_and_BCE_loss`` of nnU-Net v1,
+    MedNeXt section 3.1.
 
     Args:
         regions: class indices each region consists of; empty for label training.
         ignore: class index of the ignore label.
         batch_dice: sum the overlap over the batch before the ratio.
         reducer: sums over the ranks that share a batch, as `Processes.all_reduce` does; it is
-            given the sums of `batch_dice`, (2, K), and of the entropy where voxels are ignored,
-            (2,), once an output.
+            given the sums of `batch_dice`, once an output and term of overlap, and those of a
+            mean over voxels that do not all count alike, (2,), once an output and other term.
+        settings: which terms; left out, Dice and cross entropy.
+
+    Raises:
+        PluginError: there is no such term.
     """
 
     def __init__(
@@ -55,12 +60,16 @@ class SegmentationLoss(nn.Module):
         ignore: int | None = None,
         batch_dice: bool = False,
         reducer: Reducer = ALONE.all_reduce,
+        settings: LossSettings | None = None,
     ) -> None:
         super().__init__()
+        settings = settings or LossSettings()
+        options = TermOptions(settings, batch_dice, reducer)
         self._regions = [tuple(region) for region in regions]
-        self._ignore = ignore
-        self._batch_dice = batch_dice
-        self._reducer = reducer
+        self._ignore, self._reducer = ignore, reducer
+        self._terms = [
+            (weight, build_term(name, options)) for name, weight in settings.weighted.items()
+        ]
 
     def forward(self, outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
         """The weighted loss.
@@ -77,58 +86,41 @@ class SegmentationLoss(nn.Module):
         return torch.stack(losses).sum()
 
     def _of_output(self, logits: Tensor, labels: Tensor) -> Tensor:
-        valid = None if self._ignore is None else labels != self._ignore
-        if self._regions:
-            return self._region_loss(logits, labels, valid)
-        labels = labels.long() if valid is None else torch.where(valid, labels, 0).long()
-        log_probabilities = F.log_softmax(logits, dim=1)
-        entropy = F.nll_loss(log_probabilities, labels, reduction="none")
-        classes = torch.arange(1, logits.shape[1], device=labels.device)
-        targets = labels.unsqueeze(1) == classes.view(-1, *(1,) * (labels.ndim - 1))
-        dice = self._dice(log_probabilities[:, 1:].exp(), targets, valid)
-        return self._mean(entropy, valid) - dice
-
-    def _region_loss(self, logits: Tensor, labels: Tensor, valid: Tensor | None) -> Tensor:
-        targets = region_masks(labels, self._regions).to(logits.dtype)
-        entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
-        return self._mean(entropy, valid) - self._dice(logits.sigmoid(), targets, valid)
-
-    def _mean(self, values: Tensor, valid: Tensor | None) -> Tensor:
-        """Over the valid voxels of all ranks; each of them may have as few as none."""
-        if valid is None:
-            return values.mean()
-        sums = self._reducer(torch.stack([(values * valid).sum(), valid.sum().to(values.dtype)]))
-        return sums[0] / sums[1].clamp(min=1)
-
-    def _dice(self, probabilities: Tensor, targets: Tensor, valid: Tensor | None) -> Tensor:
-        """Mean soft Dice over the channels (and the batch, unless `batch_dice`)."""
-        if valid is not None:
-            mask = valid.unsqueeze(1)
-            probabilities, targets = probabilities * mask, targets * mask
-        axes = tuple(range(2, probabilities.ndim))
-        shared = (probabilities * targets).sum(axes)
-        total = probabilities.sum(axes) + targets.sum(axes)
-        if self._batch_dice:
-            shared, total = self._reducer(torch.stack([shared.sum(0), total.sum(0)]))
-        return ((2 * shared + _SMOOTH) / (total + _SMOOTH + 1e-8)).mean()
+        prediction = Prediction(logits, labels, self._regions, self._ignore, self._reducer)
+        first, *others = (weight * term(prediction) for weight, term in self._terms)
+        return sum(others, start=first)
 
 
-def build_loss(plan: Plan, reducer: Reducer = ALONE.all_reduce) -> SegmentationLoss:
-    """The loss of a plan's labels or regions; `reducer` as in `SegmentationLoss`."""
+def build_loss(
+    plan: Plan, settings: LossSettings, reducer: Reducer = ALONE.all_reduce
+) -> SegmentationLoss:
+    """The loss of a recipe for a plan's labels or regions; `reducer` as in `SegmentationLoss`.
+
+    Raises:
+        SettingsError: the class weights are not those of the plan's classes.
+        PluginError: there is no such term.
+    """
+    check_loss(plan, settings)
     label_set = plan.label_set
     regions = class_regions(plan) if label_set.region_training else ()
     ignore = len(plan.class_values) if label_set.ignore is not None else None
-    return SegmentationLoss(regions, ignore, plan.batch_dice, reducer)
+    pooled = plan.batch_dice if settings.batch_dice == "auto" else settings.batch_dice
+    return SegmentationLoss(regions, ignore, pooled, reducer, settings)
+
+
+def check_loss(plan: Plan, settings: LossSettings) -> None:
+    """Raise `SettingsError` unless there are as many class weights as classes or regions."""
+    given, needed = settings.class_weights, plan.output_channels
+    if given is None or len(given) == needed:
+        return
+    what = "regions" if plan.label_set.region_training else "classes, background first"
+    raise SettingsError(
+        f"loss.class_weights has {len(given)} numbers, {plan.dataset} has {needed} {what}",
+        "Give one for each.",
+    )
 
 
 def class_regions(plan: Plan) -> list[tuple[int, ...]]:
     """The class indices each trained region consists of."""
     index = {value: position for position, value in enumerate(plan.class_values)}
     return [tuple(index[value] for value in region) for region in plan.label_set.regions.values()]
-
-
-def region_masks(labels: Tensor, regions: Sequence[Sequence[int]]) -> Tensor:
-    """Boolean masks (B, R, D, H, W) of unions of class indices, from labels (B, D, H, W)."""
-    # Plain numbers, as `torch.isin` would have the host wait until its list is on the device.
-    masks = [reduce(torch.logical_or, [labels == value for value in region]) for region in regions]
-    return torch.stack(masks, dim=1)

@@ -20,7 +20,7 @@ from mednext_cli.training.batches import ReadSample
 from mednext_cli.training.cuda_graph import choose_step
 from mednext_cli.training.data import count_workers
 from mednext_cli.training.estimate import DEFAULT_BATCH, DEFAULT_PATCH, EstimateRow
-from mednext_cli.training.loss import SegmentationLoss
+from mednext_cli.training.loss import build_loss
 from mednext_cli.training.memory import check_memory, explained_memory
 from mednext_cli.training.patch_validation import score_patches
 from mednext_cli.training.starting import Setup, build_state
@@ -115,7 +115,7 @@ def _measure(state: TrainingState, device: torch.device) -> Timing:
     images = torch.randn(shape).to(device, memory_format=torch.channels_last_3d)
     labels = torch.randint(len(plan.class_values), (shape[0], *shape[2:]), dtype=torch.uint8)
     labels = labels.to(device)
-    loss = SegmentationLoss(batch_dice=plan.batch_dice)
+    loss = build_loss(plan, state.recipe.loss)
     state.network.train()
     take_step = choose_step(state, loss)
     step = repeat(lambda: take_step(images, labels), device).seconds

@@ -24,6 +24,7 @@ from mednext_cli.training.distributed import (
 )
 from mednext_cli.training.initialise import choose_start
 from mednext_cli.training.loop import LoopSpec, run_epochs
+from mednext_cli.training.loss import check_loss
 from mednext_cli.training.memory import check_memory, explained_memory
 from mednext_cli.training.run_folder import RunFolder, has_begun, run_folder
 from mednext_cli.training.splits import Split, choose_split, draw_cases, fold_name
@@ -135,6 +136,7 @@ def describe_job(spec: TrainSpec, processes: Processes = ALONE) -> Job:
     chosen = choose_network(recipe.model)
     cached = open_cache(spec.cache)
     check_names(cached)
+    check_loss(cached.plan, recipe.loss)
     device = pick_device(processes.device_name(spec.device))
     if device.type == "cpu":
         keep_freed_memory(large=False)

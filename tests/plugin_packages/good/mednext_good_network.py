@@ -1,4 +1,4 @@
-"""A stranger's network, of another shape than ours, and an engine that runs it."""
+"""A stranger's network, of another shape than ours, an engine that runs it, a term of the loss."""
 
 import torch
 from pydantic import Field
@@ -10,6 +10,8 @@ from mednext_cli.inference.engine import EngineOptions, activation_of
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.networks.family import NetworkFamily, NetworkSettings
 from mednext_cli.settings.plan import Plan
+from mednext_cli.training.losses.prediction import Prediction
+from mednext_cli.training.losses.term import TermOptions
 
 _STEP = 32
 
@@ -72,3 +74,14 @@ class PlainEngine:
 
     def __call__(self, images: Tensor) -> Tensor:
         return torch.cat([self._network(image[None]) for image in images])
+
+
+class Brier:
+    """Squared error of the foreground's probabilities."""
+
+    def __init__(self, options: TermOptions) -> None:
+        self._weights = options.settings.class_weights
+
+    def __call__(self, prediction: Prediction) -> Tensor:
+        wrong = prediction.foreground - prediction.foreground_targets.float()
+        return prediction.mean(wrong.square().mean(dim=1))
