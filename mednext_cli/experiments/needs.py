@@ -11,7 +11,7 @@ from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.memory import estimate_memory
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.recipe import Recipe
-from mednext_cli.training.optimiser import count_moments
+from mednext_cli.training.optimiser import count_kept
 from mednext_cli.training.starting import Setup
 
 
@@ -51,7 +51,7 @@ def estimate_needs(recipe: Recipe, plan: Plan) -> Needs:
     asked = (
         recipe.model.model_dump_json(),
         plan.model_dump_json(),
-        f"{training.patch_voxels} {training.batch_size} {training.optimiser}",
+        f"{training.patch_voxels} {training.batch_size} {count_kept(training)}",
     )
     key = "\n".join(asked)
     if key not in _known:
@@ -67,7 +67,7 @@ def _estimate(recipe: Recipe, plan: Plan) -> Needs:
     if not chosen.family.runs_without_memory:
         return needs
     complexity = count_complexity(setup.network, patch)
-    memory = estimate_memory(setup.network, patch, batch, count_moments(recipe.training.optimiser))
+    memory = estimate_memory(setup.network, patch, batch, count_kept(recipe.training))
     again = chosen.checkpointing
     return replace(
         needs,

@@ -28,7 +28,7 @@ def estimate_a100_hours(needs: Needs, training: TrainingSettings) -> float:
     """
     if training.minutes is not None:
         return nan
-    steps = training.epochs * training.iterations_per_epoch / _STEPS
+    steps = training.batches / _STEPS
     voxels = needs.batch_size * prod(needs.patch_voxels) / _VOXELS
     found = _MEDNEXT.fullmatch(needs.label)
     if found is None:

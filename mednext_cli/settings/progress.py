@@ -1,6 +1,6 @@
 """How far a training run has come, and what it began with; kept in its checkpoints."""
 
-from math import isnan
+from math import isnan, nan
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -104,4 +104,17 @@ class Progress(Frozen):
     def is_finished(self, training: TrainingSettings) -> bool:
         """Whether the schedule is over, and the epoch in which it ended is in the history."""
         in_an_epoch = self.iteration > self.epochs * training.iterations_per_epoch
-        return self.share(training) >= 1 and not in_an_epoch
+        return self.has_lost_patience(training) or (self.share(training) >= 1 and not in_an_epoch)
+
+    def has_lost_patience(self, training: TrainingSettings) -> bool:
+        """Whether the last epochs, as many as the recipe waits for, were no better than before."""
+        patience = training.patience
+        if patience is None or self.epochs <= patience:
+            return False
+        moving = [row.get("dice_moving", nan) for row in self.history]
+        before, waited = (_best(part) for part in (moving[:-patience], moving[-patience:]))
+        return not isnan(before) and not waited > before
+
+
+def _best(values: list[float]) -> float:
+    return max((value for value in values if not isnan(value)), default=nan)

@@ -1,6 +1,6 @@
 """The table `[training]` of a recipe."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,9 @@ from mednext_cli.settings.sections import (
     Width,
 )
 
+_EXPONENT = 0.9
+Schedule = Literal["poly", "cosine"]
+
 
 class TrainingSettings(Section):
     """Optimisation, as published unless said otherwise (trainer of the MedNeXt repository).
@@ -40,9 +43,20 @@ class TrainingSettings(Section):
         momentum: of SGD (published by nnU-Net).
         weight_decay: on all parameters (published).
         epsilon: of AdamW; left out, 1e-8, or 1e-4 under float16 (published: 1e-4).
+        schedule: how the rate falls: as a power of what is left, or as half a cosine (published:
+            poly).
+        warmup_epochs: over which the rate rises first, in a straight line; with `minutes`, over the
+            same share of them as these epochs are of `epochs` (published: none).
         poly_exponent: the rate falls as ``(1 - share) ** poly_exponent``, by the share of the
             epochs, or the minutes, that is over (published).
         gradient_clip: largest norm of the gradient (published).
+        accumulate: batches whose gradients make one step together, for a batch that memory does not
+            hold; Dice of the batch is then that of each part (ours).
+        ema: weight of the past in a moving average of the weights over the steps, like 0.999; the
+            average is then what is validated, predicted with and saved; left out, the weights of
+            the last step are (published: none).
+        patience: epochs without a better moving average of the patch Dice after which training
+            ends; left out, it ends by its epochs or minutes alone (published: none).
         oversample_foreground: share of patches centred on a foreground voxel (published).
         precision: auto is bfloat16 or float16 on CUDA, float32 elsewhere (published: float16).
         folds: parts that the cases are split into; one of them validates (published).
@@ -69,8 +83,13 @@ class TrainingSettings(Section):
     momentum: Annotated[NotNegative, Field(lt=1.0)] = 0.99
     weight_decay: NotNegative = 3e-5
     epsilon: Positive | None = None
-    poly_exponent: Annotated[NotNegative, Field(le=100.0)] = 0.9
+    schedule: Schedule = "poly"
+    warmup_epochs: CountOrZero = 0
+    poly_exponent: Annotated[NotNegative, Field(le=100.0)] = _EXPONENT
     gradient_clip: Positive = 12.0
+    accumulate: Annotated[Count, Field(le=1024)] = 1
+    ema: Annotated[Positive, Field(lt=1.0)] | None = None
+    patience: Count | None = None
     oversample_foreground: Probability = 1 / 3
     precision: Precision = "auto"
     folds: Annotated[Count, Field(ge=2)] = 5
@@ -81,7 +100,23 @@ class TrainingSettings(Section):
     cuda_graph: Annotated[Choice, HOW_IT_RUNS] = False
 
     @model_validator(mode="after")
-    def _refuse_epsilon_of_sgd(self) -> Self:
+    def _refuse_what_nothing_heeds(self) -> Self:
         if self.optimiser == "sgd" and self.epsilon is not None:
             raise ValueError("epsilon is AdamW's, and the optimiser is sgd: leave it out")
+        if self.schedule != "poly" and self.poly_exponent != _EXPONENT:
+            raise ValueError("poly_exponent is of the schedule poly: leave it out")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs leave none of the {self.epochs} epochs for the rest")
+        if self.patience is not None and not self.validation_iterations:
+            raise ValueError("patience needs the Dice on patches: set validation_iterations")
         return self
+
+    @property
+    def warmup_share(self) -> float:
+        """Of the schedule, in which the learning rate rises."""
+        return self.warmup_epochs / self.epochs
+
+    @property
+    def batches(self) -> int:
+        """Forward and backward passes of a run that ends by its epochs."""
+        return self.epochs * self.iterations_per_epoch * self.accumulate

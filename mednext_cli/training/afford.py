@@ -66,7 +66,7 @@ def afford(spec: AffordSpec) -> AffordResult:
         _networks(spec),
         batch,
         find_sheet(name) if name else None,
-        training.epochs * training.iterations_per_epoch,
+        training.batches,
         None if elsewhere else pick_dtype(training.precision, device),
     )
     return AffordResult(_chosen(spec.recipe, choice.best), choice)

@@ -31,7 +31,7 @@ def epoch_row(
     return {
         "epoch": state.epoch + 1,
         "iteration": progress.iteration,
-        "learning_rate": state.optimiser.param_groups[0]["lr"],
+        "learning_rate": max(group["lr"] for group in state.optimiser.param_groups),
         "training_loss": training_loss,
         "validation_loss": scores.loss,
         **{f"dice_{name}": scores.dice.get(name, math.nan) for name in score_names(state.plan)},

@@ -10,9 +10,8 @@ from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import count_complexity
 from mednext_cli.scaling.memory import estimate_memory
 from mednext_cli.settings.recipe import InitSettings, Recipe
-from mednext_cli.settings.sections import OptimiserName
 from mednext_cli.settings.training import TrainingSettings
-from mednext_cli.training.optimiser import count_moments
+from mednext_cli.training.optimiser import count_kept
 
 DEFAULT_PATCH, DEFAULT_BATCH = (128, 128, 128), 2
 
@@ -48,7 +47,7 @@ def estimate_run(recipe: Recipe, channels: int, classes: int) -> list[EstimateRo
         EstimateRow("batch", str(batch)),
         EstimateRow("gradient checkpointing", "on" if chosen.checkpointing else "off"),
         *_beginning(recipe.init),
-        *_needs(chosen, network, patch, batch, training.optimiser),
+        *_needs(chosen, network, patch, batch, training),
         _length(training),
     ]
 
@@ -66,13 +65,17 @@ def _length(training: TrainingSettings) -> EstimateRow:
 
 
 def _needs(
-    chosen: ChosenNetwork, network: NetworkSpec, patch: Patch, batch: int, optimiser: OptimiserName
+    chosen: ChosenNetwork,
+    network: NetworkSpec,
+    patch: Patch,
+    batch: int,
+    training: TrainingSettings,
 ) -> list[EstimateRow]:
     """What is told by running the network without memory; nothing where it cannot be."""
     if not chosen.family.runs_without_memory:
         return []
     complexity = count_complexity(network, patch)
-    moments = count_moments(optimiser)
+    moments = count_kept(training)
     memory = estimate_memory(network, patch, batch, moments)
     half = estimate_memory(network, patch, batch, moments, dtype=torch.bfloat16)
     step_gib, half_gib = (

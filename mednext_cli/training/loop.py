@@ -1,5 +1,6 @@
 """The loop: steps up to the end of an epoch, then its validation, its row in the log, its files."""
 
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from mednext_cli.training.selection import Selection
 from mednext_cli.training.splits import Split
 from mednext_cli.training.state import TrainingState
 from mednext_cli.training.status import bar_note
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,12 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
             loop.run_epoch(batches, bar, interruption)
             if log is not None:
                 log.write(state, loop.slices.drawings)
+        if state.progress.has_lost_patience(state.recipe.training):
+            logger.info(
+                "training ends after epoch %d: the patch Dice was not better for %d epochs",
+                state.epoch,
+                state.recipe.training.patience,
+            )
         if any_of(spec.processes, interruption.requested)[0]:
             raise KeyboardInterrupt
 
@@ -122,6 +131,8 @@ class _Loop:
         with self._saver.saving_on_error(), self.extent.counting_wait():
             images, labels = next(batches)
         loss_and_norm = self._step(images, labels)
+        if state.average is not None:
+            state.average.update(state.progress.iteration)
         state.note(iteration=state.progress.iteration + 1)
         with self._saver.saving_on_error():
             self._ledger.add(loss_and_norm)
@@ -136,7 +147,8 @@ class _Loop:
         self._state.network.eval()
         self.slices = FixedSlices()
         seen = _until_requested(batches, interruption, self._spec.processes)
-        return score_patches(self._state, seen, self._loss, self.slices.look)
+        with self._state.with_average():
+            return score_patches(self._state, seen, self._loss, self.slices.look)
 
     def _close_epoch(self, training_loss: float, scores: PatchScores) -> None:
         self._saver.count_time()
@@ -160,7 +172,9 @@ class _Loop:
 
 def batch_source(state: TrainingState, spec: LoopSpec, training: bool) -> BatchSource:
     """The batches of this process: augmented ones of the training cases, or those of validation."""
-    order = BatchOrder(state.plan.batch_size, spec.processes.rank, spec.processes.world_size)
+    parts = state.recipe.training.accumulate if training else 1
+    patches = parts * state.plan.batch_size
+    order = BatchOrder(patches, spec.processes.rank, spec.processes.world_size)
     # Foreground is a share of the patches of a step, not of each process's.
     whole = state.plan.model_copy(update={"batch_size": order.batch_size * order.world_size})
     sampling = describe_sampling(

@@ -35,7 +35,7 @@ class Timing:
 
     Attributes:
         step: forward, loss, backward and the optimiser.
-        batch: drawing and augmenting a batch, by all workers together.
+        batch: drawing and augmenting the patches of a step, by all workers together.
         overlap: whether workers prepare batches while the network computes.
         validation: a batch of the check after each epoch.
     """
@@ -84,7 +84,7 @@ def measure_run(recipe: Recipe, channels: int, classes: int, device: str) -> lis
     return [
         EstimateRow("measured on", str(where)),
         EstimateRow("a step (s)", f"{timing.step:.3f}"),
-        EstimateRow("augmenting a batch (s)", f"{timing.batch:.3f}"),
+        EstimateRow("augmenting a step's patches (s)", f"{timing.batch:.3f}"),
         EstimateRow("whole run but its final validation (minutes)", _minutes(timing, recipe)),
     ]
 
@@ -111,7 +111,8 @@ def made_up_plan(channels: int, classes: int) -> Plan:
 
 def _measure(state: TrainingState, device: torch.device) -> Timing:
     plan = state.plan
-    shape = (plan.batch_size, len(plan.channels), *plan.patch_voxels)
+    patches = plan.batch_size * state.recipe.training.accumulate
+    shape = (patches, len(plan.channels), *plan.patch_voxels)
     images = torch.randn(shape).to(device, memory_format=torch.channels_last_3d)
     labels = torch.randint(len(plan.class_values), (shape[0], *shape[2:]), dtype=torch.uint8)
     labels = labels.to(device)
@@ -120,9 +121,10 @@ def _measure(state: TrainingState, device: torch.device) -> Timing:
     take_step = choose_step(state, loss)
     step = repeat(lambda: take_step(images, labels), device).seconds
     state.network.eval()
-    validation = repeat(lambda: score_patches(state, [(images, labels)], loss), device).seconds
+    one = images[: plan.batch_size], labels[: plan.batch_size]
+    validation = repeat(lambda: score_patches(state, [one], loss), device).seconds
     workers = count_workers(state.recipe.training.workers, device)
-    batch = _augmentation_seconds(state, workers) * plan.batch_size / max(1, workers)
+    batch = _augmentation_seconds(state, workers) * patches / max(1, workers)
     return Timing(step, batch, workers > 0, validation)
 
 

@@ -16,9 +16,9 @@ _NAMES_OF_MOMENTS: dict[OptimiserName, tuple[str, ...]] = {
 }
 
 
-def count_moments(name: OptimiserName) -> int:
-    """How many numbers it keeps of each weight."""
-    return len(_NAMES_OF_MOMENTS[name])
+def count_kept(settings: TrainingSettings) -> int:
+    """How many numbers are kept of each weight beside it: moments, and the moving average."""
+    return len(_NAMES_OF_MOMENTS[settings.optimiser]) + (settings.ema is not None)
 
 
 def build_optimiser(

@@ -64,7 +64,10 @@ def profile(spec: ProfileSpec) -> tuple[PartTime, ...]:
         source = batch_source(state, loop, training=True)
         last = _FIRST + spec.steps
         with closing(source.batches(0, last, loop.workers)) as batches:
-            marks = [_time_step(state, build_loss(state.plan), batches) for _ in range(last)]
+            marks = [
+                _time_step(state, build_loss(state.plan, state.recipe.loss), batches)
+                for _ in range(last)
+            ]
     return summarise(marks[_FIRST:])
 
 
@@ -95,6 +98,8 @@ def _time_step(state: TrainingState, loss: SegmentationLoss, batches: Iterator[B
     set_learning_rate(state.optimiser, state.recipe.training, state.share)
     marks = [_now(device)]
     images, labels = next(batches)
+    if (parts := state.recipe.training.accumulate) > 1:  # they are alike: the first is timed
+        images, labels = images.chunk(parts)[0], labels.chunk(parts)[0]
     marks.append(_now(device))
     state.optimiser.zero_grad(set_to_none=True)
     value = forward(state, loss, images, labels)

@@ -12,7 +12,7 @@ from mednext_cli.training import same_run
 from mednext_cli.training.initialise import Start
 from mednext_cli.training.optimiser import load_optimiser
 from mednext_cli.training.run_folder import RunFolder
-from mednext_cli.training.state import TrainingState
+from mednext_cli.training.state import LAST_WEIGHTS, TrainingState
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def _put_in_place(
             f"{folder.last} is not a training state of this network", "Begin anew with --restart."
         )
     try:
-        state.network.load_state_dict(checkpoint.state_dict)
+        _load_weights(state, checkpoint)
         name = state.recipe.training.optimiser
         load_optimiser(state.optimiser, name, checkpoint.optimiser[name])
         scaler = checkpoint.optimiser["scaler"]
@@ -94,6 +94,17 @@ def _put_in_place(
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         raise _damaged(folder, str(error).partition("\n")[0]) from error
     state.origin, state.progress = checkpoint.origin or state.origin, progress
+
+
+def _load_weights(state: TrainingState, checkpoint: Checkpoint) -> None:
+    """Those of the last step, and their average where the recipe has one."""
+    saved = checkpoint.state_dict
+    if state.average is not None and checkpoint.optimiser is not None:
+        state.average.load_state_dict(checkpoint.state_dict)
+        saved = checkpoint.optimiser[LAST_WEIGHTS]
+    state.network.load_state_dict(saved)
+    if not state.has_finite_weights():
+        raise ValueError("the weights of the last step are not finite")
 
 
 def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:

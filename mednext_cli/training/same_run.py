@@ -16,7 +16,7 @@ from mednext_cli.settings.recipe import Recipe, changeable_keys
 from mednext_cli.training.initialise import Start, is_begun_with
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.run_folder import RunFolder
-from mednext_cli.training.schedule import poly_learning_rate
+from mednext_cli.training.schedule import learning_rate
 from mednext_cli.training.state import TrainingState
 
 _ANEW = "Add --restart to begin anew, or --runs to keep both."
@@ -46,6 +46,8 @@ def _as_used(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     begins = {"upkern": recipe.init.upkern, "checkpoint": recipe.init.checkpoint}
     flat["init"] = next((way for way, path in begins.items() if path is not None), None)
     flat["model.deep_supervision"] = choose_network(recipe.model).deep_supervision
+    if recipe.training.minutes is not None:  # of which the epochs say what part is warm-up
+        flat["training.warmup_epochs"] = f"{recipe.training.warmup_share:.2%} of the minutes"
     try:
         precision = Precision(recipe.training.precision, device)
     except SettingsError:  # begun where there was more choice
@@ -74,7 +76,7 @@ def check_epochs(
         )
     settings = recipe.training
     now = progress.history[-1]["learning_rate"] if done else settings.learning_rate
-    then = poly_learning_rate(settings.learning_rate, done / after, settings.poly_exponent)
+    then = learning_rate(settings, done / after)
     what = (
         f"{begun_with}: to go on to {after} takes the learning rate from {now:.3g} to {then:.3g}, "
         "then down to 0, and replaces the checkpoints"

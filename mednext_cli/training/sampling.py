@@ -30,7 +30,7 @@ class SamplingSpec:
         cache: the dataset's cache folder.
         case_ids: the cases to draw from, uniformly with replacement.
         patch_voxels: (D, H, W) of the turned image.
-        batch_size: patches a batch.
+        batch_size: patches a step, by which those that are centred on foreground are counted.
         oversample_foreground: share of each batch centred on a voxel of a random foreground class.
         augmentation: None leaves the patches as they are.
         seed: with the sample's number it decides everything about the sample.

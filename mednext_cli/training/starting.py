@@ -15,10 +15,11 @@ from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.recipe_files import write_recipe
+from mednext_cli.training.average import WeightAverage
 from mednext_cli.training.distributed import ALONE, Processes, together
 from mednext_cli.training.initialise import Start, initialise
 from mednext_cli.training.memory import Demand, check_memory
-from mednext_cli.training.optimiser import build_optimiser, count_moments
+from mednext_cli.training.optimiser import build_optimiser, count_kept
 from mednext_cli.training.patch_size import choose_patch
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.resume import resume
@@ -93,7 +94,7 @@ class Setup:
             checkpointing=self.chosen.checkpointing,
             dtype=self.precision.dtype,
             device=self.device,
-            moments=count_moments(self.recipe.training.optimiser),
+            moments=count_kept(self.recipe.training),
         )
 
 
@@ -134,9 +135,16 @@ def build_state(setup: Setup, origin: Origin, start: Start | None = None) -> Tra
     if start is not None:
         origin = initialise(network, setup.network, start, origin)
     network = move_network(network, setup.device)
-    optimiser = build_optimiser(network, setup.recipe.training, setup.precision)
+    training = setup.recipe.training
     return TrainingState(
-        setup.network, network, optimiser, setup.precision, setup.plan, setup.recipe, origin
+        spec=setup.network,
+        network=network,
+        optimiser=build_optimiser(network, training, setup.precision),
+        precision=setup.precision,
+        plan=setup.plan,
+        recipe=setup.recipe,
+        origin=origin,
+        average=None if training.ema is None else WeightAverage(network, training.ema),
     )
 
 

@@ -1,19 +1,25 @@
 """All that changes while training, and its way into a checkpoint and back."""
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import Recipe
+from mednext_cli.training.average import WeightAverage
 from mednext_cli.training.distributed import ALONE, Processes
 from mednext_cli.training.precision import Precision
+
+LAST_WEIGHTS = "weights"
+"""Beside the optimiser's state: the weights that an average is taken of."""
 
 
 @dataclass
@@ -25,6 +31,7 @@ class TrainingState:
         origin: what the run was begun with.
         processes: that train it together.
         parallel: the network as steps call it; None where it is the network itself.
+        average: the moving average of the weights, which is what is used of them; None without.
     """
 
     spec: NetworkSpec
@@ -35,6 +42,7 @@ class TrainingState:
     recipe: Recipe
     origin: Origin
     progress: Progress = field(default_factory=Progress)
+    average: WeightAverage | None = None
     processes: Processes = ALONE
     parallel: nn.Module | None = None
 
@@ -51,7 +59,7 @@ class TrainingState:
         """Write the state, each file in one step."""
         checkpoint = Checkpoint(
             network=self.spec,
-            state_dict=self.network.state_dict(),
+            state_dict=self.weights,
             plan=self.plan,
             recipe=self.recipe,
             progress=self.progress,
@@ -59,10 +67,20 @@ class TrainingState:
             optimiser={
                 self.recipe.training.optimiser: self.optimiser.state_dict(),
                 "scaler": self.precision.scaler.state_dict(),
+                **({} if self.average is None else {LAST_WEIGHTS: self.network.state_dict()}),
             },
         )
         for path in paths:
             save_checkpoint(path, checkpoint)
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """What is saved and predicted with: the average, or else those of the last step."""
+        return (self.network if self.average is None else self.average).state_dict()
+
+    def with_average(self) -> AbstractContextManager[None]:
+        """The network has the weights that are predicted with while the context lasts."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def has_finite_weights(self) -> bool:
         """Whether no weight is infinite or NaN; waits for the device."""

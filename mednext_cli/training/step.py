@@ -18,16 +18,21 @@ def update(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels:
     Args:
         state: network, optimiser and precision are used; progress is left to the caller.
         loss: over the outputs of deep supervision, if the recipe has it.
-        images: (B, C, D, H, W) on the network's device.
+        images: (B, C, D, H, W) on the network's device; `accumulate` equal parts are run one after
+            the other, and the mean of their losses and gradients is taken.
         labels: (B, D, H, W) class indices.
 
     Returns:
         (2,): the loss, and the norm of the gradient before it was clipped.
     """
     state.optimiser.zero_grad(set_to_none=True)
-    value = forward(state, loss, images, labels)
-    backward(state, value)
-    return optimise(state, mean_of(state.processes, value.detach()))
+    parts = state.recipe.training.accumulate
+    values = []
+    for batch in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+        value = forward(state, loss, *batch) / parts
+        backward(state, value)
+        values.append(value.detach())
+    return optimise(state, mean_of(state.processes, torch.stack(values).sum()))
 
 
 def forward(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels: Tensor) -> Tensor:

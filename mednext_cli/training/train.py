@@ -111,7 +111,7 @@ def _train(spec: TrainSpec, processes: Processes) -> TrainResult:
         with explained_memory(job.demand, "training"):
             start_folder(state, job, processes)
             run_epochs(state, loop)
-        with explained_memory(job.demand, "the validation of whole cases"):
+        with explained_memory(job.demand, "the validation of whole cases"), state.with_average():
             dice = validate_fold(state, loop, job.cached) if job.split.validation else {}
     return TrainResult(job.folder.path, state.progress.seconds, dice)
 
@@ -165,7 +165,8 @@ def describe_loop(job: Job, processes: Processes) -> LoopSpec:
     """What the loop of a run needs beside its state."""
     workers = count_workers(job.recipe.training.workers, job.device, processes.local_size)
     augmented_later = job.recipe.augmentation.device == "network"
-    batch = batch_bytes(job.cached, job.plan, augmented_later)
+    parts = job.recipe.training.accumulate
+    batch = parts * batch_bytes(job.cached, job.plan, augmented_later)
     check_shared_memory(batch, workers)
     return LoopSpec(
         cache=job.cached.folder,

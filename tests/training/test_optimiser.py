@@ -14,7 +14,7 @@ from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training import cuda_graph
-from mednext_cli.training.optimiser import build_optimiser, count_moments, load_optimiser
+from mednext_cli.training.optimiser import build_optimiser, count_kept, load_optimiser
 from mednext_cli.training.precision import Precision
 from tests.training.conftest import NAME, Train
 
@@ -117,7 +117,7 @@ def test_the_moments_counted_are_those_that_are_kept() -> None:
         _step(network, optimiser, _gradients(1)[0])
         weights = next(network.parameters())
         kept = [value for value in optimiser.state[weights].values() if value.ndim]
-        assert len(kept) == count_moments(settings.optimiser)
+        assert len(kept) == count_kept(settings)
 
 
 @pytest.mark.parametrize(

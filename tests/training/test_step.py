@@ -40,7 +40,7 @@ def _state(clip: float = math.inf, deep_supervision: bool = True) -> TrainingSta
         spec=SimpleNamespace(deep_supervision=deep_supervision),
         optimiser=optimiser,
         precision=Precision("float32", CPU),
-        recipe=SimpleNamespace(training=SimpleNamespace(gradient_clip=clip)),
+        recipe=SimpleNamespace(training=SimpleNamespace(gradient_clip=clip, accumulate=1)),
     )
     return cast(TrainingState, state)
 

@@ -66,10 +66,10 @@ class Prediction:
             values: (B, D, H, W), 0 where their weight is.
             weights: (B, D, H, W) that `values` are multiplied by already; None for ones.
         """
-        if weights is None and self.valid is None:
-            return values.mean()
-        counting = self.valid if weights is None else weights
         if self.valid is not None:
-            values, counting = values * self.valid, counting * self.valid
-        total = counting.sum()
+            values = values * self.valid
+            weights = self.valid if weights is None else weights * self.valid
+        if weights is None:
+            return values.mean()
+        total = weights.sum()
         return values.sum() / torch.where(total > 0, total, 1)

@@ -31,7 +31,7 @@ class _Voxelwise(ABC):
         if self._weights is None:
             return values.mean(dim=1)
         weights = torch.tensor(self._weights, device=values.device)
-        return torch.tensordot(weights / weights.sum(), values, dims=([0], [1]))
+        return torch.einsum("r,brdhw->bdhw", weights / weights.sum(), values)
 
     @abstractmethod
     def _of_classes(self, prediction: Prediction) -> Tensor:
