@@ -81,6 +81,12 @@ class CachedCase:
         names = {index: f"{schema.FOREGROUND}/{index}" for index in file[schema.FOREGROUND]}
         return {int(index): self._voxels(name) for index, name in names.items()}
 
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The class indices above 0 that the label map has, without reading it."""
+        found = self._open().get(schema.FOREGROUND, {})
+        return tuple(sorted(int(index) for index, voxels in found.items() if len(voxels)))
+
     def _voxels(self, name: str) -> NDArray[np.integer[Any]]:
         voxels: NDArray[np.integer[Any]] = self._read(name, ())
         shape = self.image_shape[1:]

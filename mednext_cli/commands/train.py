@@ -49,6 +49,13 @@ _Fold = Annotated[
 _Init = Annotated[
     Path | None, typer.Option(help="Checkpoint (as mednext upkern makes) or run to start from.")
 ]
+_Splits = Annotated[
+    Path | None,
+    typer.Option(
+        show_default="splits.json in the cache, else the recipe's folds",
+        help="JSON file with the cases of each fold, like nnU-Net's splits_final.json.",
+    ),
+]
 _Extend = Annotated[
     bool, typer.Option(help="Go on, though the run was begun with another number of epochs.")
 ]
@@ -74,6 +81,7 @@ def train(
     model: _Model = None,
     kernel: _Kernel = None,
     fold: _Fold = "0",
+    splits: _Splits = None,
     init: _Init = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     restart: Annotated[bool, typer.Option(help="Begin anew, whatever is there.")] = False,
@@ -122,6 +130,7 @@ def train(
         restart=restart,
         extend=extend,
         device=device,
+        splits=splits,
     )
     if device_sheet is not None and budget is None:
         raise SettingsError("--device-sheet is for --budget", "Add --budget, or leave it out.")

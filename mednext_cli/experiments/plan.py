@@ -18,9 +18,9 @@ from mednext_cli.foundation.errors import CacheError, SettingsError, nearest
 from mednext_cli.foundation.parts import Part, read_part
 from mednext_cli.settings.experiment import ExperimentRecipe
 from mednext_cli.settings.experiment_files import load_experiment
+from mednext_cli.training.folds import choose_fold, splits_file_of
 from mednext_cli.training.measure import made_up_plan
 from mednext_cli.training.run_folder import RunFolder, has_begun, run_folder
-from mednext_cli.training.splits import choose_split
 
 _SEEDS = 2**32  # as of a recipe's training.seed
 logger = logging.getLogger(__name__)
@@ -197,12 +197,8 @@ def _check_folds(
     """Refuse folds that there are not, before hours of others."""
     for arm in arms.values():
         for fold in experiment.folds:
-            choose_split(
-                cached.labelled_ids,
-                str(fold),
-                arm.recipe.training.folds,
-                cached.folder / "splits.json",
-            )
+            splits = splits_file_of(cached.folder)
+            choose_fold(cached, str(fold), arm.recipe.training, splits)
 
 
 def _chosen_runs(

@@ -31,8 +31,9 @@ from mednext_cli.settings.experiment import Transfer
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.recipe import InitSettings, Recipe
 from mednext_cli.settings.recipe_files import RecipeSource, lay_over
+from mednext_cli.training.folds import choose_fold, splits_file_of
 from mednext_cli.training.run_folder import RunFolder
-from mednext_cli.training.splits import choose_split, draw_cases
+from mednext_cli.training.splits import draw_cases
 from mednext_cli.training.validate import raw_case
 
 _SHARED = "shared"  # scores by the labels of both datasets, beside those by all of the other's
@@ -133,10 +134,10 @@ def _check_labels(label_map: LabelMap | None, source: LabelSet, target: LabelSet
 
 
 def _check_cases(plan: ExperimentPlan, cached: CachedDataset, most: int) -> None:
-    splits = cached.folder / "splits.json"
-    for folds in {arm.recipe.training.folds for arm in plan.arms.values()}:
+    splits = splits_file_of(cached.folder)
+    for arm in plan.arms.values():
         for fold in plan.experiment.folds:
-            draw_cases(choose_split(cached.labelled_ids, str(fold), folds, splits), most, 0)
+            draw_cases(choose_fold(cached, str(fold), arm.recipe.training, splits), most, 0)
 
 
 def run_transfer(
@@ -249,9 +250,9 @@ def _do(run: TransferRun, plan: ExperimentPlan, target: Target) -> None:
 
 def _validation_cases(task: RunTask, cached: CachedDataset) -> tuple[str, ...]:
     """Those of the fold; fewer training cases than asked for are refused before anything else."""
-    folds = task.recipe.training.folds
-    whole = choose_split(cached.labelled_ids, str(task.fold), folds, cached.folder / "splits.json")
-    return draw_cases(whole, task.recipe.training.cases, task.seed).validation
+    training = task.recipe.training
+    whole = choose_fold(cached, str(task.fold), training, splits_file_of(cached.folder))
+    return draw_cases(whole, training.cases, task.seed).validation
 
 
 def _score(

@@ -1,8 +1,9 @@
 """The table `[training]` of a recipe."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mednext_cli.settings.sections import (
     HOW_IT_RUNS,
@@ -15,6 +16,7 @@ from mednext_cli.settings.sections import (
     NotNegative,
     NoTruth,
     OptimiserName,
+    PathText,
     Positive,
     Precision,
     Probability,
@@ -23,6 +25,16 @@ from mednext_cli.settings.sections import (
 )
 
 _EXPONENT = 0.9
+
+
+def _compiles(expression: str) -> str:
+    try:
+        re.compile(expression)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    return expression
+
+
 Schedule = Literal["poly", "cosine"]
 
 
@@ -60,6 +72,11 @@ class TrainingSettings(Section):
         oversample_foreground: share of patches centred on a foreground voxel (published).
         precision: auto is bfloat16 or float16 on CUDA, float32 elsewhere (published: float16).
         folds: parts that the cases are split into; one of them validates (published).
+        group_regex: a regular expression that finds the patient in a case's name, by its first
+            group or else by all that it finds; scans of one patient stay in one fold; left out,
+            each case is by itself (published).
+        stratified: share the cases out so that every fold has about as many with each class (ours;
+            published: at random).
         cases: how many of a fold's training cases are used, drawn by `seed`: the same for every
             network, and a smaller number's are among a larger one's; left out, all (ours).
         seed: of weights, patches and drawn `cases` (published: 12345, which the folds always have).
@@ -93,6 +110,8 @@ class TrainingSettings(Section):
     oversample_foreground: Probability = 1 / 3
     precision: Precision = "auto"
     folds: Annotated[Count, Field(ge=2)] = 5
+    group_regex: Annotated[PathText, AfterValidator(_compiles)] | None = None
+    stratified: bool = False
     cases: Count | None = None
     seed: Annotated[int, NoTruth, Field(ge=0, lt=2**32)] = 12345
     workers: Annotated[Annotated[CountOrZero, Field(le=1024)] | None, NO_RESULT] = None

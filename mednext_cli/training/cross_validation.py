@@ -10,6 +10,7 @@ from mednext_cli.foundation.memory import give_memory_back
 from mednext_cli.foundation.outcomes import Outcome, attempt, raise_failures
 from mednext_cli.training.distributed import find_processes
 from mednext_cli.training.fold_scores import RegionAcrossFolds, compare_folds, write_fold_scores
+from mednext_cli.training.folds import check_splits_file
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.splits import name_folds
 from mednext_cli.training.train import TrainResult, TrainSpec, check_run, train
@@ -27,7 +28,7 @@ class CrossValidationSpec:
     Attributes:
         run: of every fold; its own `fold` is not used.
         folds: like "0", or "all" alone, which validates on no case; None takes all that the
-            recipe, or the cache's splits.json, has.
+            recipe, or the splits file, has.
     """
 
     run: TrainSpec
@@ -69,11 +70,12 @@ def choose_folds(spec: CrossValidationSpec) -> tuple[str, ...]:
     """The folds by name.
 
     Raises:
-        SettingsError: the cache's splits.json has none.
+        SettingsError: the splits file has none, or was named and is not there.
     """
+    check_splits_file(spec.run.splits)
     if spec.folds is not None:
         return spec.folds
-    return name_folds(spec.run.recipe.training.folds, spec.run.cache / "splits.json")
+    return name_folds(spec.run.recipe.training.folds, spec.run.splits_file)
 
 
 def cross_validate(spec: CrossValidationSpec) -> CrossValidationResult:

@@ -22,12 +22,18 @@ from mednext_cli.training.distributed import (
     find_processes,
     together,
 )
+from mednext_cli.training.folds import (
+    check_splits_file,
+    choose_fold,
+    splits_file_of,
+    warn_of_lacking_classes,
+)
 from mednext_cli.training.initialise import choose_start
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.loss import check_loss
 from mednext_cli.training.memory import check_memory, explained_memory
 from mednext_cli.training.run_folder import RunFolder, has_begun, run_folder
-from mednext_cli.training.splits import Split, choose_split, draw_cases, fold_name
+from mednext_cli.training.splits import Split, draw_cases, fold_name
 from mednext_cli.training.starting import Job, start_folder, start_state
 from mednext_cli.training.state import TrainingState
 from mednext_cli.training.supply_memory import batch_bytes, check_shared_memory, fits_in_memory
@@ -49,6 +55,8 @@ class TrainSpec:
         restart: throw an earlier run of the same folder away.
         extend: go on with a run that was begun with another number of epochs.
         device: auto, cpu, cuda, cuda:N or mps.
+        splits: a file with the folds, as nnU-Net's splits_final.json; None takes the splits.json
+            of the cache, if it has one.
     """
 
     cache: Path
@@ -59,6 +67,12 @@ class TrainSpec:
     restart: bool = False
     extend: bool = False
     device: str = "auto"
+    splits: Path | None = None
+
+    @property
+    def splits_file(self) -> Path:
+        """That has the folds; the cache's need not be there."""
+        return self.splits or splits_file_of(self.cache)
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,8 @@ def _train(spec: TrainSpec, processes: Processes) -> TrainResult:
     with _locked(job.folder, processes):
         with explained_memory(job.demand, "training"):
             start_folder(state, job, processes)
+            if not state.finished:
+                warn_of_lacking_classes(job.cached, job.split, fold_name(spec.fold))
             run_epochs(state, loop)
         with explained_memory(job.demand, "the validation of whole cases"), state.with_average():
             dice = validate_fold(state, loop, job.cached) if job.split.validation else {}
@@ -157,7 +173,8 @@ def describe_job(spec: TrainSpec, processes: Processes = ALONE) -> Job:
 
 
 def _choose_cases(spec: TrainSpec, training: TrainingSettings, cached: CachedDataset) -> Split:
-    whole = choose_split(cached.labelled_ids, spec.fold, training.folds, spec.cache / "splits.json")
+    check_splits_file(spec.splits)
+    whole = choose_fold(cached, spec.fold, training, spec.splits_file)
     return draw_cases(whole, training.cases, training.seed)
 
 
