@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
+from mednext_cli.settings.fine_tuning import FineTuningSettings
 from mednext_cli.settings.growth import GROWTH, Growth
 from mednext_cli.settings.loss import LossSettings
 from mednext_cli.settings.mirror_axes import AXES, MirrorAxes
@@ -179,6 +180,7 @@ class Recipe(Section):
     init: InitSettings = InitSettings()
     training: TrainingSettings = TrainingSettings()
     loss: LossSettings = LossSettings()
+    fine_tuning: FineTuningSettings = FineTuningSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     inference: InferenceSettings = InferenceSettings()
 

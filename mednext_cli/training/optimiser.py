@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from mednext_cli.settings.fine_tuning import FineTuningSettings
 from mednext_cli.settings.sections import OptimiserName
 from mednext_cli.settings.training import TrainingSettings
+from mednext_cli.training.parameter_groups import group_parameters
 from mednext_cli.training.precision import Precision
 
 _NAMES_OF_MOMENTS: dict[OptimiserName, tuple[str, ...]] = {
@@ -22,7 +24,10 @@ def count_kept(settings: TrainingSettings) -> int:
 
 
 def build_optimiser(
-    network: nn.Module, settings: TrainingSettings, precision: Precision
+    network: nn.Module,
+    settings: TrainingSettings,
+    precision: Precision,
+    fine_tuning: FineTuningSettings | None = None,
 ) -> torch.optim.Optimizer:
     """It moves all parameters, as published (no exception for norms and biases).
 
@@ -30,11 +35,16 @@ def build_optimiser(
         network: on its device.
         settings: AdamW as in MedNeXt's trainer, or SGD with Nesterov's momentum as in nnU-Net's.
         precision: has AdamW's epsilon, where the recipe does not say one.
+        fine_tuning: which of them stay or have rates of their own.
+
+    Raises:
+        SettingsError: the network has no such parts.
     """
+    groups = group_parameters(network, fine_tuning or FineTuningSettings())
     if settings.optimiser == "sgd":
-        return _build_sgd(network, settings)
+        return _build_sgd(groups, settings)
     return torch.optim.AdamW(
-        network.parameters(),
+        groups,
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         eps=settings.epsilon or precision.epsilon,
@@ -42,9 +52,9 @@ def build_optimiser(
     )
 
 
-def _build_sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+def _build_sgd(groups: list[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
     optimiser = torch.optim.SGD(
-        network.parameters(),
+        groups,
         lr=settings.learning_rate,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
@@ -53,8 +63,9 @@ def _build_sgd(network: nn.Module, settings: TrainingSettings) -> torch.optim.Op
     )
     # Zeros give the same first step as none. PyTorch would take them from memory that nobody
     # cleared, and leave them so where that step is left out, as under float16 it usually is.
-    for weights in network.parameters():
-        optimiser.state[weights]["momentum_buffer"] = torch.zeros_like(weights)
+    for group in optimiser.param_groups:
+        for weights in group["params"]:
+            optimiser.state[weights]["momentum_buffer"] = torch.zeros_like(weights)
     return optimiser
 
 

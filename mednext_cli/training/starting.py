@@ -139,7 +139,7 @@ def build_state(setup: Setup, origin: Origin, start: Start | None = None) -> Tra
     return TrainingState(
         spec=setup.network,
         network=network,
-        optimiser=build_optimiser(network, training, setup.precision),
+        optimiser=build_optimiser(network, training, setup.precision, setup.recipe.fine_tuning),
         precision=setup.precision,
         plan=setup.plan,
         recipe=setup.recipe,

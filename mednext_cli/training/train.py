@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
 from mednext_cli.foundation.devices import pick_device
+from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.choice import choose_network, completed
@@ -157,6 +158,10 @@ def describe_job(spec: TrainSpec, processes: Processes = ALONE) -> Job:
     if device.type == "cpu":
         keep_freed_memory(large=False)
     folder = run_folder(spec.runs, cached.name, chosen.label, fold_name(spec.fold))
+    start = choose_start(spec.init, recipe.init, fold_name(spec.fold))
+    resuming = has_begun(folder) and not spec.restart
+    if start is None and not resuming:
+        _refuse_fine_tuning(recipe)
     return Job(
         recipe=recipe,
         chosen=chosen,
@@ -165,11 +170,19 @@ def describe_job(spec: TrainSpec, processes: Processes = ALONE) -> Job:
         split=_choose_cases(spec, recipe.training, cached),
         folder=folder,
         device=device,
-        start=choose_start(spec.init, recipe.init, fold_name(spec.fold)),
+        start=start,
         restart=spec.restart,
         extend=spec.extend,
-        resuming=has_begun(folder) and not spec.restart,
+        resuming=resuming,
     )
+
+
+def _refuse_fine_tuning(recipe: Recipe) -> None:
+    if recipe.fine_tuning.factors:
+        raise SettingsError(
+            "the recipe's [fine_tuning] is of weights to begin with, and the run draws its own",
+            "Add --init RUN or [init], or leave [fine_tuning] out.",
+        )
 
 
 def _choose_cases(spec: TrainSpec, training: TrainingSettings, cached: CachedDataset) -> Split:
