@@ -175,10 +175,12 @@ class CachedDataset:
     Attributes:
         folder: ``CACHE/NAME``.
         plan: how the cases were prepared.
+        fingerprint: what the raw cases looked like.
     """
 
     def __init__(self, folder: Path, description: Description) -> None:
         self.folder, self.plan = folder, description.plan
+        self.fingerprint = description.fingerprint
         self._cases = description.cases
         self._files: OrderedDict[Path, h5py.File] = OrderedDict()
         self._arrays: dict[Path, dict[str, h5py.Dataset]] = {}

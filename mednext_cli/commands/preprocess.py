@@ -118,6 +118,7 @@ def _rows(result: "PreprocessResult") -> list[tuple[str, str]]:
         ("spacing (mm)", " x ".join(f"{length:g}" for length in plan.spacing_mm)),
         ("patch (voxels)", " x ".join(map(str, plan.patch_voxels))),
         ("batch", str(plan.batch_size)),
+        ("mirror axes", ", ".join(plan.mirror_axes) or "none"),
         *(
             (f"channel {name}", _describe(normalisation))
             for name, normalisation in zip(plan.channels, plan.normalisation, strict=True)

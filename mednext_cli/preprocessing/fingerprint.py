@@ -14,6 +14,7 @@ from mednext_cli.preprocessing.intensities import (
     merge_intensities,
     sample_intensities,
 )
+from mednext_cli.preprocessing.mirroring import Landing, common_swaps, landings_of
 from mednext_cli.preprocessing.source import SourceCase, read_case
 from mednext_cli.settings.fingerprint import Fingerprint
 from mednext_cli.settings.labels import LabelSet
@@ -30,6 +31,8 @@ class CaseFingerprint:
         spacing_mm: (D, H, W).
         foreground_voxels: labelled voxels, ignored ones left out.
         intensities: of the foreground, one entry a channel; None without foreground.
+        labels: values above 0 that the label map has, ignored ones left out.
+        landings: see `landings_of`.
         label_resampled: whether the label map was brought onto the image's grid.
         notes: what is odd about the case, though it can be used; a line each.
     """
@@ -39,6 +42,8 @@ class CaseFingerprint:
     spacing_mm: tuple[float, float, float]
     foreground_voxels: int
     intensities: tuple[Intensities | None, ...]
+    labels: tuple[int, ...] = ()
+    landings: tuple[Landing, ...] = ()
     label_resampled: bool = False
     notes: tuple[str, ...] = ()
 
@@ -64,12 +69,15 @@ def fingerprint_case(case: Case, labels: LabelSet, resample_label: bool = False)
     """
     source = read_case(case, labels, resample_label)
     foreground = _foreground(source, labels)
+    present, landings = _mirrored(source, foreground)
     return CaseFingerprint(
         shape=_three(source.image.shape[1:]),
         cropped_shape=_three([b - a for a, b in box_of(nonzero_mask(source.image))]),
         spacing_mm=source.spacing_mm,
         foreground_voxels=int(np.count_nonzero(foreground)),
         intensities=tuple(sample_intensities(channel[foreground]) for channel in source.image),
+        labels=present,
+        landings=landings,
         label_resampled=source.label_resampled,
         notes=source.notes,
     )
@@ -85,8 +93,16 @@ def _foreground(source: SourceCase, labels: LabelSet) -> NDArray[np.bool_]:
     return foreground
 
 
-def summarise(cases: Sequence[CaseFingerprint]) -> Fingerprint:
-    """Medians and foreground statistics over the cases, one or more."""
+def _mirrored(
+    source: SourceCase, foreground: NDArray[np.bool_]
+) -> tuple[tuple[int, ...], tuple[Landing, ...]]:
+    if source.label is None:
+        return (), ()
+    return landings_of(np.where(foreground, source.label, 0))
+
+
+def summarise(cases: Sequence[CaseFingerprint], labels: LabelSet) -> Fingerprint:
+    """Medians and foreground statistics over the cases, one or more; `labels` names values."""
     shapes = np.median([case.cropped_shape for case in cases], axis=0)
     spacings = np.median([case.spacing_mm for case in cases], axis=0)
     ratios = [float(np.prod(case.cropped_shape) / np.prod(case.shape)) for case in cases]
@@ -95,6 +111,7 @@ def summarise(cases: Sequence[CaseFingerprint]) -> Fingerprint:
         median_shape=_three(shapes.tolist()),
         median_spacing_mm=_three(spacings.tolist()),
         cropping_ratio=float(np.median(ratios)),
+        mirror_swaps=common_swaps([(case.labels, case.landings) for case in cases], labels.names),
         intensities=tuple(
             merge_intensities([case.intensities[channel] for case in cases])
             for channel in range(len(cases[0].intensities))

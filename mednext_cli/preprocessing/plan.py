@@ -12,6 +12,7 @@ from mednext_cli.networks.choice import default_patch_rule
 from mednext_cli.preprocessing.fingerprint import CaseFingerprint
 from mednext_cli.settings.fingerprint import Fingerprint
 from mednext_cli.settings.labels import MOST_LABELS
+from mednext_cli.settings.mirror_axes import AXES
 from mednext_cli.settings.plan import ChannelNormalisation, Plan, Scheme
 from mednext_cli.settings.problems import first_problem
 from mednext_cli.volumes.resample import resampled_shape
@@ -86,6 +87,7 @@ def _planned(
         ),
         label_set=dataset.labels.travelling(),
         batch_dice=bool(np.prod(median_shape) >= _BATCH_DICE_RATIO * np.prod(patch)),
+        mirror_axes=tuple(axis for axis in AXES if axis not in fingerprint.mirror_swaps),
     )
 
 

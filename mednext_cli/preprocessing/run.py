@@ -28,6 +28,7 @@ from mednext_cli.preprocessing.folder import (
     forget,
     remove_if_empty,
 )
+from mednext_cli.preprocessing.mirroring import say_swaps
 from mednext_cli.preprocessing.plan import plan_dataset
 from mednext_cli.preprocessing.plan_file import read_plan
 from mednext_cli.preprocessing.stamps import content_key
@@ -190,7 +191,8 @@ def _survey_and_plan(
 ) -> tuple[Plan, Fingerprint, dict[str, SurveyedCase]]:
     surveyed = _survey(dataset, folder, spec, failed)
     cases = [case.fingerprint for case in surveyed.values()]
-    fingerprint = summarise(cases)
+    fingerprint = summarise(cases, dataset.labels)
+    say_swaps(fingerprint)
     planned = plan_dataset(dataset, cases, fingerprint, spec.spacing_mm)
     plan = planned if spec.plan is None else read_plan(spec.plan, planned)
     return plan, fingerprint, surveyed

@@ -24,7 +24,7 @@ from mednext_cli.volumes.footprint import PREPARE, SURVEY, peek_voxels
 from mednext_cli.volumes.resample import resampled_shape
 
 _FOLDER = "fingerprints"
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True, eq=False)

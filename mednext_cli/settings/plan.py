@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from mednext_cli.settings.labels import LabelSet, contradictions
+from mednext_cli.settings.mirror_axes import AXES, MirrorAxes
 from mednext_cli.settings.spacing import LARGEST_MM, SMALLEST_MM, is_usable
 from mednext_cli.settings.values import MOST_CHANNELS, FileName, Flag, Frozen, Name, Number
 from mednext_cli.volumes.turning import Turn
@@ -51,6 +52,8 @@ class Plan(Frozen):
         normalisation: one entry a channel.
         label_set: labels and regions.
         batch_dice: whether the Dice loss pools the batch.
+        mirror_axes: along which mirroring leaves every class in its place, see
+            `Fingerprint.mirror_swaps`; proposed to recipes.
         slice_axis: of networks of slices, the axis that these are cut across; it then comes first
             in `patch_voxels`, and the other two follow.
     """
@@ -65,6 +68,7 @@ class Plan(Frozen):
     normalisation: Annotated[tuple[ChannelNormalisation, ...], Field(max_length=MOST_CHANNELS)]
     label_set: LabelSet
     batch_dice: Flag = False
+    mirror_axes: MirrorAxes = AXES
     slice_axis: Annotated[int, Field(strict=True, ge=0, le=2)] = 0
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """A recipe: all that a training run needs beside the data; frozen, checked, all errors at once."""
 
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -131,7 +131,8 @@ class AugmentationSettings(Section):
         device: where it is computed, by the processes that prepare batches (worker) or on the
             network's device (ours).
         mirror_axes: axes that may be flipped, named by the patient; leave out any that tells
-            classes apart, as front and back of the hippocampus (published: all).
+            classes apart, as front and back of the hippocampus, or take those that the `plan`
+            proposes (published: all).
     """
 
     rotation: Probability = 0.2
@@ -151,13 +152,14 @@ class AugmentationSettings(Section):
     gamma: Probability = 0.3
     gamma_inverted: Probability = 0.1
     gamma_range: Range = (0.7, 1.5)
-    mirror_axes: MirrorAxes = AXES
+    mirror_axes: MirrorAxes | Literal["plan"] = AXES
     device: Annotated[AugmentationDevice, SAME_PARAMETERS] = "worker"
 
     @property
     def mirrored(self) -> tuple[int, ...]:
-        """The mirrored axes as positions in (D, H, W)."""
-        return tuple(AXES.index(axis) for axis in self.mirror_axes)
+        """The mirrored axes as positions in (D, H, W); none as long as no plan has been asked."""
+        axes = () if self.mirror_axes == "plan" else self.mirror_axes
+        return tuple(AXES.index(axis) for axis in axes)
 
 
 class InferenceSettings(Section):
@@ -183,6 +185,13 @@ class Recipe(Section):
     fine_tuning: FineTuningSettings = FineTuningSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     inference: InferenceSettings = InferenceSettings()
+
+    def with_planned_axes(self, planned: MirrorAxes) -> Self:
+        """With the mirror axes that a plan proposes, where they are left to it."""
+        if self.augmentation.mirror_axes != "plan":
+            return self
+        augmentation = self.augmentation.model_copy(update={"mirror_axes": planned})
+        return self.model_copy(update={"augmentation": augmentation})
 
 
 def recipe_fields(model: type[BaseModel] = Recipe, prefix: str = "") -> dict[str, FieldInfo]:

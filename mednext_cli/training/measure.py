@@ -74,8 +74,8 @@ def measure_run(recipe: Recipe, channels: int, classes: int, device: str) -> lis
     where = pick_device(device)
     if where.type == "cpu":
         keep_freed_memory(large=False)
-    recipe = completed(recipe)
     plan = made_up_plan(channels, classes)
+    recipe = completed(recipe).with_planned_axes(plan.mirror_axes)
     setup = Setup(recipe, choose_network(recipe.model), plan, where)
     check_memory(setup.demand)
     with explained_memory(setup.demand, "the measurement"):

@@ -156,7 +156,11 @@ def check_plan(folder: RunFolder, checkpoint: Checkpoint, plan: Plan) -> None:
     """Raise `SettingsError` if the run was begun with another plan."""
     if checkpoint.plan is None:
         raise CheckpointError(f"{folder.last} holds no plan", _ANEW)
-    before, after = (flatten(values.model_dump(mode="json")) for values in (checkpoint.plan, plan))
+    # Proposed mirror axes count where the recipe takes them, and recipes are compared.
+    before, after = (
+        flatten(values.model_dump(mode="json", exclude={"mirror_axes"}))
+        for values in (checkpoint.plan, plan)
+    )
     differing = [
         f"{key}: {_short(before.get(key))} -> {_short(after.get(key))}"
         for key in {**before, **after}

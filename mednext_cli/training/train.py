@@ -12,6 +12,7 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.locks import locked
 from mednext_cli.foundation.memory import keep_freed_memory
 from mednext_cli.networks.choice import choose_network, completed
+from mednext_cli.settings.fingerprint import swaps_in_words
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.checks import check_names
@@ -127,6 +128,7 @@ def _train(spec: TrainSpec, processes: Processes) -> TrainResult:
             start_folder(state, job, processes)
             if not state.finished:
                 warn_of_lacking_classes(job.cached, job.split, fold_name(spec.fold))
+                _warn_of_swaps(job)
             run_epochs(state, loop)
         with explained_memory(job.demand, "the validation of whole cases"), state.with_average():
             dice = validate_fold(state, loop, job.cached) if job.split.validation else {}
@@ -149,9 +151,9 @@ def describe_job(spec: TrainSpec, processes: Processes = ALONE) -> Job:
     Raises:
         CacheError, SettingsError, StorageError: see `train`.
     """
-    recipe = completed(spec.recipe)
-    chosen = choose_network(recipe.model)
     cached = open_cache(spec.cache)
+    recipe = completed(spec.recipe).with_planned_axes(cached.plan.mirror_axes)
+    chosen = choose_network(recipe.model)
     check_names(cached)
     check_loss(cached.plan, recipe.loss)
     device = pick_device(processes.device_name(spec.device))
@@ -175,6 +177,17 @@ def describe_job(spec: TrainSpec, processes: Processes = ALONE) -> Job:
         extend=spec.extend,
         resuming=resuming,
     )
+
+
+def _warn_of_swaps(job: Job) -> None:
+    for axis, pairs in job.cached.fingerprint.mirror_swaps.items():
+        if axis in job.recipe.augmentation.mirror_axes:
+            logger.warning(
+                "the recipe mirrors along %s, which puts %s: the network will not tell them apart "
+                "by where they lie. --set augmentation.mirror_axes=plan leaves that axis out",
+                axis,
+                swaps_in_words(pairs),
+            )
 
 
 def _refuse_fine_tuning(recipe: Recipe) -> None:

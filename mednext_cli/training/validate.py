@@ -134,7 +134,7 @@ def _begin(folder: Path, state: TrainingState, keys: Mapping[str, str]) -> None:
     note = folder / "made_by.json"
     made_by = {
         "weights": hash_weights(state.network.state_dict()),
-        "plan": state.plan.model_dump(mode="json"),
+        "plan": state.plan.model_dump(mode="json", exclude={"mirror_axes"}),  # the recipe's count
         "inference": state.recipe.inference.model_dump(mode="json"),
     }
     known = _read_note(note)

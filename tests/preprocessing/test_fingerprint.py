@@ -26,7 +26,7 @@ from tests.preprocessing.synthetic import cache_of, image_of, label_of, make_raw
 def surveyed(raw: Path) -> tuple[Dataset, list[CaseFingerprint], Fingerprint]:
     dataset = read_dataset(raw, "msd")
     cases = [fingerprint_case(case, dataset.labels) for case in dataset.labelled]
-    return dataset, cases, summarise(cases)
+    return dataset, cases, summarise(cases, dataset.labels)
 
 
 def test_statistics_are_those_of_every_tenth_foreground_voxel(tmp_path: Path) -> None:
