@@ -75,9 +75,9 @@ def test_margins_of_zeros_are_cropped_on_both_sides(tmp_path: Path) -> None:
 
 
 def test_a_fingerprint_survives_json(tmp_path: Path) -> None:
-    _, cases, fingerprint = surveyed(make_raw(tmp_path))
+    dataset, cases, fingerprint = surveyed(make_raw(tmp_path))
     again = [FINGERPRINTS.validate_json(FINGERPRINTS.dump_json(case)) for case in cases]
-    assert summarise(again) == fingerprint
+    assert summarise(again, dataset.labels) == fingerprint
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_ct_without_any_foreground_cannot_be_normalised(tmp_path: Path) -> None:
         CaseFingerprint(one.shape, one.cropped_shape, one.spacing_mm, 0, (None,)) for one in cases
     ]
     with pytest.raises(DatasetError, match="foreground"):
-        plan_dataset(dataset, empty, summarise(empty), None)
+        plan_dataset(dataset, empty, summarise(empty, dataset.labels), None)
 
 
 def test_foreground_voxels_are_sampled_for_each_class() -> None:

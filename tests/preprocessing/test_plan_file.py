@@ -94,13 +94,13 @@ def test_no_plan_at_all(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_cases(tmp_path: Path) -> None:
-    _, cases, fingerprint = surveyed(make_raw(tmp_path, 4, modality="CT"))
+    dataset, cases, fingerprint = surveyed(make_raw(tmp_path, 4, modality="CT"))
     expected = fingerprint.intensities[0]
 
     @settings(max_examples=20, deadline=None)
     @given(order=st.permutations(range(4)))
     def check(order: list[int]) -> None:
-        found = summarise([cases[index] for index in order])
+        found = summarise([cases[index] for index in order], dataset.labels)
         assert found.median_spacing_mm == fingerprint.median_spacing_mm
         assert found.median_shape == fingerprint.median_shape
         assert found.intensities[0] == pytest.approx(expected, rel=1e-9)
