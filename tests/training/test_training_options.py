@@ -23,6 +23,7 @@ ALL = (
     "training.warmup_epochs=1",
     'loss.terms=["tversky", "focal"]',
 )
+COLUMNS = ("iteration", "training_loss", "validation_loss", "dice_mean", "learning_rate")
 
 
 def _folder(runs: Path) -> Path:
@@ -31,7 +32,7 @@ def _folder(runs: Path) -> Path:
 
 def _rows(runs: Path) -> list[dict[str, str]]:
     with (_folder(runs) / "log.csv").open(newline="") as stream:
-        return [{**row, "seconds": ""} for row in csv.DictReader(stream)]
+        return [{key: row[key] for key in COLUMNS} for row in csv.DictReader(stream)]
 
 
 def _state(runs: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
