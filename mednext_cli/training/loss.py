@@ -9,9 +9,9 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.settings.loss import LossSettings
 from mednext_cli.settings.plan import Plan
 from mednext_cli.training.distributed import ALONE
-from mednext_cli.training.losses.prediction import Prediction
+from mednext_cli.training.losses.prediction import Prediction, Reducer
 from mednext_cli.training.losses.prediction import region_masks as region_masks
-from mednext_cli.training.losses.term import Reducer, TermOptions, build_term
+from mednext_cli.training.losses.term import TermOptions, build_term
 
 
 def deep_supervision_weights(outputs: int) -> list[float]:

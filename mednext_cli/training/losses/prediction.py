@@ -1,11 +1,16 @@
 """An output of the network beside the truth: what several terms need is computed once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from mednext_cli.training.distributed import ALONE
+
+Reducer = Callable[[Tensor], Tensor]
+"""Sums over the ranks that share a batch, as `Processes.all_reduce` does."""
 
 
 def region_masks(labels: Tensor, regions: Sequence[Sequence[int]]) -> Tensor:
@@ -31,7 +36,9 @@ class Prediction:
         labels: Tensor,
         regions: Sequence[Sequence[int]] = (),
         ignore: int | None = None,
+        reducer: Reducer = ALONE.all_reduce,
     ) -> None:
+        self._reducer = reducer
         self.logits, self.labels, self.regions = logits, labels, regions
         self.valid = None if ignore is None else labels != ignore
 
@@ -60,7 +67,7 @@ class Prediction:
         return self.classes.unsqueeze(1) == indices.view(-1, *(1,) * (self.labels.ndim - 1))
 
     def mean(self, values: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Over the voxels that count.
+        """Over the voxels that count, those of all ranks; each of these may have as few as none.
 
         Args:
             values: (B, D, H, W), 0 where their weight is.
@@ -71,5 +78,7 @@ class Prediction:
             weights = self.valid if weights is None else weights * self.valid
         if weights is None:
             return values.mean()
-        total = weights.sum()
-        return values.sum() / torch.where(total > 0, total, 1)
+        sums = torch.stack([values.sum(), weights.sum().to(values.dtype)])
+        total, count = self._reducer(sums).unbind()
+        mean: Tensor = total / torch.where(count > 0, count, 1)
+        return mean

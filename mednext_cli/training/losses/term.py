@@ -9,9 +9,7 @@ from torch import Tensor
 from mednext_cli.foundation.plugins import load_plugin
 from mednext_cli.settings.loss import LossSettings
 from mednext_cli.training.distributed import ALONE
-from mednext_cli.training.losses.prediction import Prediction
-
-Reducer = Callable[[Tensor], Tensor]
+from mednext_cli.training.losses.prediction import Prediction, Reducer
 
 
 @dataclass(frozen=True)
