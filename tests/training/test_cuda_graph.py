@@ -15,7 +15,7 @@ from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training import cuda_graph
 from mednext_cli.training.cuda_graph import CapturedStep, CudaGraph, choose_step
-from mednext_cli.training.distributed import SingleProcess
+from mednext_cli.training.distributed import ALONE, SingleProcess
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.optimiser import build_optimiser, load_optimiser
 from mednext_cli.training.precision import Precision
@@ -56,6 +56,8 @@ def _state(device: torch.device = CPU, **training: object) -> TrainingState:
         optimiser=build_optimiser(network, recipe.training, precision),
         precision=precision,
         recipe=recipe,
+        processes=ALONE,
+        parallel=None,
     )
     return cast(TrainingState, state)
 

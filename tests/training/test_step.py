@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mednext_cli.training.distributed import ALONE
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.state import TrainingState
@@ -41,6 +42,8 @@ def _state(clip: float = math.inf, deep_supervision: bool = True) -> TrainingSta
         optimiser=optimiser,
         precision=Precision("float32", CPU),
         recipe=SimpleNamespace(training=SimpleNamespace(gradient_clip=clip, accumulate=1)),
+        processes=ALONE,
+        parallel=None,
     )
     return cast(TrainingState, state)
 
