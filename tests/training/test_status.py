@@ -12,6 +12,7 @@ from mednext_cli.settings.progress import Progress
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training import status
+from mednext_cli.training.distributed import ALONE
 from mednext_cli.training.status import bar_note, epoch_line, seconds_left
 
 ROW = {
@@ -78,6 +79,7 @@ def test_the_bar_has_this_epochs_pace_and_the_last_ones_dice(
     recipe = Recipe(training=TrainingSettings(iterations_per_epoch=10))
     state: Any = SimpleNamespace(
         plan=SimpleNamespace(batch_size=2),
+        processes=ALONE,
         recipe=recipe,
         progress=Progress(iteration=5, epoch_step_seconds=4.0, epoch_wait_seconds=1.0),
     )
