@@ -129,7 +129,9 @@ def depthwise_cases(kernels: list[int]):
                 if way == "march":
                     tile = tiles.convolution_tile(size, 128, 32, itemsize)
                 elif gradient:
-                    tile = tiles.weight_gradient_tile(size, 128, 32, itemsize)
+                    tile = tiles.weight_gradient_tile(
+                        size, 128, 32, itemsize, 2 if "strided" in way else 1
+                    )
                 else:
                     tile = tiles.strided_tile(64, 32, itemsize)
                 values = {"K": size, "BW": tile.width, "BC": tile.channels}

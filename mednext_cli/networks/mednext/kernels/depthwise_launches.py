@@ -147,7 +147,7 @@ def weight_sums(
 
     large, small = (gradient, image) if transposed else (image, gradient)
     batch, *shape, channels = small.shape
-    tile = tiles.weight_gradient_tile(kernel, shape[2], channels, small.element_size())
+    tile = tiles.weight_gradient_tile(kernel, shape[2], channels, small.element_size(), stride)
     columns = batch * shape[1] * ceil(shape[2] / tile.width)
     splits = tiles.splits(columns, kernel, channels, tile, limits_of(small.device))
     partials = torch.empty(

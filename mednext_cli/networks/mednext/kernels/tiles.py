@@ -20,6 +20,8 @@ _REGISTERS = 255
 # Voxels along W of a tile of 32 channels, and warps, by kernel size.
 _CONVOLUTION = {3: (64, 4), 5: (32, 4), 7: (32, 4)}
 _WEIGHT_GRADIENT = {3: (32, 4), 5: (16, 4), 7: (16, 8)}
+# Of float32 with stride 2, where each tap has addresses of its own beside its sum.
+_STRIDED_WEIGHT_GRADIENT = {3: (32, 4), 5: (16, 8), 7: (8, 8)}
 _STRIDED = (32, 4)
 _CHANNELS = 32
 _FEWEST_PLANES = 4
@@ -94,9 +96,13 @@ def strided_tile(width: int, channels: int, itemsize: int) -> Tile:
     return _tile(*_STRIDED, width, channels, itemsize)
 
 
-def weight_gradient_tile(kernel: int, width: int, channels: int, itemsize: int) -> Tile:
+def weight_gradient_tile(
+    kernel: int, width: int, channels: int, itemsize: int, stride: int
+) -> Tile:
     """Tile of the gradient of the weights."""
-    return _tile(*_WEIGHT_GRADIENT[kernel], width, channels, itemsize)
+    single = stride == 2 and itemsize > 2
+    table = _STRIDED_WEIGHT_GRADIENT if single else _WEIGHT_GRADIENT
+    return _tile(*table[kernel], width, channels, itemsize)
 
 
 def planes(
