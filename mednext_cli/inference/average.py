@@ -15,6 +15,7 @@ from mednext_cli.inference.engine import (
     EngineOptions,
     activation_of,
     build_engine,
+    tiles_at_once,
 )
 from mednext_cli.inference.models import Model
 from mednext_cli.inference.sliding import count_tiles, predict_probabilities
@@ -27,8 +28,6 @@ Advance = Callable[[int, str], None]
 """Told how many tiles more are done, and which network's where there are several."""
 Single = Callable[[Array, float], None]
 """Told what one network gave, (K, D, H, W), and its share of the average."""
-_VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
-_MOST_TILES = 8
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,8 @@ class Member:
 
     @property
     def batch(self) -> int:
-        """Tiles at once. On a CPU one: eight of 32 x 48 x 32 took 2.6 times as long for each."""
-        if self.engine.device.type == "cpu":
-            return 1
-        return int(np.clip(_VOXELS_AT_ONCE // np.prod(self.patch_voxels), 1, _MOST_TILES))
+        """Tiles at once."""
+        return tiles_at_once(self.engine.device, self.patch_voxels)
 
     def count_tiles(self, shape: Sequence[int]) -> int:
         """Tiles and mirrorings of an image of this shape (D, H, W)."""

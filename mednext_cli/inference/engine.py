@@ -1,7 +1,8 @@
 """What computes logits from images: an entry point of the group `mednext.engines`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, Protocol, cast
 
 import torch
@@ -12,6 +13,8 @@ from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.sections import Operators, Precision
 
+_VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
+_MOST_TILES = 8
 Activation = Literal["softmax", "sigmoid"]
 """What makes probabilities of logits: softmax over classes, sigmoid of each region by itself."""
 
@@ -61,6 +64,16 @@ EngineMaker = Callable[[Checkpoint, Plan, EngineOptions], Engine]
 def activation_of(plan: Plan) -> Activation:
     """Of networks for a plan: regions may overlap, classes may not."""
     return "sigmoid" if plan.label_set.region_training else "softmax"
+
+
+def tiles_at_once(device: torch.device, patch_voxels: Sequence[int]) -> int:
+    """Tiles that an engine is called with.
+
+    On a CPU one: eight of 32 x 48 x 32 took 2.6 times as long for each.
+    """
+    if device.type == "cpu":
+        return 1
+    return min(max(_VOXELS_AT_ONCE // prod(patch_voxels), 1), _MOST_TILES)
 
 
 def choose_engine(name: str) -> str:

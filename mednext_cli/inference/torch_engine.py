@@ -1,13 +1,21 @@
 """PyTorch, on any of its devices."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from mednext_cli.foundation.devices import is_out_of_memory, pick_dtype, too_little_memory
 from mednext_cli.foundation.memory import keep_freed_memory
-from mednext_cli.inference.engine import Activation, EngineOptions, activation_of
+from mednext_cli.inference.engine import (
+    Activation,
+    EngineOptions,
+    activation_of,
+    tiles_at_once,
+)
 from mednext_cli.networks.building import move_network
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
+from mednext_cli.networks.workload import Workload
 from mednext_cli.settings.plan import Plan
 
 
@@ -53,6 +61,8 @@ class TorchEngine(NetworkEngine):
         device = options.device
         if device.type == "cpu":
             keep_freed_memory(large=True)
+        dtype = pick_dtype(options.precision, device)
+        operators = _choose_operators(checkpoint, plan, options, dtype)
         network = build_network(checkpoint)
         try:
             network = move_network(network, device)
@@ -60,6 +70,22 @@ class TorchEngine(NetworkEngine):
             if is_out_of_memory(error):
                 raise too_little_memory(device, "the network") from error
             raise
-        checkpoint.network.family.set_operators(network, options.operators, device)
-        dtype = pick_dtype(options.precision, device)
+        checkpoint.network.family.set_operators(network, options.operators, device, operators)
         super().__init__(network, activation_of(plan), device, dtype)
+
+
+def _choose_operators(
+    checkpoint: Checkpoint, plan: Plan, options: EngineOptions, dtype: torch.dtype
+) -> dict[str, Any] | None:
+    """Before the network takes the device's memory; None takes what needs no choice."""
+    if options.operators != "auto":
+        return None
+    workload = Workload(
+        network=checkpoint.network,
+        patch_voxels=plan.patch_voxels,
+        batch=tiles_at_once(options.device, plan.patch_voxels),
+        dtype=dtype,
+        training=False,
+        device=options.device,
+    )
+    return checkpoint.network.family.choose_operators(workload)

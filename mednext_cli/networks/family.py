@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from mednext_cli.networks.workload import Workload
     from mednext_cli.settings.sections import Operators
 
 
@@ -158,15 +159,44 @@ class NetworkFamily(ABC, Generic[Chosen]):
                 'Set model.checkpointing to "auto" or false.',
             )
 
+    def choose_operators(
+        self, workload: "Workload", kept: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """What `operators = auto` takes on this machine, by measurement; None where that is moot.
+
+        Call it before the network takes the device's memory. Where nothing was measured yet on this
+        kind of GPU, that is done now, in minutes.
+
+        Args:
+            workload: what the network is run on.
+            kept: what was chosen before for this work; stays, on the same kind of device.
+
+        Returns:
+            Plain types, for `set_operators` and to be kept: other operators give other bits.
+        """
+        del workload, kept
+        return None
+
     def set_operators(
-        self, network: "nn.Module", operators: "Operators", device: "torch.device"
+        self,
+        network: "nn.Module",
+        operators: "Operators",
+        device: "torch.device",
+        chosen: Mapping[str, Any] | None = None,
     ) -> None:
         """Choose what computes the network: PyTorch's operators or fused ones of its own.
 
+        Args:
+            network: on its device; not compiled yet.
+            operators: see `ModelSettings`.
+            device: where it will run.
+            chosen: of `choose_operators`; heeded by auto alone.
+
         Raises:
-            SettingsError: fused ones are asked for, and cannot run on this device.
+            SettingsError: fused ones are asked for, and cannot run on this device; or what was
+                chosen cannot be, or is of another network.
         """
-        del network, device
+        del network, device, chosen
         if operators == "fused":
             raise SettingsError(
                 f"network {self.name} has no fused operators", "Take operators = auto."

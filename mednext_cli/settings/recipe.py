@@ -47,7 +47,8 @@ class ModelSettings(Section):
             network can (published).
         checkpointing: compute activations again for the gradient, which saves memory and changes
             no number; auto as the network does by itself, MedNeXt M and L (published).
-        operators: fused operators where they were measured (auto), always or never (ours).
+        operators: fused operators where they are measured to be faster on this GPU (auto), always
+            or never (ours).
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)

@@ -38,6 +38,11 @@ class RunFolder:
         return self.path / "recipe.toml"
 
     @property
+    def operators(self) -> Path:
+        """Which operators were measured to be the fastest when the run began; may be missing."""
+        return self.path / "operators.json"
+
+    @property
     def log(self) -> Path:
         """A row an epoch."""
         return self.path / "log.csv"

@@ -1,7 +1,9 @@
 """Where a run starts: its state, new or to be filled from its checkpoint, and its folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -121,8 +123,19 @@ class Job(Setup):
     resuming: bool
 
 
-def build_state(setup: Setup, origin: Origin, start: Start | None = None) -> TrainingState:
+def build_state(
+    setup: Setup,
+    origin: Origin,
+    start: Start | None = None,
+    operators: Mapping[str, Any] | None = None,
+) -> TrainingState:
     """A network as the recipe draws it, or with the weights of `start`, and its optimiser.
+
+    Args:
+        setup: what is trained on what.
+        origin: what the run begins with.
+        start: weights to begin with; None draws them.
+        operators: as `training.operators` has chosen; None takes those that need no choice.
 
     Raises:
         CheckpointError: the weights to start from do not fit.
@@ -131,10 +144,10 @@ def build_state(setup: Setup, origin: Origin, start: Start | None = None) -> Tra
     torch.manual_seed(setup.recipe.training.seed)
     network = build_plain(setup.network)
     setup.chosen.family.set_checkpointing(network, setup.chosen.checkpointing)
-    setup.chosen.family.set_operators(network, setup.chosen.operators, setup.device)
     if start is not None:
         origin = initialise(network, setup.network, start, origin)
     network = move_network(network, setup.device)
+    setup.chosen.family.set_operators(network, setup.chosen.operators, setup.device, operators)
     training = setup.recipe.training
     return TrainingState(
         spec=setup.network,
@@ -148,14 +161,19 @@ def build_state(setup: Setup, origin: Origin, start: Start | None = None) -> Tra
     )
 
 
-def start_state(job: Job) -> TrainingState:
+def start_state(job: Job, operators: Mapping[str, Any] | None = None) -> TrainingState:
     """The state a run begins with; of one that goes on, to be filled with its weights.
+
+    Args:
+        job: the run.
+        operators: see `build_state`.
 
     Raises:
         CheckpointError: the weights to start from do not fit.
         SettingsError: the operators cannot run on this device.
     """
-    return build_state(job, _origin(job), None if job.resuming else job.start)
+    start = None if job.resuming else job.start
+    return build_state(job, _origin(job), start, operators)
 
 
 def _origin(job: Job) -> Origin:

@@ -34,6 +34,7 @@ from mednext_cli.training.initialise import choose_start
 from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.loss import check_loss
 from mednext_cli.training.memory import check_memory, explained_memory
+from mednext_cli.training.operators import choose_operators, keep_operators
 from mednext_cli.training.run_folder import RunFolder, has_begun, run_folder
 from mednext_cli.training.splits import Split, draw_cases, fold_name
 from mednext_cli.training.starting import Job, start_folder, start_state
@@ -117,8 +118,9 @@ def train(spec: TrainSpec) -> TrainResult:
 def _train(spec: TrainSpec, processes: Processes) -> TrainResult:
     with together(processes):
         job = describe_job(spec, processes)
+        operators = choose_operators(job)  # before the network takes the device's memory
         with explained_memory(job.demand, "the network"):
-            state = start_state(job)
+            state = start_state(job, operators)
         loop = describe_loop(job, processes)
         _announce(state, loop, job.chosen.label)
         if not job.resuming:
@@ -126,6 +128,8 @@ def _train(spec: TrainSpec, processes: Processes) -> TrainResult:
     with _locked(job.folder, processes):
         with explained_memory(job.demand, "training"):
             start_folder(state, job, processes)
+            if processes.rank == 0:
+                keep_operators(job.folder, operators)
             if not state.finished:
                 warn_of_lacking_classes(job.cached, job.split, fold_name(spec.fold))
                 _warn_of_swaps(job)

@@ -158,7 +158,8 @@ class AttentionBlock(MedNeXtBlock):
         mixed: Tensor = self.attention(x)
         return mixed
 
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
+        """No: it has no depthwise convolution."""
         return False
 
 

@@ -15,11 +15,12 @@ from torch.nn import functional as F
 
 from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.kernels import Operators
-from mednext_cli.networks.mednext.kernels.convolution import is_taken
+from mednext_cli.networks.mednext.kernels.convolution import can_take, is_taken
 from mednext_cli.networks.mednext.native.library import Library
 from mednext_cli.networks.mednext.native.operators import Bottleneck, Depthwise, block, library_of
 from mednext_cli.networks.mednext.native.training import train_block
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
+from mednext_cli.networks.mednext.ways import PYTORCH, is_ours
 
 _EPSILON = 1e-5
 _GRN_EPSILON = 1e-6
@@ -155,9 +156,12 @@ class MedNeXtBlock(nn.Module):
         operators: which operators run it, see `kernels.depthwise_conv3d`. The fused ones have group
             norm without GRN in three dimensions; other blocks are PyTorch's own whatever it says.
             Fused, and on a CPU, hooks of the layers inside are not called.
+        way: with operators "auto", the one of `ways` that was measured to be the fastest; "" where
+            nothing was measured, which is PyTorch's own, arranged on a CPU.
     """
 
     operators: Operators = "auto"
+    way: str = ""
 
     def __init__(
         self,
@@ -206,7 +210,13 @@ class MedNeXtBlock(nn.Module):
         """(B, channels, ...) to (B, out_channels, ...) at this block's resolution."""
         if self._is_fused(x):
             return self._fused(x)
-        if (cpu.is_arranged(x) or x.is_meta) and self._is_plain():
+        if self.operators == "auto" and self.way == PYTORCH and cpu.is_arranged(x):
+            with cpu.left_to_pytorch():
+                return self._by_layers(x)
+        return self._by_layers(x)
+
+    def _by_layers(self, x: Tensor) -> Tensor:
+        if (cpu.is_arranged(x) or x.is_meta) and self.is_plain():
             if (library := library_of(x, *self._parts())) is not None:
                 return self._native(library, x)
             if not (x.is_meta or torch.is_grad_enabled()):
@@ -214,7 +224,8 @@ class MedNeXtBlock(nn.Module):
         y: Tensor = self.compress(self._transform(x))
         return y if self.shortcut is None else y + self.shortcut(x)
 
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
+        """Whether the fused operators have its arithmetic."""
         return (
             isinstance(self.depthwise, DepthwiseConvolution | TransposedDepthwiseConvolution)
             and isinstance(self.norm, SpatialNorm)
@@ -222,9 +233,11 @@ class MedNeXtBlock(nn.Module):
         )
 
     def _is_fused(self, x: Tensor) -> bool:
-        return self._is_plain() and is_taken(
-            self.operators, x, cast("nn.Conv3d", self.depthwise).weight
-        )
+        if not self.is_plain():
+            return False
+        if self.operators == "auto":
+            return is_ours(self.way) and can_take(x)
+        return is_taken(self.operators, x, cast("nn.Conv3d", self.depthwise).weight)
 
     def _layers(self) -> list[nn.Conv3d]:
         """Norm, expansion and compression, as things with a weight and a bias."""

@@ -7,6 +7,9 @@ training step of S with 16 base channels: kernel 3 567 and 246, kernel 5 972 and
 also more exact here: PyTorch's takes a channels-last variance as a difference of squares.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import torch
@@ -18,6 +21,17 @@ from torch.nn import functional as F
 _ONEDNN_BATCH = 16  # from here on PyTorch leaves 1x1 convolutions to oneDNN whatever else
 _PIECE = 1 << 18  # expanded activations worked on at once: 1 MiB in float32
 _COLUMNS = 3  # oneDNN has fast depthwise weight gradients for kernels up to this width
+_arranging: ContextVar[bool] = ContextVar("arranging", default=True)
+
+
+@contextmanager
+def left_to_pytorch() -> Iterator[None]:
+    """Within, nothing takes the way through this module: where it was measured to be slower."""
+    token = _arranging.set(False)
+    try:
+        yield
+    finally:
+        _arranging.reset(token)
 
 
 def is_arranged(x: Tensor) -> bool:
@@ -34,6 +48,7 @@ def is_arranged(x: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not torch.compiler.is_compiling()
+        and _arranging.get()
     )
 
 

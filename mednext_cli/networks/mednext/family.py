@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mednext_cli.networks.mednext.network import MedNeXt
+    from mednext_cli.networks.workload import Workload
     from mednext_cli.settings.sections import Operators
 
 _CHECKPOINTED = ("M", "L")  # as published
@@ -76,14 +77,32 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
         """See `MedNeXt.checkpointing`."""
         cast("MedNeXt", network).checkpointing = on
 
+    def choose_operators(
+        self, workload: "Workload", kept: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """See `kernels.measuring`; networks of slices have nothing to choose from."""
+        if self.dimensions(cast("MedNeXtSettings", workload.network.settings)) != 3:
+            return None
+        from mednext_cli.networks.mednext.kernels.measuring.choosing import choose
+
+        return choose(workload, kept)
+
     def set_operators(
-        self, network: "nn.Module", operators: "Operators", device: "torch.device"
+        self,
+        network: "nn.Module",
+        operators: "Operators",
+        device: "torch.device",
+        chosen: Mapping[str, Any] | None = None,
     ) -> None:
         """See `MedNeXt.operators`."""
         from mednext_cli.networks.mednext.kernels import availability
 
         availability.check(operators, device)
         cast("MedNeXt", network).operators = operators
+        if chosen is not None and operators == "auto":
+            from mednext_cli.networks.mednext.kernels.measuring.choices import apply_choices
+
+            apply_choices(cast("MedNeXt", network), chosen)
 
     def kernels(self, settings: MedNeXtSettings) -> tuple[int, ...]:
         """Of the depthwise convolutions, in encoder and decoder; none where attention mixes.

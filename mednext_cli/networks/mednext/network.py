@@ -50,9 +50,11 @@ class MedNeXt(nn.Module):
     Attributes:
         checkpointing: keep only the blocks' inputs in the forward pass and compute the rest again
             in the backward pass: less memory, about a third more time, the same numbers.
-        operators: "auto" runs the blocks by fused operators on the GPUs these were measured on and
-            by PyTorch's own elsewhere; "fused" insists, and fails where they cannot run (an NVIDIA
-            GPU and Triton are needed); "stock" never takes them.
+        operators: "auto" runs each block in its `way`, as measured, and by PyTorch's own operators
+            where nothing was; "fused" insists on the fused ones, and fails where they cannot run
+            (an NVIDIA GPU and Triton are needed); "stock" never takes them.
+        contiguous: with operators "auto", whether images stay contiguous where the channels would
+            be laid last: where that was measured to be faster.
 
     Source: arXiv 2303.09975, Figure 1 and section 2.
     """
@@ -69,6 +71,7 @@ class MedNeXt(nn.Module):
         self._rule = FAMILY.patch_rule(settings)
         self.checkpointing = False
         self._operators: Operators = "auto"
+        self.contiguous = False
         widths = [settings.base_channels * 2**level for level in range(LEVELS + 1)]
         pointwise = POINTWISE[settings.dimensions]
         self.stem = pointwise(in_channels, widths[0])
@@ -148,9 +151,7 @@ class MedNeXt(nn.Module):
         """
         self._check(x, deep_supervision)
         skips: list[Tensor] = []
-        x = self.stem(x)
-        if cpu.is_arranged(x) or availability.is_wanted(self.operators, x.device, x.dtype):
-            x = cpu.channels_last(x)
+        x = self._laid_out(self.stem(x))
         for encoder in cast("Iterable[EncoderLevel]", self.encoder):
             x = self._run(encoder.blocks, x)
             skips.append(x)
@@ -164,6 +165,18 @@ class MedNeXt(nn.Module):
             if deep_supervision or index == 0:
                 outputs.append(self.heads[index](x))
         return outputs[::-1] if deep_supervision else outputs[0]
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """In the memory format that the blocks keep; as it is where PyTorch has the choice."""
+        if self.operators == "auto" and self.contiguous:
+            return x.contiguous()
+        if cpu.is_arranged(x) or availability.is_wanted(self.operators, x.device):
+            return cpu.channels_last(x)
+        return cpu.channels_last(x) if self._has_ways() else x
+
+    def _has_ways(self) -> bool:
+        first = cast("EncoderLevel", self.encoder[0]).blocks[0]
+        return self.operators == "auto" and bool(cast("MedNeXtBlock", first).way)
 
     def _run(self, blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
         for block in blocks:

@@ -16,9 +16,6 @@ CHOICES: tuple[Operators, ...] = get_args(Operators)
 SIZES = (3, 5, 7)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _OLDEST_CAPABILITY = (8, 0)
-# Compute capabilities of the GPUs in benchmarks/results/kernels.csv, where the operators were seen
-# to be right and faster. "auto" takes them nowhere else; so far no GPU was at hand.
-MEASURED: frozenset[tuple[int, int]] = frozenset()
 
 
 Answer = TypeVar("Answer", bound=Callable[[torch.device], bool])
@@ -52,31 +49,19 @@ def can_run(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= _OLDEST_CAPABILITY
 
 
-@_constant_when_compiled
-def is_measured(device: torch.device) -> bool:
-    """Whether the operators were measured on a GPU of this kind."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) in MEASURED
-
-
 def is_computed(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether the kernels compute in this type; float64 is the interpreter's alone, for tests."""
     return dtype in DTYPES or (dtype is torch.float64 and device.type == "cpu")
 
 
-def is_wanted(operators: Operators, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a tensor on this device takes the fused operators.
-
-    `auto` takes them where they were measured, so never on a CPU.
+def is_wanted(operators: Operators, device: torch.device) -> bool:
+    """Whether a tensor on this device takes the fused operators, whatever was measured.
 
     Raises:
         SettingsError: "fused" where they cannot run.
     """
-    if operators == "stock":
-        return False
-    if operators == "auto":
-        return is_measured(device) and dtype in DTYPES and can_run(device)
     check(operators, device)
-    return True
+    return operators == "fused"
 
 
 def device_of(x: Tensor) -> AbstractContextManager[object]:

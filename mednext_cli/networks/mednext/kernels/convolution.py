@@ -45,8 +45,8 @@ def depthwise_conv3d(
         bias: (C,), or None.
         stride: 1 or 2.
         transposed: the transposed convolution with stride 2: n voxels to 2n - 1.
-        operators: "auto" takes the fused operator on the GPUs it was measured on
-            (`availability.MEASURED`) and PyTorch's own elsewhere; the others insist on one.
+        operators: "fused" insists on the fused operator; "stock" is PyTorch's own, and so is
+            "auto" here: only of whole networks is it measured what is faster (`measuring`).
 
     Returns:
         (N, C, D, H, W) in the type of `x`, or of autocast; sums are made in float32.
@@ -64,23 +64,27 @@ def depthwise_conv3d(
     return result
 
 
+def can_take(x: Tensor) -> bool:
+    """Whether the fused operators can run on this image; nothing is raised."""
+    return _is_computed(x) and availability.can_run(x.device)
+
+
+def _is_computed(x: Tensor) -> bool:
+    return x.numel() > 0 and availability.is_computed(computed_type(x), x.device)
+
+
 def is_taken(operators: Operators, x: Tensor, weight: Tensor) -> bool:
     """Whether the fused operator takes this convolution; raises as `availability.is_wanted`.
 
     Images of no voxels or of integers, and float64 on a GPU, are PyTorch's own to take or refuse.
     """
-    dtype = computed_type(x)
-    if not availability.is_wanted(operators, x.device, dtype):
+    if not availability.is_wanted(operators, x.device) or not _is_computed(x):
         return False
-    if x.numel() == 0 or not availability.is_computed(dtype, x.device):
-        return False
-    if weight.shape[-1] in availability.SIZES:
-        return True
-    if operators == "fused":
+    if weight.shape[-1] not in availability.SIZES:
         raise SettingsError(
             f"operators = fused with a kernel of {weight.shape[-1]} voxels", "It has 3, 5 and 7."
         )
-    return False
+    return True
 
 
 def _check(x: Tensor, weight: Tensor, stride: int, transposed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Which tile each kernel takes: by arithmetic, not yet by measurement (see benchmarks/README.md).
+"""Which tile each kernel takes: by arithmetic (see benchmarks/README.md), unless `tilings` says so.
 
 The aim is 8 to 16 values of a tile in each thread, so that the accumulators of a kernel fit the 255
 registers a thread may have without spilling, and enough programs for the device's multiprocessors.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from mednext_cli.networks.mednext.kernels.limits import DeviceLimits
+from mednext_cli.networks.mednext.kernels.tilings import Place, tiling_at
 
 THREADS = 32  # of a warp
 # Programs for each multiprocessor, of kernels that lose nothing by more.
@@ -77,9 +78,12 @@ def power_of_two(number: int) -> int:
     return 1 << max(number - 1, 0).bit_length()
 
 
-def _tile(widest: int, warps: int, width: int, channels: int, itemsize: int) -> Tile:
+def _tile(place: Place, widest: int, warps: int, width: int, channels: int, itemsize: int) -> Tile:
+    tiling = tiling_at(place)
     vector = 2 if itemsize == 2 and channels % 2 == 0 else 1
-    tile_width = min(widest, power_of_two(width))
+    fitting_width = power_of_two(width)
+    tile_width = max(int(min(widest, fitting_width) * tiling.width), 1)
+    tile_width, warps = min(tile_width, fitting_width), int(warps * tiling.warps)
     tile_channels = min(_CHANNELS, power_of_two(channels))
     # A small tile needs fewer warps, or threads would compute the same values twice.
     fitting = max(tile_width * tile_channels // (THREADS * vector), 1)
@@ -88,12 +92,14 @@ def _tile(widest: int, warps: int, width: int, channels: int, itemsize: int) -> 
 
 def convolution_tile(kernel: int, width: int, channels: int, itemsize: int) -> Tile:
     """Tile of the convolution with stride 1 and of the gradient of its input."""
-    return _tile(*_CONVOLUTION[kernel], width, channels, itemsize)
+    return _tile(
+        Place("dense", (width, channels)), *_CONVOLUTION[kernel], width, channels, itemsize
+    )
 
 
 def strided_tile(width: int, channels: int, itemsize: int) -> Tile:
     """Tile of the strided and the transposed convolution."""
-    return _tile(*_STRIDED, width, channels, itemsize)
+    return _tile(Place("strided", (width, channels)), *_STRIDED, width, channels, itemsize)
 
 
 def weight_gradient_tile(
@@ -102,7 +108,8 @@ def weight_gradient_tile(
     """Tile of the gradient of the weights."""
     single = stride == 2 and itemsize > 2
     table = _STRIDED_WEIGHT_GRADIENT if single else _WEIGHT_GRADIENT
-    return _tile(*table[kernel], width, channels, itemsize)
+    place = Place("dense" if stride == 1 else "strided", (width, channels))
+    return _tile(place, *table[kernel], width, channels, itemsize)
 
 
 def planes(
@@ -163,8 +170,12 @@ def splits(columns: int, kernel: int, channels: int, tile: Tile, limits: DeviceL
 def block_tile(channels: int, hidden: int, out_channels: int, itemsize: int) -> BlockTile:
     """Tile of the fused block, forward and gradient of its input."""
     widest = max(channels, out_channels)
-    rows_ = 64 if itemsize > 2 or widest > 64 else 128
+    rows_ = _fewer(64 if itemsize > 2 or widest > 64 else 128, channels, hidden, out_channels)
     return BlockTile(rows_, min(32, power_of_two(max(hidden, 16))), 4)
+
+
+def _fewer(rows_: int, *channels: int) -> int:
+    return max(int(rows_ * tiling_at(Place("products", channels)).rows), _FEWEST_ROWS)
 
 
 def block_weight_tile(
@@ -173,7 +184,8 @@ def block_weight_tile(
     """Tile of the gradients of the fused block's weights: what the device's shared memory holds."""
     widest = max(channels, out_channels)
     chunk = 64 if widest <= 64 and itemsize <= 2 else 32
-    tile = BlockTile(64 if itemsize <= 2 else 32, min(chunk, power_of_two(max(hidden, 16))), 4)
+    rows_ = _fewer(64 if itemsize <= 2 else 32, channels, hidden, out_channels)
+    tile = BlockTile(rows_, min(chunk, power_of_two(max(hidden, 16))), 4)
     while tile.rows > _FEWEST_ROWS and (
         _weight_bytes(tile, channels, out_channels, itemsize) > limits.shared_memory
     ):
