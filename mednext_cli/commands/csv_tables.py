@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mednext_cli.cache.columns import VERIFIED_CACHE
 from mednext_cli.datasets.columns import PHANTOMS, VERIFIED
 from mednext_cli.deployment.table import CLINICAL
+from mednext_cli.doctor.columns import OPERATORS
 from mednext_cli.evaluation.metrics.empty_masks import EMPTY_POLICIES, EmptyScores
 from mednext_cli.evaluation.ranking.columns import CONSENSUS, LEADERBOARD, PAIRWISE
 from mednext_cli.evaluation.tables.columns import CASES, SUMMARY
@@ -24,7 +25,7 @@ from mednext_cli.training.overview.columns import COMPARED, RUNS, SHOWN
 TABLES: tuple[Table, ...] = (
     CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, PROFILE,
     RUNS, SHOWN, COMPARED, SCALE_REPORT, BUDGET,
-    CLINICAL, VOLUMES, CHANGES, FITTED, VERIFIED, VERIFIED_CACHE, PHANTOMS,
+    CLINICAL, OPERATORS, VOLUMES, CHANGES, FITTED, VERIFIED, VERIFIED_CACHE, PHANTOMS,
     EXPERIMENT, COMPARISON, TRANSFER, TRANSFER_COMPARISON,
 )  # fmt: skip
 _HEAD = """# The columns of the CSV files

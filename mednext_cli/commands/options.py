@@ -80,7 +80,7 @@ Operators = Annotated[
     Literal["auto", "fused", "stock"] | None,
     typer.Option(
         show_default="the recipe's, or auto",
-        help="Fused operators where they were measured (auto), always, or PyTorch's own (stock).",
+        help="Fused operators where measured to be faster (auto), always, or PyTorch's (stock).",
     ),
 ]
 Precision = Annotated[
