@@ -20,7 +20,7 @@ from mednext_cli.networks.mednext.native.library import Library
 from mednext_cli.networks.mednext.native.operators import Bottleneck, Depthwise, block, library_of
 from mednext_cli.networks.mednext.native.training import train_block
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
-from mednext_cli.networks.mednext.ways import PYTORCH, is_ours
+from mednext_cli.networks.mednext.ways import PYTORCH, TENSOR_CORES, is_ours
 
 _EPSILON = 1e-5
 _GRN_EPSILON = 1e-6
@@ -297,6 +297,7 @@ class MedNeXtBlock(nn.Module):
             convolution.stride[0],
             isinstance(convolution, TransposedDepthwiseConvolution),
             skip,
+            self.operators == "auto" and self.way == TENSOR_CORES,
         )
 
 

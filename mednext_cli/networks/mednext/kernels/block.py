@@ -13,6 +13,7 @@ from mednext_cli.networks.mednext.kernels import tiles
 from mednext_cli.networks.mednext.kernels.availability import device_of
 from mednext_cli.networks.mednext.kernels.convolution import autocast
 from mednext_cli.networks.mednext.kernels.depthwise import depthwise, first, last
+from mednext_cli.networks.mednext.kernels.tensor_cores import operator as tensor_cores
 
 _Seven = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -199,6 +200,7 @@ def block(
     stride: int = 1,
     transposed: bool = False,
     skip: Tensor | None = None,
+    on_tensor_cores: bool = False,
 ) -> Tensor:
     """A whole MedNeXt block: depthwise convolution, group norm of one channel a group, the rest.
 
@@ -215,8 +217,10 @@ def block(
         transposed: whether it is transposed, with stride 2; then a plane of zeros before the first
             along each axis makes 2n voxels of n, as published.
         skip: added to the result, or None.
+        on_tensor_cores: whether the depthwise convolution is, where these take it.
     """
-    z, mean, variance = depthwise(
+    convolve = tensor_cores.depthwise if on_tensor_cores else depthwise
+    z, mean, variance = convolve(
         autocast(x), depthwise_weight, depthwise_bias, stride, transposed, True
     )
     scale = norm_weight * (variance + epsilon).rsqrt()

@@ -8,8 +8,9 @@ import torch
 
 from mednext_cli.networks.mednext.kernels import availability
 from mednext_cli.networks.mednext.kernels.measuring.shapes import BlockShape
+from mednext_cli.networks.mednext.kernels.tensor_cores import availability as tensor_cores
 from mednext_cli.networks.mednext.kernels.tilings import TILINGS
-from mednext_cli.networks.mednext.ways import ARRANGED, PYTORCH, TRITON, is_ours
+from mednext_cli.networks.mednext.ways import ARRANGED, PYTORCH, TENSOR_CORES, TRITON, is_ours
 from mednext_cli.networks.workload import Workload
 
 Layout = Literal["channels_last", "contiguous"]
@@ -92,4 +93,13 @@ def _ours(shape: BlockShape, workload: Workload, mode: Mode) -> list[Candidate]:
     if workload.dtype not in availability.DTYPES or not availability.can_run(workload.device):
         return []
     ways = [f"{TRITON}:{tiling}" if tiling else TRITON for tiling in TILINGS]
+    if tensor_cores.takes(
+        workload.device,
+        workload.dtype,
+        shape.channels,
+        shape.kernel,
+        shape.stride,
+        shape.transposed,
+    ):
+        ways.append(TENSOR_CORES)
     return [Candidate(way, mode) for way in ways]

@@ -49,6 +49,16 @@ class BlockShape:
         return f"{self.kind} {widths} k{self.kernel} {'x'.join(map(str, self.voxels))}"
 
     @property
+    def stride(self) -> int:
+        """Of the depthwise convolution."""
+        return 1 if self.kind == "block" else 2
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the depthwise convolution is."""
+        return self.kind == "up"
+
+    @property
     def out_voxels(self) -> int:
         """Of one image."""
         factor = {"block": 1.0, "down": 1 / 8, "up": 8.0}[self.kind]

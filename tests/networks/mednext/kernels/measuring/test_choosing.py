@@ -1,6 +1,7 @@
 """From a network and a device to choices: measured, kept, and where nothing may be measured."""
 
 import multiprocessing
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from mednext_cli.networks.mednext.family import FAMILY
 from mednext_cli.networks.mednext.kernels.measuring import choosing
+from mednext_cli.networks.mednext.kernels.measuring.candidates import list_candidates
 from mednext_cli.networks.mednext.kernels.measuring.choices import apply_choices
 from mednext_cli.networks.mednext.kernels.measuring.driver import (
     Driver,
@@ -16,6 +18,7 @@ from mednext_cli.networks.mednext.kernels.measuring.driver import (
     why_not,
 )
 from mednext_cli.networks.mednext.kernels.measuring.machine import hash_kernels
+from mednext_cli.networks.mednext.kernels.measuring.shapes import BlockShape
 from mednext_cli.networks.workload import Workload
 from tests.networks.made import build, mednext
 from tests.networks.mednext.kernels.measuring.workbenches import SmallestBench
@@ -39,6 +42,19 @@ def test_on_a_cpu_nothing_is_measured_by_the_way(own_folder):
 def test_networks_of_slices_have_nothing_to_choose_from():
     flat = Workload(mednext("S", 3, 1, 2, 2, dimensions=2), (1, 32, 32), 1, WORK.dtype, True, CPU)
     assert FAMILY.choose_operators(flat) is None
+
+
+def test_tensor_cores_are_tried_where_they_take_the_convolution(monkeypatch):
+    everything = "mednext_cli.networks.mednext.kernels.tensor_cores.availability.can_run"
+    monkeypatch.setattr(everything, lambda device: True)
+    for kind, dtype, tried in (
+        ("block", torch.bfloat16, True),
+        ("down", torch.bfloat16, False),
+        ("block", torch.float32, False),
+    ):
+        shape = BlockShape(kind, 1, 32, 64, 32, 5, (8, 8, 8))
+        ways = {one.way for one in list_candidates(shape, replace(WORK, dtype=dtype))}
+        assert ("tensor_cores" in ways) is tried
 
 
 @pytest.mark.slow
