@@ -90,7 +90,7 @@ def measured(*trials, counts=(1, 1)):
 
 
 class SmallestBench(BlockBench):
-    """The real one, with the two smallest shapes alone: Triton's interpreter is slow."""
+    """The real one; fused operators only for the two smallest shapes: the interpreter is slow."""
 
     def __post_init__(self):
         import tests.conftest  # noqa: F401 - mends the interpreter, in this process too
@@ -98,13 +98,12 @@ class SmallestBench(BlockBench):
         super().__post_init__()
 
     def plan(self):
-        """Without fewer threads than there are."""
-        return [
-            Planned(one.shape, one.count, tuple(filter(_same_threads(one), one.candidates)))
-            for one in super().plan()
-            if one.shape.voxels == (1, 1, 2)
-        ]
+        return [Planned(one.shape, one.count, _few(one)) for one in super().plan()]
 
 
-def _same_threads(planned):
-    return lambda candidate: candidate.mode.threads == planned.candidates[0].mode.threads
+def _few(planned):
+    """Of small shapes all without fewer threads than there are, of others PyTorch's own."""
+    if planned.shape.voxels != (1, 1, 2):
+        return planned.candidates[:2]
+    threads = planned.candidates[0].mode.threads
+    return tuple(one for one in planned.candidates if one.mode.threads == threads)
