@@ -58,12 +58,14 @@ class Place:
         tiny: sizes that show only that the script works.
         rounds: of candidates in turns.
         seconds: that the rounds of one row may take.
+        networks: names of those whose training steps are timed; all if there are none.
     """
 
     device: torch.device
     tiny: bool
     rounds: int
     seconds: float
+    networks: tuple[str, ...] = ()
 
     def bench(self, as_launched: bool = False) -> Bench:
         """As `CudaBench` on a GPU."""

@@ -128,13 +128,17 @@ def step_rows(place: Place) -> Iterator[Row]:
     One way after the other, as two would not fit in memory together.
     """
     nnunet = Network("nnunet", {"network": "nnunet"})
-    for network in _mednexts(place):
+    for network in filter(partial(_is_wanted, place), _mednexts(place)):
         accuracies = _accuracies(place, network)
         for way in _STEP_WAYS:
             if way.operators == "stock" or can_run(place.device):
                 yield from _step_rows(place, network, way, accuracies.get(way.operators))
-    if not place.tiny:
+    if not place.tiny and _is_wanted(place, nnunet):
         yield from _step_rows(place, nnunet, _STEP_WAYS[2], None)
+
+
+def _is_wanted(place: Place, network: Network) -> bool:
+    return not place.networks or network.name in place.networks
 
 
 def _step_rows(

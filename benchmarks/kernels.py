@@ -1,6 +1,7 @@
 """The fused operators against the stock ones: parts of networks, training steps, inference.
 
     python benchmarks/kernels.py [--out benchmarks/results/kernels.csv] [--quick] [--only PART ...]
+        [--networks NAME ...]
     python benchmarks/kernels.py --device cpu --tiny --out kernels.csv   # that the script works
 
 Whatever is timed was compared before, at the same size, with float32 without TF32: outputs and
@@ -54,7 +55,8 @@ def main() -> int:
         return 2
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     rounds = 1 if options.tiny else 3 if options.quick else 20
-    place = Place(torch.device(options.device), options.tiny, rounds, seconds=rounds / 2)
+    device, networks = torch.device(options.device), tuple(options.networks)
+    place = Place(device, options.tiny, rounds, seconds=rounds / 2, networks=networks)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -75,6 +77,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="sizes that prove nothing")
     parser.add_argument("--quick", action="store_true", help="3 rounds instead of 20")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--networks", nargs="+", default=[], help="of the steps: L-k5 nnunet")
     return parser.parse_args()
 
 
