@@ -297,7 +297,7 @@ class MedNeXtBlock(nn.Module):
             convolution.stride[0],
             isinstance(convolution, TransposedDepthwiseConvolution),
             skip,
-            self.operators == "auto" and self.way == TENSOR_CORES,
+            self.operators == "fused" or self.way == TENSOR_CORES,
         )
 
 

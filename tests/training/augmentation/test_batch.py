@@ -186,6 +186,7 @@ def test_the_number_of_threads_changes_nothing() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # a prototype, it says
 def test_a_gpu_gives_the_same_and_is_not_waited_for() -> None:
     """But for the noise, which is its own, and labels that weigh the same."""
     augment = Augmentation(PATCH, EVERYTHING.model_copy(update={"noise": 0.0}), (0,))

@@ -86,7 +86,8 @@ def _(
     skip: Tensor | None,
     padded: bool,
 ) -> Tensor:
-    shape = (z.shape[0], *(size + padded for size in z.shape[2:]), compress.shape[0])
+    plane = int(padded)  # sizes that are symbols take no truth values
+    shape = (z.shape[0], *(size + plane for size in z.shape[2:]), compress.shape[0])
     return first(z.new_empty(shape, dtype=_result_type(z, residual, skip)))
 
 
