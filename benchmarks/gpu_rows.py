@@ -59,6 +59,7 @@ class Place:
         rounds: of candidates in turns.
         seconds: that the rounds of one row may take.
         networks: names of those whose training steps are timed; all if there are none.
+        operators: with which steps are timed, "fused" or "stock"; both if it is "".
     """
 
     device: torch.device
@@ -66,6 +67,7 @@ class Place:
     rounds: int
     seconds: float
     networks: tuple[str, ...] = ()
+    operators: str = ""
 
     def bench(self, as_launched: bool = False) -> Bench:
         """As `CudaBench` on a GPU."""

@@ -57,8 +57,8 @@ _EXACT = replace(_STOCK, layout=FIRST, checkpointing=True, precision="float32")
 _STEP_WAYS = (
     StepWay("fused", "fused"),
     StepWay("fused, CUDA graph", "fused", graph=True),
-    replace(_STOCK, name="stock, channels-last"),
-    replace(_STOCK, name="stock, channels-last, CUDA graph", graph=True),
+    StepWay("stock, channels-first", "stock", FIRST),
+    StepWay("stock, channels-first, CUDA graph", "stock", FIRST, graph=True),
     StepWay("stock, channels-first, checkpointing (as published)", "stock", FIRST, True),
 )
 
@@ -130,7 +130,7 @@ def step_rows(place: Place) -> Iterator[Row]:
     nnunet = Network("nnunet", {"network": "nnunet"})
     for network in filter(partial(_is_wanted, place), _mednexts(place)):
         accuracies = _accuracies(place, network)
-        for way in _STEP_WAYS:
+        for way in filter(partial(_is_asked, place), _STEP_WAYS):
             if way.operators == "stock" or can_run(place.device):
                 yield from _step_rows(place, network, way, accuracies.get(way.operators))
     if not place.tiny and _is_wanted(place, nnunet):
@@ -139,6 +139,10 @@ def step_rows(place: Place) -> Iterator[Row]:
 
 def _is_wanted(place: Place, network: Network) -> bool:
     return not place.networks or network.name in place.networks
+
+
+def _is_asked(place: Place, way: StepWay) -> bool:
+    return not place.operators or way.operators == place.operators
 
 
 def _step_rows(

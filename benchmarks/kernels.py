@@ -1,7 +1,7 @@
 """The fused operators against the stock ones: parts of networks, training steps, inference.
 
     python benchmarks/kernels.py [--out benchmarks/results/kernels.csv] [--quick] [--only PART ...]
-        [--networks NAME ...]
+        [--networks NAME ...] [--operators fused|stock]
     python benchmarks/kernels.py --device cpu --tiny --out kernels.csv   # that the script works
 
 Whatever is timed was compared before, at the same size, with float32 without TF32: outputs and
@@ -13,7 +13,7 @@ Times are the device's alone: CUDA graphs, the second level cache emptied before
 turns, median and half the distance between the quartiles, with the clocks at the end. Training
 steps are as launched, so that the host's time is in them; those of a CUDA graph stand beside.
 Beside each row stands the limit that the GPU's bandwidth and its arithmetic set, in float32 outside
-products of matrices, by the data sheet. Not run on a GPU yet.
+products of matrices, by the data sheet.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main() -> int:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     rounds = 1 if options.tiny else 3 if options.quick else 20
     device, networks = torch.device(options.device), tuple(options.networks)
-    place = Place(device, options.tiny, rounds, seconds=rounds / 2, networks=networks)
+    place = Place(device, options.tiny, rounds, rounds / 2, networks, options.operators)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with options.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -78,6 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="3 rounds instead of 20")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--networks", nargs="+", default=[], help="of the steps: L-k5 nnunet")
+    parser.add_argument("--operators", choices=("fused", "stock"), default="", help="of the steps")
     return parser.parse_args()
 
 

@@ -12,11 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training import cuda_graph
-from mednext_cli.training.cuda_graph import CapturedStep, CudaGraph, choose_step
+from mednext_cli.training.cuda_graph import CapturedStep, choose_step
 from mednext_cli.training.distributed import ALONE, SingleProcess
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.optimiser import build_optimiser, load_optimiser

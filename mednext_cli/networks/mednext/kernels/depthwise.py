@@ -155,8 +155,10 @@ def moment_terms(
     Returns:
         (N, 2, C), constant and slope: the gradient of voxel y gets constant + slope * y.
     """
-    slope = variance_gradient * (2.0 / voxels)
-    return torch.stack([mean_gradient / voxels - slope * mean, slope], dim=1)
+    # A tensor: with sizes that are symbols, a number derived from them stops PyTorch's compiler.
+    count = torch.full((), voxels, dtype=mean.dtype, device=mean.device)
+    slope = 2.0 * variance_gradient / count
+    return torch.stack([mean_gradient / count - slope * mean, slope], dim=1)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401

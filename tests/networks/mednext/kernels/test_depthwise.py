@@ -132,8 +132,8 @@ def test_operator_is_well_behaved(device):
     x, weight, bias = (
         one.requires_grad_() for one in _tensors(3, torch.float32, (1, 2, 1, 2, 3), device)
     )
-    for moments in (False, True):
-        torch.library.opcheck(depthwise, (x, weight, bias, 1, False, moments))
+    for way in ((1, False, False), (1, False, True), (2, False, True), (2, True, True)):
+        torch.library.opcheck(depthwise, (x, weight, bias, *way))
 
 
 @pytest.mark.slow

@@ -75,22 +75,20 @@ def test_without_a_compiler_nothing_is_taken(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "channels", "kernel", "stride", "transposed", "capability", "taken"),
+    ("dtype", "channels", "kernel", "capability", "taken"),
     [
-        (torch.bfloat16, 32, 5, 1, False, (9, 0), True),
-        (torch.float16, 8, 7, 1, False, (8, 0), True),
-        (torch.float32, 32, 5, 1, False, (9, 0), False),
-        (torch.bfloat16, 36, 5, 1, False, (9, 0), False),
-        (torch.bfloat16, 32, 9, 1, False, (9, 0), False),
-        (torch.bfloat16, 32, 5, 2, False, (9, 0), False),
-        (torch.bfloat16, 32, 5, 2, True, (9, 0), False),
-        (torch.bfloat16, 32, 5, 1, False, (7, 5), False),
+        (torch.bfloat16, 32, 5, (9, 0), True),
+        (torch.float16, 8, 7, (8, 0), True),
+        (torch.float32, 32, 5, (9, 0), False),
+        (torch.bfloat16, 36, 5, (9, 0), False),
+        (torch.bfloat16, 32, 9, (9, 0), False),
+        (torch.bfloat16, 32, 5, (7, 5), False),
     ],
 )
-def test_what_is_taken(dtype, channels, kernel, stride, transposed, capability, taken, monkeypatch):
+def test_what_is_taken(dtype, channels, kernel, capability, taken, monkeypatch):
     monkeypatch.setattr(compiling, "library", lambda: object())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert takes(torch.device("cuda"), dtype, channels, kernel, stride, transposed) == taken
+    assert takes(torch.device("cuda"), dtype, channels, kernel) == taken
 
 
 def test_a_cpu_has_no_tensor_cores():

@@ -110,11 +110,14 @@ class CudaBench:
 
     def _capture(self, work: Work) -> torch.cuda.CUDAGraph | None:
         graph = torch.cuda.CUDAGraph()
+        random = torch.cuda.default_generators[torch.cuda.current_device()]
+        before = random.clone_state()
         try:
             with torch.cuda.graph(graph, pool=self._pool, stream=self._side):
                 work()
         except RuntimeError:  # waits for the device, or asks for memory outside the pool
             torch.cuda.synchronize()
+            random.graphsafe_set_state(before)  # else it would be in the capture for ever
             return None
         return graph
 

@@ -93,13 +93,6 @@ def _ours(shape: BlockShape, workload: Workload, mode: Mode) -> list[Candidate]:
     if workload.dtype not in availability.DTYPES or not availability.can_run(workload.device):
         return []
     ways = [f"{TRITON}:{tiling}" if tiling else TRITON for tiling in TILINGS]
-    if tensor_cores.takes(
-        workload.device,
-        workload.dtype,
-        shape.channels,
-        shape.kernel,
-        shape.stride,
-        shape.transposed,
-    ):
+    if tensor_cores.takes(workload.device, workload.dtype, shape.channels, shape.kernel):
         ways.append(TENSOR_CORES)
     return [Candidate(way, mode) for way in ways]

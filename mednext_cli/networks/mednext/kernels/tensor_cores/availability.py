@@ -14,21 +14,17 @@ def takes(
     dtype: torch.dtype,
     channels: int,
     kernel: int,
-    stride: int = 1,
-    transposed: bool = False,
 ) -> bool:
-    """Whether the tensor cores take this convolution; whether they are faster is to be measured.
+    """Whether the tensor cores take these convolutions; if they are faster is to be measured.
 
     Args:
         device: of the image.
         dtype: of the image, or autocast's.
         channels: of the image.
         kernel: voxels.
-        stride: only 1 so far.
-        transposed: not so far.
     """
     fits = dtype in DTYPES and kernel in SIZES and channels > 0 and channels % _VECTOR == 0
-    return fits and stride == 1 and not transposed and can_run(device)
+    return fits and can_run(device)
 
 
 def can_run(device: torch.device) -> bool:

@@ -91,3 +91,5 @@ def test_on_a_gpu_work_that_cannot_be_captured_is_timed_all_the_same():
     x = torch.zeros(1024, device="cuda")
     timed = time_in_turns({"work": lambda: x.sum().item()}, CudaBench(x.device), rounds=3)
     assert not timed.timed["work"].captured
+    # Random numbers are no longer those of a capture.
+    assert torch.randn(1, device="cuda").isfinite()
