@@ -2,6 +2,8 @@
 
 As on a GPU, recording does nothing to the tensors that were there before, leaves nothing of use in
 those that it makes, takes every Python number as it was, and cannot read a number from a tensor.
+Nor are there the CPU's compiled kernels: they write through addresses, which PyTorch does not see
+and no replay would do again.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mednext_cli.networks.mednext.cpu import left_to_pytorch
 from mednext_cli.training.cuda_graph import NotCapturedError
 
 Work = Callable[[], Tensor]
@@ -25,11 +28,12 @@ class RecordedGraph:
         self.replays = 0
 
     def rehearse(self, work: Work) -> Tensor:
-        return work()
+        with left_to_pytorch():
+            return work()
 
     def capture(self, work: Work) -> Tensor:
         try:
-            with self._recorder:
+            with left_to_pytorch(), self._recorder:
                 result = work()
         except RuntimeError as error:
             raise NotCapturedError(str(error)) from error

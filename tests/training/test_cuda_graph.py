@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mednext_cli.networks.checkpoint import load_checkpoint
+from mednext_cli.networks.mednext.cpu import left_to_pytorch
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training import cuda_graph
 from mednext_cli.training.cuda_graph import CapturedStep, choose_step
@@ -219,7 +220,8 @@ def _run(train: Train, runs: Path, *settings: str) -> dict[str, Tensor]:
 def test_a_run_with_a_graph_ends_where_one_without_does(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = _run(train, tmp_path / "plain")
+    with left_to_pytorch():  # as the graph's steps are
+        plain = _run(train, tmp_path / "plain")
     graph = RecordedGraph()
     monkeypatch.setattr(cuda_graph, "_obstacle", lambda *_: None)
     monkeypatch.setattr(cuda_graph, "CudaGraph", lambda _: graph)
