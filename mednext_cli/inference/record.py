@@ -111,10 +111,15 @@ class PredictionRecord:
             write_record(self._folder, content)
 
     def end(self) -> None:
-        """Let others take what is claimed; the last one to work here removes the traces."""
+        """Let others take what is claimed; the last one to work here removes the traces.
+
+        Also what killed ones have left half-written on this machine: where all is done, no later
+        run begins, and so tidies up.
+        """
         try:
             with locked(self._folder, briefly=True):
                 if self._claims.leave():
+                    remove_leftovers(self._folder)
                     remove_lock(self._folder)
         except StorageError:  # the disk is gone, which was said before
             self._claims.abandon()

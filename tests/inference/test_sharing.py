@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,12 @@ from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.leftovers import name_beside
 from mednext_cli.inference.record import PredictionRecord, Standing
+from tests.inference.doomed import End, Meeting, start
 from tests.inference.synthetic import predict, save_model
 from tests.inference.test_record import FAST, make_scan, maps
 
 Capture = pytest.CaptureFixture[str]
+_SECONDS = 900.0  # of patience on a busy machine
 HELD = """
 import sys, time
 from pathlib import Path
@@ -47,18 +48,6 @@ def another_run(out: Path, scan: Path, settings: str = "same") -> Iterator[subpr
             yield process
         finally:
             process.kill()
-
-
-def start(images: Path, out: Path, model: Path, *options: str) -> "subprocess.Popen[str]":
-    words = ["-m", "mednext_cli", "predict", str(images), "--model", str(model), "--out", str(out)]
-    always = ["--device", "cpu", "--engine", "torch", "--workers", "0"]
-    return subprocess.Popen(
-        [sys.executable, *words, *always, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 def test_a_claim_holds_until_its_process_is_killed(tmp_path: Path) -> None:
@@ -141,19 +130,23 @@ def test_a_run_waits_for_a_case_of_another_and_takes_it_over(
 
 @pytest.mark.slow
 def test_three_runs_share_a_folder_and_one_is_killed(model: Path, tmp_path: Path) -> None:
-    images, out = tmp_path / "scans", tmp_path / "out"
+    """The first has made one case; it is killed writing its second, when all have claimed one."""
+    images, out, meeting = tmp_path / "scans", tmp_path / "out", tmp_path / "meeting"
     for number in range(12):
         make_scan(images / f"s{number:02d}.nii.gz", number)
     assert predict(images, tmp_path / "alone", model) == 0
-    runs = [start(images, out, model) for _ in range(3)]
-    while len(maps(out)) < 3:
-        time.sleep(0.05)
-    runs[0].kill()
-    said = [run.communicate(timeout=300) for run in runs]
+    meeting.mkdir()
+    plans = [(End(".nii.gz", 2), 2), (None, 1), (None, 1)]
+    runs = [
+        start(images, out, model, end=end, meeting=Meeting(str(meeting), len(plans), claims))
+        for end, claims in plans
+    ]
+    said = [run.communicate(timeout=_SECONDS) for run in runs]
+    assert runs[0].returncode not in (0, 2), said
     assert [run.returncode for run in runs[1:]] == [0, 0], said
     made = [int(out.split(": ")[1].split(" made")[0]) for out, _ in said[1:]]
     assert all(made)
-    assert sum(made) <= 12
+    assert sum(made) == 11
     assert maps(out) == maps(tmp_path / "alone")
     known = json.loads((out / "predict.json").read_text())["cases"]
     assert sorted(known) == sorted(f"s{number:02d}" for number in range(12))
@@ -164,43 +157,47 @@ def test_three_runs_share_a_folder_and_one_is_killed(model: Path, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_keeps_what_is_done(model: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """It comes while the third label map is written."""
     images, out = tmp_path / "scans", tmp_path / "out"
-    for index in range(30):
+    for index in range(6):
         make_scan(images / f"s{index:02d}.nii.gz", index)
-    run = start(images, out, model, "--mirror")
-    while len(maps(out)) < 2:
-        time.sleep(0.02)
-    run.send_signal(number)
-    _, error = run.communicate(timeout=120)
+    end = End("s02.nii.gz", number=number)
+    run = start(images, out, model, "--mirror", end=end, meeting=None)
+    _, error = run.communicate(timeout=_SECONDS)
     assert run.returncode == 130, error
     assert "interrupted" in error
     done = maps(out)
-    assert 2 <= len(done) < 30
+    assert sorted(done) == ["s00.nii.gz", "s01.nii.gz"]
     assert not list(out.glob(".*"))
     assert predict(images, out, model, options=("--mirror",)) == 0
-    assert len(maps(out)) == 30
+    assert len(maps(out)) == 6
     assert {name: maps(out)[name] for name in done} == done
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.0, 0.2])
+@pytest.mark.parametrize(
+    ("end", "done"),
+    [
+        (End("s00_probabilities.npz"), 0),
+        (End("s02.nii.gz"), 2),
+        (End("s02.nii.gz", placed=True), 3),
+    ],
+)
 def test_a_killed_run_leaves_nothing_half_written(
-    model: Path, tmp_path: Path, seconds: float
+    model: Path, tmp_path: Path, end: End, done: int
 ) -> None:
+    """Killed with half a file beside its place, and with a label map that the record lacks."""
     images, out = tmp_path / "scans", tmp_path / "out"
     for index in range(6):
         make_scan(images / f"s{index:02d}.nii.gz", index)
     assert predict(images, tmp_path / "alone", model, options=("--mirror",)) == 0
-    run = start(images, out, model, "--mirror", "--probabilities")
-    while not list(out.glob("*.npz")):
-        time.sleep(0.01)
-    time.sleep(seconds)
-    run.kill()
-    run.communicate()
-    whole = maps(tmp_path / "alone")
-    assert all(whole[name] == content for name, content in maps(out).items())
-    orphan = out / name_beside(out / "s05.nii.gz").name.replace(str(os.getpid()), str(run.pid))
-    orphan.write_bytes(b"half")
+    run = start(images, out, model, "--mirror", "--probabilities", end=end, meeting=None)
+    _, error = run.communicate(timeout=_SECONDS)
+    assert run.returncode not in (0, 2, 130), error
+    whole, made = maps(tmp_path / "alone"), maps(out)
+    assert made == {name: whole[name] for name in sorted(whole)[:done]}
+    half = list(out.glob(f".{run.pid}-*"))
+    assert len(half) == (not end.placed)
     assert predict(images, out, model, options=("--mirror", "--probabilities")) == 0
     assert maps(out) == whole
     assert len([np.load(path) for path in out.glob("*.npz")]) == 6
