@@ -150,6 +150,11 @@ class NetworkFamily(ABC, Generic[Chosen]):
         del settings
         return False
 
+    def keeps_little(self, network: "nn.Module") -> bool:
+        """Whether its operators keep as little in half precision as others with checkpointing."""
+        del network
+        return False
+
     def set_checkpointing(self, network: "nn.Module", on: bool) -> None:
         """Keep few activations in the forward pass and compute the others again, or keep all."""
         del network

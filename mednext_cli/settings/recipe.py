@@ -46,7 +46,8 @@ class ModelSettings(Section):
         deep_supervision: whether lower resolutions have outputs of their own; auto where the
             network can (published).
         checkpointing: compute activations again for the gradient, which saves memory and changes
-            no number; auto as the network does by itself, MedNeXt M and L (published).
+            no number; auto as the network does by itself, MedNeXt M and L (published), but not in
+            half precision by fused operators, which take as little memory without (ours).
         operators: fused operators where they are measured to be faster on this GPU (auto), always
             or never (ours).
     """

@@ -85,8 +85,8 @@ class TrainingSettings(Section):
         checkpoint_minutes: how much work a killed run may lose at most (ours).
         cuda_graph: replay a step as one CUDA graph, recorded after three steps, which spares the
             host's time for each operator and holds a step's memory for good; true says in a line
-            where there can be none (on a CPU, with checkpointing or float16), auto does not. Not
-            measured yet, so false unless asked for (ours).
+            where there can be none (on a CPU, with checkpointing or float16), auto takes it for
+            MedNeXt, where a step took less than half the time, and says nothing (ours).
     """
 
     epochs: Annotated[Count, MayChange("--extend is asked for")] = 1000
@@ -116,7 +116,7 @@ class TrainingSettings(Section):
     seed: Annotated[int, NoTruth, Field(ge=0, lt=2**32)] = 12345
     workers: Annotated[Annotated[CountOrZero, Field(le=1024)] | None, NO_RESULT] = None
     checkpoint_minutes: Annotated[Positive, NO_RESULT] = 5.0
-    cuda_graph: Annotated[Choice, HOW_IT_RUNS] = False
+    cuda_graph: Annotated[Choice, HOW_IT_RUNS] = "auto"
 
     @model_validator(mode="after")
     def _refuse_what_nothing_heeds(self) -> Self:

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.networks.choice import choose_network
 from mednext_cli.training.distributed import ALONE, Processes
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.state import TrainingState
 from mednext_cli.training.step import update
 
 logger = logging.getLogger(__name__)
+_SEEN_TO_WORK = "mednext"
 _REHEARSALS = 3  # in which kernels are compiled, algorithms chosen and moments allocated
 Step = Callable[[Tensor, Tensor], Tensor]
 Work = Callable[[], Tensor]
@@ -192,9 +192,11 @@ def choose_step(state: TrainingState, loss: SegmentationLoss, processes: Process
     """How the recipe has a step taken: by `update`, or by a CUDA graph of it.
 
     Where there can be none, that is said in a line if the recipe asks for one, and `update` it is.
+    Left to us, only MedNeXt's steps are captured: an operator of another network might wait for the
+    device, which ends the run.
     """
     wish, step = state.recipe.training.cuda_graph, partial(update, state, loss)
-    if wish is False:
+    if wish is False or (wish == "auto" and state.recipe.model.network != _SEEN_TO_WORK):
         return step
     device = next(state.network.parameters()).device
     obstacle = _obstacle(state, device, processes)
@@ -213,7 +215,7 @@ def _obstacle(state: TrainingState, device: torch.device, processes: Processes) 
         return "several processes share the run"
     if state.precision.scaler.is_enabled():
         return "float16's loss scaling was never tried in one"
-    if choose_network(state.recipe.model).checkpointing:
+    if state.checkpointing:
         # pytorch/pytorch issue 83148: it keeps the state of random numbers, for dropout.
         return "model.checkpointing asks for the random state, which no capture allows"
     return None

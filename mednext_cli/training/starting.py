@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import nn
 
 from mednext_cli.cache.reader import CachedDataset
 from mednext_cli.foundation.errors import StorageError
@@ -143,11 +144,11 @@ def build_state(
     """
     torch.manual_seed(setup.recipe.training.seed)
     network = build_plain(setup.network)
-    setup.chosen.family.set_checkpointing(network, setup.chosen.checkpointing)
     if start is not None:
         origin = initialise(network, setup.network, start, origin)
     network = move_network(network, setup.device)
     setup.chosen.family.set_operators(network, setup.chosen.operators, setup.device, operators)
+    checkpointing = _set_checkpointing(setup, network)
     training = setup.recipe.training
     return TrainingState(
         spec=setup.network,
@@ -158,7 +159,18 @@ def build_state(
         recipe=setup.recipe,
         origin=origin,
         average=None if training.ema is None else WeightAverage(network, training.ema),
+        checkpointing=checkpointing,
     )
+
+
+def _set_checkpointing(setup: Setup, network: nn.Module) -> bool:
+    """As the recipe says; left to the network, without where that takes no more memory."""
+    family, on = setup.chosen.family, setup.chosen.checkpointing
+    left, half = setup.recipe.model.checkpointing == "auto", setup.precision.dtype.itemsize == 2
+    if on and left and half and family.keeps_little(network):
+        on = False
+    family.set_checkpointing(network, on)
+    return on
 
 
 def start_state(job: Job, operators: Mapping[str, Any] | None = None) -> TrainingState:

@@ -32,6 +32,7 @@ class TrainingState:
         processes: that train it together.
         parallel: the network as steps call it; None where it is the network itself.
         average: the moving average of the weights, which is what is used of them; None without.
+        checkpointing: whether activations are computed again for the gradient.
     """
 
     spec: NetworkSpec
@@ -45,6 +46,7 @@ class TrainingState:
     average: WeightAverage | None = None
     processes: Processes = ALONE
     parallel: nn.Module | None = None
+    checkpointing: bool = False
 
     def join(self, processes: Processes) -> None:
         """Share the steps with these processes, which take over the first one's weights."""

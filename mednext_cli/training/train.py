@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
@@ -121,12 +121,13 @@ def _train(spec: TrainSpec, processes: Processes) -> TrainResult:
         operators = choose_operators(job)  # before the network takes the device's memory
         with explained_memory(job.demand, "the network"):
             state = start_state(job, operators)
+        demand = replace(job.demand, checkpointing=state.checkpointing)
         loop = describe_loop(job, processes)
         _announce(state, loop, job.chosen.label)
         if not job.resuming:
-            check_memory(job.demand)
+            check_memory(demand)
     with _locked(job.folder, processes):
-        with explained_memory(job.demand, "training"):
+        with explained_memory(demand, "training"):
             start_folder(state, job, processes)
             if processes.rank == 0:
                 keep_operators(job.folder, operators)

@@ -60,6 +60,7 @@ def _state(device: torch.device = CPU, **training: object) -> TrainingState:
         recipe=recipe,
         processes=ALONE,
         parallel=None,
+        checkpointing=False,
     )
     return cast(TrainingState, state)
 
@@ -183,23 +184,36 @@ class _OnCuda(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "training", "processes", "reason"),
+    ("network", "wish", "captured"),
+    [("mednext", "auto", True), ("unetr", "auto", False), ("unetr", True, True)],
+)
+def test_left_to_us_only_mednext_is_captured(
+    network: str, wish: object, captured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_graph, "CudaGraph", lambda _: RecordedGraph())
+    state = _state()
+    values = {"model": {"network": network}, "training": {"cuda_graph": wish}}
+    state.recipe, state.network = Recipe.model_validate(values), _OnCuda()
+    assert isinstance(choose_step(state, SegmentationLoss()), CapturedStep) is captured
+
+
+@pytest.mark.parametrize(
+    ("checkpointing", "training", "processes", "reason"),
     [
-        ({"checkpointing": True}, {}, 1, "checkpointing"),
-        ({"mednext": {"size": "L"}}, {}, 1, "checkpointing"),
-        ({}, {"precision": "float16"}, 1, "float16"),
-        ({}, {}, 2, "several processes"),
+        (True, {}, 1, "checkpointing"),
+        (False, {"precision": "float16"}, 1, "float16"),
+        (False, {}, 2, "several processes"),
     ],
 )
 def test_what_stands_against_a_graph_is_told(
-    model: dict[str, object],
+    checkpointing: bool,
     training: dict[str, object],
     processes: int,
     reason: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     state = _state()
-    values = {"model": model, "training": {**training, "cuda_graph": True}}
+    state.checkpointing, values = checkpointing, {"training": {**training, "cuda_graph": True}}
     state.recipe, state.network = Recipe.model_validate(values), _OnCuda()
     if training:
         state.precision.scaler = torch.amp.GradScaler("cpu")

@@ -232,6 +232,11 @@ class MedNeXtBlock(nn.Module):
             and isinstance(self.grn, nn.Identity)
         )
 
+    def wants_fused(self) -> bool:
+        """Whether the fused operators run it, wherever they can take the image."""
+        ours = self.operators == "fused" or (self.operators == "auto" and is_ours(self.way))
+        return ours and self.is_plain()
+
     def _is_fused(self, x: Tensor) -> bool:
         if not self.is_plain():
             return False

@@ -77,6 +77,10 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
         """See `MedNeXt.checkpointing`."""
         cast("MedNeXt", network).checkpointing = on
 
+    def keeps_little(self, network: "nn.Module") -> bool:
+        """See `MedNeXt.keeps_little`."""
+        return cast("MedNeXt", network).keeps_little()
+
     def choose_operators(
         self, workload: "Workload", kept: Mapping[str, Any] | None = None
     ) -> dict[str, Any] | None:

@@ -133,6 +133,15 @@ class MedNeXt(nn.Module):
             if isinstance(block, MedNeXtBlock):
                 block.operators = choice
 
+    def keeps_little(self) -> bool:
+        """Whether the fused operators run the blocks of the two finest resolutions.
+
+        Nearly all activations are theirs, and of these operators' none is kept that is expanded.
+        """
+        levels = [level for stack in (self.encoder, self.decoder) for level in [*stack][:2]]
+        blocks = [block for level in levels for block in cast("EncoderLevel", level).blocks]
+        return all(isinstance(one, MedNeXtBlock) and one.wants_fused() for one in blocks)
+
     def forward(self, x: Tensor, deep_supervision: bool = False) -> Tensor | list[Tensor]:
         """Logits for an image.
 

@@ -22,8 +22,9 @@ _REGISTERS = 255
 _CONVOLUTION = {3: (64, 4), 5: (32, 4), 7: (32, 4)}
 _WEIGHT_GRADIENT = {3: (32, 4), 5: (16, 4), 7: (16, 8)}
 # Of float32 with stride 2, where each tap has addresses of its own beside its sum.
-_STRIDED_WEIGHT_GRADIENT = {3: (32, 4), 5: (16, 8), 7: (8, 8)}
-_STRIDED = (32, 4)
+_STRIDED_WEIGHT_GRADIENT = {3: (32, 8), 5: (16, 8), 7: (8, 8)}
+# Of the strided and transposed convolution, by bytes a value: float32 has twice the registers.
+_STRIDED = {2: (32, 4), 4: (32, 8), 8: (32, 8)}
 _CHANNELS = 32
 _FEWEST_PLANES = 4
 _ROWS = 8
@@ -99,7 +100,9 @@ def convolution_tile(kernel: int, width: int, channels: int, itemsize: int) -> T
 
 def strided_tile(width: int, channels: int, itemsize: int) -> Tile:
     """Tile of the strided and the transposed convolution."""
-    return _tile(Place("strided", (width, channels)), *_STRIDED, width, channels, itemsize)
+    return _tile(
+        Place("strided", (width, channels)), *_STRIDED[itemsize], width, channels, itemsize
+    )
 
 
 def weight_gradient_tile(

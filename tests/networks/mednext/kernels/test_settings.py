@@ -8,6 +8,11 @@ import torch
 
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.networks.choice import choose_network
+from mednext_cli.settings.progress import Origin
+from mednext_cli.settings.recipe import Recipe
+from mednext_cli.training.measure import made_up_plan
+from mednext_cli.training.starting import Setup, build_state
 from tests.networks.made import build, mednext
 
 
@@ -25,6 +30,27 @@ def test_fused_without_a_gpu_is_an_error(monkeypatch):
     network.operators = "fused"
     with pytest.raises(SettingsError, match="needs an NVIDIA GPU"):
         network(torch.randn(1, 1, 16, 16, 32))
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "again"),
+    [
+        ({}, "bfloat16", True),
+        ({"operators": "fused"}, "bfloat16", False),
+        ({"operators": "fused"}, "float32", True),
+        ({"operators": "fused", "checkpointing": True}, "bfloat16", True),
+        ({"operators": "fused", "checkpointing": False}, "bfloat16", False),
+    ],
+)
+def test_fused_in_half_precision_needs_no_checkpointing(model, precision, again):
+    """Of M, which is published with it."""
+    small = {"size": "M", "base_channels": 2}
+    recipe = Recipe.model_validate(
+        {"model": {**model, "mednext": small}, "training": {"precision": precision}}
+    )
+    setup = Setup(recipe, choose_network(recipe.model), made_up_plan(1, 2), torch.device("cpu"))
+    state = build_state(setup, Origin())
+    assert state.checkpointing is state.network.checkpointing is again
 
 
 def test_unknown_choices_are_errors(tmp_path, capsys):

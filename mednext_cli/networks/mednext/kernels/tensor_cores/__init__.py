@@ -1,1 +1,1 @@
-"""The depthwise convolution on tensor cores, in CUDA C++; never run on a GPU so far."""
+"""The depthwise convolution on tensor cores, in CUDA C++."""
