@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from mednext_cli.experiments.plan import plan_experiment as plan_experiment
     from mednext_cli.experiments.run import ExperimentResult as ExperimentResult
     from mednext_cli.experiments.run import experiment as experiment
+    from mednext_cli.exporting.export import export as export
+    from mednext_cli.exporting.specification import Exported as Exported
+    from mednext_cli.exporting.specification import ExportResult as ExportResult
+    from mednext_cli.exporting.specification import ExportSpec as ExportSpec
     from mednext_cli.foundation.errors import MednextError as MednextError
     from mednext_cli.inference.ensembling.ensemble import EnsembleResult as EnsembleResult
     from mednext_cli.inference.ensembling.ensemble import EnsembleSpec as EnsembleSpec
@@ -83,6 +87,8 @@ _NAMES = {
     "evaluation.leaderboard": ("LeaderboardResult", "LeaderboardSpec", "leaderboard"),
     "experiments.plan": ("ExperimentPlan", "ExperimentSpec", "plan_experiment"),
     "experiments.run": ("ExperimentResult", "experiment"),
+    "exporting.export": ("export",),
+    "exporting.specification": ("ExportResult", "ExportSpec", "Exported"),
     "foundation.errors": ("MednextError",),
     "inference.ensembling.ensemble": ("EnsembleResult", "EnsembleSpec", "ensemble"),
     "inference.postprocessing.fit": (

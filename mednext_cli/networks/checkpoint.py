@@ -18,6 +18,7 @@ from mednext_cli.foundation.names import shown
 from mednext_cli.foundation.seal import SEAL_BYTES, seal
 from mednext_cli.networks.building import build_plain, check_weights, load_weights
 from mednext_cli.networks.choice import completed
+from mednext_cli.networks.safetensors_files import SUFFIX, read_safetensors
 from mednext_cli.networks.spec import NetworkSpec, read_spec
 from mednext_cli.networks.tensor_files import check_texts, load_tensors
 from mednext_cli.settings.migrations import checkpoint_from_1
@@ -79,18 +80,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         StorageError: the disk is full, read-only or forbidden.
         TypeError: something in it is neither a tensor nor a plain type.
     """
-    versions = {"mednext_version": __version__, "torch_version": str(torch.__version__)}
     content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "network": checkpoint.network.dump(),
+        **describe_checkpoint(checkpoint),
         "state_dict": {name: _packed(value) for name, value in checkpoint.state_dict.items()},
-        "plan": _plain(checkpoint.plan),
-        "recipe": _plain(checkpoint.recipe),
-        "progress": _plain(checkpoint.progress),
-        "origin": _plain(checkpoint.origin),
         "optimiser": checkpoint.optimiser,
-        "metadata": {**checkpoint.metadata, **versions},
     }
     _check_plain(content, "checkpoint")
     # In memory first: torch turns a full disk into an error that does not say so.
@@ -100,6 +93,21 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     # The view is given back at once: Python 3.12.1 crashes when it collects one in a cycle.
     with replacing(path) as beside, buffer.getbuffer() as view:
         beside.write_bytes(view)
+
+
+def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    """All of a checkpoint but its tensors, in plain types."""
+    versions = {"mednext_version": __version__, "torch_version": str(torch.__version__)}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "network": checkpoint.network.dump(),
+        "plan": _plain(checkpoint.plan),
+        "recipe": _plain(checkpoint.recipe),
+        "progress": _plain(checkpoint.progress),
+        "origin": _plain(checkpoint.origin),
+        "metadata": {**checkpoint.metadata, **versions},
+    }
 
 
 def _plain(value: BaseModel | None) -> dict[str, Any] | None:
@@ -140,13 +148,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ours; no code in it can run, and no byte of it has changed.
 
     All that it says is checked here: a network within bounds, weights that fit it and are finite,
-    plan, recipe and progress. Version 1 is read, too.
+    plan, recipe and progress. Version 1 is read, too, and what `mednext export --to safetensors`
+    wrote.
 
     Raises:
         CheckpointError: missing, damaged, a pickle of somebody's objects, of another version, or
             no checkpoint of mednext; or holding what cannot be.
     """
-    content = load_tensors(path)
+    content = read_safetensors(path) if path.suffix == SUFFIX else load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a mednext checkpoint",

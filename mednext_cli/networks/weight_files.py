@@ -65,7 +65,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(path))
     except Exception as error:  # whatever the parser trips over, the file is to blame
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
@@ -78,7 +78,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
             names = [name for name in archive.files if name.startswith(ours)] or archive.files
             return {name: torch.from_numpy(archive[name]) for name in names}
     except Exception as error:  # whatever the parser trips over, the file is to blame
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _check_npz(path: Path) -> None:
@@ -103,7 +103,8 @@ def _check_npz(path: Path) -> None:
                     raise ValueError(f"{shown(member.filename)} claims more than it holds")
 
 
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
+def unreadable(path: Path, error: Exception) -> CheckpointError:
+    """The error for a file that a parser tripped over."""
     if isinstance(error, FileNotFoundError):
         return CheckpointError(f"{path} does not exist", "Check the path.")
     reason = error.strerror if isinstance(error, OSError) else error

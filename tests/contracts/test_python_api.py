@@ -26,6 +26,7 @@ _WORK = {
     "experiment": "Experiment",
     "scale_report": "ScaleReport",
     "clinical_sheet": "ClinicalSheet",
+    "export": "Export",
     "phantom": "Phantom",
     "verify": "Verify",
     "verify_cache": "VerifyCache",

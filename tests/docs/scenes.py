@@ -69,6 +69,12 @@ def prepared() -> None:
     run("preprocess", "raw", "--dataset", "kits19")
 
 
+def trained() -> None:
+    """The first fold of S-k3, and scans/."""
+    prepared()
+    run("train", "kits19")
+
+
 def trained_folds() -> None:
     """Both folds of S-k5, and scans/."""
     prepared()
@@ -119,6 +125,7 @@ SCENES: dict[str, Callable[[], None]] = {
     "docs/concepts/prediction.md": trained_folds,
     "docs/concepts/recipe.md": hippocampus,
     "docs/datasets.md": own_data,
+    "docs/export.md": trained,
     "docs/networks.md": prepared,
     "docs/tutorials/from_nnunet.md": nnunet_folder,
 }

@@ -1,0 +1,37 @@
+"""`mednext export`: trained networks for other programs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mednext_cli.commands.options import Quiet, Verbose
+from mednext_cli.commands.tables import report_table
+from mednext_cli.exporting.specification import ExportSpec, Format
+
+
+def export(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Checkpoint, run folder, or folder of folds: a file for each."
+        ),
+    ],
+    to: Annotated[Format, typer.Option(help="Format to write.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the files.", show_default="export/ beside each"
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a trained network in another format; the file is checked before it is kept.
+
+    Example: mednext export runs/kits19/S-k3/fold0 --to safetensors
+    """
+    from mednext_cli.exporting.export import export as run
+
+    result = run(ExportSpec(model, to, out))
+    report_table(("file", "checked"), [(one.path, one.checked) for one in result.files])

@@ -1,0 +1,43 @@
+"""What an export is asked for, and what comes of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Format = Literal["safetensors"]
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """What `mednext export` is asked to do.
+
+    Attributes:
+        model: a checkpoint, run folder or folder of folds, as `predict` takes it; a file is written
+            for each checkpoint.
+        to: the format.
+        out: folder for the files; None for `export` beside each checkpoint.
+    """
+
+    model: Path
+    to: Format
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file, and how it was compared with PyTorch before it was kept.
+
+    Attributes:
+        path: the file, or the folder of a bundle.
+        checked: what was compared and found, in a few words.
+    """
+
+    path: Path
+    checked: str
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The files, one for each checkpoint, in the order of the folds."""
+
+    files: tuple[Exported, ...]
