@@ -230,6 +230,8 @@ class MedNeXtBlock(nn.Module):
             isinstance(self.depthwise, DepthwiseConvolution | TransposedDepthwiseConvolution)
             and isinstance(self.norm, SpatialNorm)
             and isinstance(self.grn, nn.Identity)
+            and isinstance(self.expand, PointwiseConvolution)
+            and isinstance(self.compress, PointwiseConvolution)
         )
 
     def wants_fused(self) -> bool:

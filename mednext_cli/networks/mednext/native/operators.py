@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from mednext_cli.networks.mednext.native.library import (
     KERNELS,
@@ -59,9 +60,10 @@ class Bottleneck(NamedTuple):
 def library_of(x: Tensor, depthwise: Depthwise, bottleneck: Bottleneck) -> Library | None:
     """The library that can compute such a block of such an image; None where there is none.
 
-    An image on "meta" has one where a CPU is pretended: the kernels are then left out.
+    An image on "meta" has one where a CPU is pretended: the kernels are then left out. They are
+    given addresses alone, so whatever does not fit is left to PyTorch, which says what is wrong.
     """
-    if type(x) is not Tensor or x.dtype is not torch.float32:  # others may have no values
+    if type(x) is not Tensor or not _fits(x, depthwise, bottleneck):  # others may have no values
         return None
     pretence = current_pretence() if x.is_meta else None
     if x.is_meta and (pretence is None or pretence.device_type != "cpu"):
@@ -73,6 +75,15 @@ def library_of(x: Tensor, depthwise: Depthwise, bottleneck: Bottleneck) -> Libra
     if pretence is not None and library is not None:
         pretence.heeded = True
     return library
+
+
+def _fits(x: Tensor, depthwise: Depthwise, bottleneck: Bottleneck) -> bool:
+    """Whether all is float32, on one device, and of the image's number of channels."""
+    weights = (*depthwise[:2], *bottleneck.norm, *bottleneck.expand, *bottleneck.compress)
+    kinds = {(one.dtype, one.device) for one in (x, *weights)}
+    channels = {x.shape[1], len(depthwise.weight), bottleneck.expand[0].shape[1]}
+    same = kinds == {(torch.float32, x.device)} and len(channels) == 1
+    return same and all(type(one) in (Tensor, Parameter) for one in weights) and x.numel() > 0
 
 
 def block(
@@ -222,7 +233,7 @@ def run_bottleneck(
     down, last_bias = compress.flatten(1).t().contiguous(), compress_bias.contiguous()
     (hidden, out), channels = down.shape, rows.shape[-1]
     result = rows.new_empty((*rows.shape[:-1], out)) if result is None else result
-    added = None if residual is None else last(residual.detach())
+    added = None if residual is None else last(residual.detach().expand_as(first(result)))
     for sample in range(len(rows)):
         weight, bias = expansion_with_norm(bottleneck, norm[0][sample], norm[1][sample])
         kept = (weight, bias, down, last_bias)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from math import ceil
 
@@ -41,8 +41,14 @@ def run_parts(
         for part in numbered:
             work(*part)
         return
-    for _ in _pool(threads, os.getpid()).map(lambda part: work(*part), numbered):
-        pass  # an exception of a part is raised here
+    futures = [_pool(threads, os.getpid()).submit(work, *part) for part in numbered]
+    try:
+        for future in futures:
+            future.result()
+    finally:  # Ctrl-C must not free what kernels are still writing to
+        for future in futures:
+            future.cancel()
+        wait(futures)
 
 
 @cache

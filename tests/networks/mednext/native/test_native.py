@@ -1,10 +1,12 @@
 """The compiled kernels compute what PyTorch's operators compute in double precision."""
 
+import time
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mednext_cli.networks.mednext import blocks
@@ -17,6 +19,7 @@ from mednext_cli.networks.mednext.native.operators import (
     convolve,
     library_of,
 )
+from mednext_cli.networks.mednext.native.threads import run_parts
 from mednext_cli.networks.mednext.native.training import train_block
 from mednext_cli.scaling.dry_run import DryNetwork
 from tests.networks.made import build, mednext
@@ -208,8 +211,70 @@ def test_what_they_cannot_compute_is_left_to_pytorch():
     nine = _depthwise(8 * LANES, 9, (1, False))
     assert library_of(x, nine, bottleneck) is None
     assert library_of(x, depthwise, _bottleneck(8 * LANES, 8 * LANES, LANES // 2)) is None
+    assert library_of(x[:0], depthwise, bottleneck) is None
+    for count in (7 * LANES, 4 * LANES, 9 * LANES):  # the kernels would leave their tensors
+        assert library_of(_image(1, count, 2, 2, 2), depthwise, bottleneck) is None
+    for kind in (torch.float64, torch.bfloat16):
+        odd = bottleneck._replace(compress=tuple(one.to(kind) for one in bottleneck.compress))
+        assert library_of(x, depthwise, odd) is None
+        assert library_of(x, depthwise._replace(weight=depthwise.weight.to(kind)), odd) is None
+    assert library_of(x, depthwise._replace(weight=depthwise.weight.to("meta")), bottleneck) is None
     with torch._subclasses.FakeTensorMode() as mode:  # of estimates: there are no values
         assert library_of(mode.from_tensor(x), depthwise, bottleneck) is None
+
+
+def test_a_residual_is_spread_as_pytorch_does():
+    x, depthwise = _image(2, LANES, 4, 4, 4), _depthwise(LANES, 3, (1, False))
+    bottleneck, library = _bottleneck(LANES, LANES, LANES), library_for(LANES)
+    residual = torch.randn(1, LANES, 1, 1, 1, requires_grad=True)
+    alone = train_block(library, x, depthwise, bottleneck, None)
+    together = train_block(library, x, depthwise, bottleneck, residual)
+    torch.testing.assert_close(together, alone + residual)
+    together.sum().backward()
+    torch.testing.assert_close(residual.grad, torch.full_like(residual, 128.0))
+    with pytest.raises(RuntimeError, match="expand"):
+        train_block(library, x, depthwise, bottleneck, torch.randn(2, LANES, 3, 4, 4))
+
+
+class _Adapted(nn.Module):
+    """A layer that someone put around another, as adapters for fine-tuning are."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, x):
+        return 2 * self.layer(x)
+
+
+@pytest.mark.parametrize("name", ["expand", "compress"])
+@pytest.mark.parametrize("training", [True, False])
+def test_layers_that_someone_replaced_are_called(name, training):
+    settings, x = mednext("S", 3, 1, 3, LANES).settings, _image(1, LANES, 4, 4, 4)
+    own = blocks.MedNeXtBlock(settings, LANES, LANES, 2, 3, grn=False)
+    setattr(own, name, _Adapted(getattr(own, name)))
+    expected = own.compress(F.gelu(own.expand(own.norm(own.depthwise(x))))) + x
+    with torch.set_grad_enabled(training):
+        torch.testing.assert_close(own(x), expected)
+
+
+def test_an_exception_comes_out_when_no_part_is_running_any_more():
+    ended, threads = [], torch.get_num_threads()
+
+    def work(part, begin, end):
+        if part == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+        ended.append(part)
+
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KeyboardInterrupt):
+            run_parts([(0, 1), (1, 2)], work, torch.zeros(1))
+    finally:
+        torch.set_num_threads(threads)
+    assert ended == [1]
 
 
 def test_estimates_for_a_cpu_know_that_expanded_activations_are_never_whole(monkeypatch):
