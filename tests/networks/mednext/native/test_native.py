@@ -1,5 +1,6 @@
 """The compiled kernels compute what PyTorch's operators compute in double precision."""
 
+import threading
 import time
 
 import pytest
@@ -261,8 +262,10 @@ def test_layers_that_someone_replaced_are_called(name, training):
 
 def test_an_exception_comes_out_when_no_part_is_running_any_more():
     ended, threads = [], torch.get_num_threads()
+    both_run = threading.Barrier(2)
 
     def work(part, begin, end):
+        both_run.wait(timeout=600)
         if part == 0:
             raise KeyboardInterrupt
         time.sleep(0.2)
