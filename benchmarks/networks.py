@@ -1,6 +1,6 @@
 """Every network we can build: its size, what a step costs here, and where else it runs.
 
-    python benchmarks/networks.py   (needs the extras baselines and openvino, and onnxscript)
+    python benchmarks/networks.py   (needs the extras baselines, openvino and export)
 
 A process each. Sizes are of the published network for one channel and 14 classes, without heads on
 lower resolutions, on a patch of 128^3 voxels, or of 1 x 512 x 512 for networks of slices. What is
@@ -11,7 +11,6 @@ between blocks is not the network's.
 
 import argparse
 import csv
-import io
 import json
 import os
 import platform
@@ -28,6 +27,7 @@ import torch
 from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.choice import choose_network
+from mednext_cli.networks.onnx_graphs import build_graph
 from mednext_cli.networks.patches import Patch, shown_patch
 from mednext_cli.networks.registry import family_names
 from mednext_cli.networks.spec import NetworkSpec
@@ -136,8 +136,8 @@ def _compile(spec: NetworkSpec, patch: Patch) -> None:
 
 
 def _onnx(spec: NetworkSpec, patch: Patch) -> None:
-    network, image = _inputs(spec, patch)
-    torch.onnx.export(network, (image,), io.BytesIO(), dynamo=True, verbose=False)
+    network, _ = _inputs(spec, patch)
+    build_graph(network, spec, patch)
 
 
 def _openvino(spec: NetworkSpec, patch: Patch) -> None:

@@ -63,7 +63,9 @@ def predict(
             help="Only every 4th case, from 0/4 to 3/4; auto: as a Slurm array's task.",
         ),
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, torch, openvino or a plugin's.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto, torch, openvino, onnx or a plugin's.")
+    ] = "auto",
     overlap: Annotated[
         float | None,
         typer.Option(min=0.0, max=0.95, show_default="the recipe's", help="Of the tiles."),

@@ -27,7 +27,7 @@ class ClinicalSheetSpec:
         spacing_mm: (D, H, W), what scans are resampled to for untrained networks.
         scan: a scan of one's own, as `predict` takes it; None for made-up ones.
         volumes: the made-up ones: ct, mr; None for both, or of a trained network what fits it.
-        engines: torch, openvino or a plugin's.
+        engines: torch, openvino, onnx or a plugin's.
         precisions: auto, float32, bfloat16 or float16.
         threads: cores that a prediction may use; None for one configuration with all.
         device: auto, cpu, cuda, cuda:N or mps.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mednext_cli.exporting import safetensors
+from mednext_cli.exporting import onnx, safetensors
 from mednext_cli.exporting.specification import Exported, ExportResult, ExportSpec, Format
 from mednext_cli.foundation.errors import check_choice
 from mednext_cli.foundation.files import check_writable
@@ -13,6 +13,7 @@ from mednext_cli.inference.models import Model, load_models
 _BESIDE = "export"
 _WRITERS: Mapping[Format, tuple[str, Callable[[Model, Path], str]]] = {
     "safetensors": (safetensors.SUFFIX, safetensors.write),
+    "onnx": (onnx.SUFFIX, onnx.write),
 }
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["safetensors"]
+Format = Literal["safetensors", "onnx"]
 
 
 @dataclass(frozen=True)

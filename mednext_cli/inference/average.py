@@ -157,7 +157,7 @@ def build_average(models: Sequence[Model], engine: str, options: EngineOptions) 
 
     Args:
         models: loaded together (`models.load_models`).
-        engine: torch, openvino or a plugin's.
+        engine: torch, openvino, onnx or a plugin's.
         options: how it computes.
 
     Raises:

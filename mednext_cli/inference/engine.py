@@ -85,7 +85,7 @@ def build_engine(name: str, checkpoint: Checkpoint, plan: Plan, options: EngineO
     """Build the engine of that name.
 
     Args:
-        name: torch, openvino or a plugin's.
+        name: torch, openvino, onnx or a plugin's.
         checkpoint: the network.
         plan: of the checkpoint.
         options: how to compute.

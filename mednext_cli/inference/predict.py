@@ -46,7 +46,7 @@ class PredictSpec:
         out: folder of the label maps.
         layout: of a raw dataset; None finds out.
         cases: ids of the cases to predict; None takes all.
-        engine: auto, torch, openvino or a plugin's.
+        engine: auto, torch, openvino, onnx or a plugin's.
         overlap: None takes the recipe's.
         mirror: None takes the recipe's.
         probabilities: also write ``CASE_probabilities.npz``.

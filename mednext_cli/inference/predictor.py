@@ -52,7 +52,7 @@ class Predictor:
 
     Args:
         model: a checkpoint, run folder or folder of folds, or several; all are averaged.
-        engine: auto, torch, openvino or a plugin's.
+        engine: auto, torch, openvino, onnx or a plugin's.
         device: auto, cpu, cuda, cuda:N or mps.
         operators: auto, fused or stock, of the engine torch.
         precision: auto, float32, bfloat16 or float16.

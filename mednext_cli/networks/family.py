@@ -138,6 +138,11 @@ class NetworkFamily(ABC, Generic[Chosen]):
         del settings
         return None
 
+    def one_graph(self, settings: Chosen) -> bool:
+        """Whether one exported graph serves every patch: nothing in it is made for a length."""
+        del settings
+        return False
+
     def label(self, settings: Chosen) -> str:
         """The folder of its runs, as chosen and not yet planned; other settings, another label.
 

@@ -63,6 +63,11 @@ class NetworkSpec:
         return self.family.patch_rule(self.settings)
 
     @property
+    def has_one_graph(self) -> bool:
+        """Whether one exported graph serves every patch that it takes."""
+        return self.family.one_graph(self.settings) and self.patch_rule.fixed is None
+
+    @property
     def kernels(self) -> tuple[int, ...]:
         """Sizes of the kernels that UpKern can enlarge, voxels."""
         return self.family.kernels(self.settings)

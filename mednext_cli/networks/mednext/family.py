@@ -63,6 +63,10 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
         longest = 2 * divisor if settings.norm == "group" else divisor
         return (divisor,) * (settings.dimensions - 1) + (longest,)
 
+    def one_graph(self, settings: MedNeXtSettings) -> bool:
+        """Convolutions take any length; windows of attention are laid out for one."""
+        return settings.mixer == "depthwise"
+
     def label(self, settings: MedNeXtSettings) -> str:
         """``S-k3`` as published, else with what differs: ``S-k3-w16-plain``."""
         encoder, decoder = settings.kernels

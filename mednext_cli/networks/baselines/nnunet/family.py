@@ -44,6 +44,11 @@ class NnUNetFamily(NetworkFamily[NnUNetSettings]):
     runs_without_memory = True
     residual: ClassVar = False
 
+    def one_graph(self, settings: NnUNetSettings) -> bool:
+        """Convolutions take any length."""
+        del settings
+        return True
+
     def build(
         self, settings: NnUNetSettings, in_channels: int, out_channels: int, deep_supervision: bool
     ) -> "UNet":
