@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from mednext_cli.foundation.plugins import find_plugins
 from mednext_cli.networks.registry import find_family
+from mednext_cli.settings.callbacks import CallbackSettings, callback_settings
 from mednext_cli.settings.recipe import ModelSettings, Recipe
 
 _HEAD = """# The keys of a recipe
@@ -48,6 +49,10 @@ def recipe_sections() -> Iterator[tuple[str, type[BaseModel]]]:
             for network, plugin in find_plugins("networks").items():
                 if plugin.built_in:
                     yield f"{name}.{network}", find_family(network).Settings
+        if section is CallbackSettings:
+            for callback, plugin in find_plugins("callbacks").items():
+                if plugin.built_in:
+                    yield f"{name}.{callback}", callback_settings(callback)
 
 
 def explained_keys(section: type[BaseModel]) -> dict[str, tuple[str, str]]:

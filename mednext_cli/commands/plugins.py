@@ -15,7 +15,7 @@ def plugins(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List commands, dataset layouts, networks, engines and losses, with the package of each.
+    """List commands, layouts, networks, engines, losses, callbacks, with the package of each.
 
     Example: mednext plugins --check
     """

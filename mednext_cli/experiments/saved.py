@@ -10,7 +10,7 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.settings.experiment import ExperimentRecipe, Transfer
 from mednext_cli.settings.experiment_files import load_experiment, write_experiment
 from mednext_cli.settings.flat import flatten
-from mednext_cli.settings.recipe import Recipe, resultless_keys
+from mednext_cli.settings.recipe import Recipe, is_resultless
 from mednext_cli.settings.recipe_files import write_recipe
 
 _ANEW = "Give another --out, or the recipe that it was begun with: experiment.toml in there."
@@ -117,6 +117,9 @@ def _values(
 
 
 def _of_recipe(recipe: Recipe) -> dict[str, Any]:
-    free = {*resultless_keys(), "training.seed"}
     flat = flatten(recipe.model_dump(mode="json"))
-    return {key: value for key, value in flat.items() if key not in free}
+    return {
+        key: value
+        for key, value in flat.items()
+        if not is_resultless(key) and key != "training.seed"
+    }

@@ -9,7 +9,7 @@ from typing import Any
 
 from mednext_cli.foundation.errors import PluginError, nearest
 
-KINDS = ("commands", "datasets", "networks", "engines", "losses")
+KINDS = ("commands", "datasets", "networks", "engines", "losses", "callbacks")
 BUILT_IN = "mednext"  # the distribution whose names nobody else may take
 _SELECTION = "MEDNEXT_PLUGINS"
 _NAMED = {"datasets": "dataset layout", "losses": "term of a loss"}

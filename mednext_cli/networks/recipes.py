@@ -11,6 +11,7 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.plugins import find_plugins, nearest_plugin
 from mednext_cli.networks.choice import completed
 from mednext_cli.networks.registry import family_names, find_family
+from mednext_cli.settings.callbacks import callback_settings
 from mednext_cli.settings.recipe import DEFAULT_NETWORK, ModelSettings, Recipe, recipe_fields
 from mednext_cli.settings.recipe_files import (
     Problem,
@@ -48,7 +49,7 @@ def check_recipe(source: RecipeSource) -> Recipe:
 
     Raises:
         SettingsError: all that is wrong with them.
-        PluginError: the network's package does not load.
+        PluginError: the package of the network, or of a callback, does not load.
     """
     if is_experiment(source):
         raise SettingsError(
@@ -65,9 +66,10 @@ def check_recipe(source: RecipeSource) -> Recipe:
     if isinstance(name, str) and isinstance(model, dict):
         problems += [*_of_tables(name, model), *_of_options(name, source)]
     problems += _of_plugins(source.values, "loss", "terms", "losses")
+    problems += _of_callbacks(source.values)
     if problems:
         told = [_meant(_unknown(problem), source) for problem in problems]
-        raise refused(source, told, _keys(name), _moved(name))
+        raise refused(source, told, _keys(name, source.values), _moved(name))
     return completed(recipe)
 
 
@@ -80,8 +82,14 @@ def _is_installed(name: object) -> TypeGuard[str]:
     return isinstance(name, str) and name in family_names()
 
 
-def _keys(name: object) -> list[str]:
-    return [*recipe_fields(), *(f"model.{name}.{key}" for key in network_keys(name))]
+def _keys(name: object, values: Mapping[str, Any]) -> list[str]:
+    own = [f"model.{name}.{key}" for key in network_keys(name)]
+    own += [
+        f"callbacks.{callback}.{key}"
+        for callback in _named_callbacks(values)
+        for key in callback_settings(callback).model_fields
+    ]
+    return [*recipe_fields(), *own]
 
 
 def _moved(name: object) -> dict[str, str]:
@@ -133,6 +141,26 @@ def _of_plugins(values: Mapping[str, Any], section: str, key: str, kind: str) ->
         for name in (named if isinstance(named, list) else ())
         if isinstance(name, str) and name not in known
     ]
+
+
+def _of_callbacks(values: Mapping[str, Any]) -> list[Problem]:
+    """Names of which there are no callbacks, and what is wrong in the tables of the others."""
+    problems = _of_plugins(values, "callbacks", "names", "callbacks")
+    for name in _named_callbacks(values):
+        try:
+            callback_settings(name).model_validate(values["callbacks"].get(name, {}))
+        except ValidationError as error:
+            problems += problems_in(error, ("callbacks", name))
+    return problems
+
+
+def _named_callbacks(values: Mapping[str, Any]) -> list[str]:
+    """Those of the recipe that are installed, each once."""
+    table = values.get("callbacks")
+    named = table.get("names") if isinstance(table, dict) else None
+    known = {name for name, plugin in find_plugins("callbacks").items() if not plugin.refused}
+    texts = [name for name in (named if isinstance(named, list) else ()) if isinstance(name, str)]
+    return [name for name in dict.fromkeys(texts) if name in known]
 
 
 def _of_options(name: str, source: RecipeSource) -> list[Problem]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
+from mednext_cli.settings.callbacks import CallbackSettings
 from mednext_cli.settings.fine_tuning import FineTuningSettings
 from mednext_cli.settings.growth import GROWTH, Growth
 from mednext_cli.settings.loss import LossSettings
@@ -187,6 +188,7 @@ class Recipe(Section):
     fine_tuning: FineTuningSettings = FineTuningSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
     inference: InferenceSettings = InferenceSettings()
+    callbacks: Annotated[CallbackSettings, NO_RESULT] = CallbackSettings()
 
     def with_planned_axes(self, planned: MirrorAxes) -> Self:
         """With the mirror axes that a plan proposes, where they are left to it."""
@@ -208,19 +210,18 @@ def recipe_fields(model: type[BaseModel] = Recipe, prefix: str = "") -> dict[str
     return found
 
 
-def changeable_keys() -> frozenset[str]:
-    """The keys that may change in a run that has begun, dotted."""
-    return frozenset(
-        key
-        for key, field in recipe_fields().items()
-        if any(isinstance(mark, MayChange) for mark in field.metadata)
-    )
+def may_change(key: str) -> bool:
+    """Whether this dotted key may change in a run that has begun."""
+    return any(isinstance(mark, MayChange) for mark in _marks(key))
 
 
-def resultless_keys() -> frozenset[str]:
-    """The keys on which no result depends, dotted: how a run is run and what it is called."""
-    return frozenset(
-        key
-        for key, field in recipe_fields().items()
-        if any(mark in (NO_RESULT, HOW_IT_RUNS) for mark in field.metadata)
-    )
+def is_resultless(key: str) -> bool:
+    """Whether no result depends on this dotted key: how a run is run and what it is called."""
+    return any(mark in (NO_RESULT, HOW_IT_RUNS) for mark in _marks(key))
+
+
+def _marks(key: str) -> list[object]:
+    """Those of a key, and of the section that it is in."""
+    section = Recipe.model_fields.get(key.partition(".")[0])
+    fields = [field for field in (section, recipe_fields().get(key)) if field is not None]
+    return [mark for field in fields for mark in field.metadata]

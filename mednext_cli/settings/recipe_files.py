@@ -19,7 +19,7 @@ from mednext_cli.settings.recipe import Recipe
 
 Table = dict[str, Any]
 DEFAULT_RECIPE = "mednext"
-_DEEPEST = 2  # sections above a key: model, and the network's own table
+_WITH_TABLES = ("model", "callbacks")  # sections that hold a table each network, or callback, has
 _LONGEST = 80  # characters of what somebody wrote, in an error
 
 
@@ -216,7 +216,7 @@ def _apply_setting(table: Table, setting: str) -> None:
     if not setting.isascii() and setting.encode(errors="replace").decode() != setting:
         raise SettingsError(f"--set {setting!a}: not UTF-8", "Check the terminal's encoding.")
     *sections, name = key.strip().split(".")
-    if len(sections) > (_DEEPEST if sections[:1] == ["model"] else 1):
+    if len(sections) > (2 if sections[:1] and sections[0] in _WITH_TABLES else 1):
         raise SettingsError(f"unknown key {_brief(key)}", "mednext recipes show cpu lists all.")
     for section in sections:
         table = table.setdefault(section, {})

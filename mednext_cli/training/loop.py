@@ -10,6 +10,7 @@ import torch
 
 from mednext_cli.foundation.progress import Progress as Bar
 from mednext_cli.training.batches import Batch, BatchOrder
+from mednext_cli.training.callbacks.calling import Callbacks
 from mednext_cli.training.cuda_graph import choose_step
 from mednext_cli.training.data import BatchSource
 from mednext_cli.training.distributed import Processes, any_of
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoopSpec:
-    """What the loop needs beside its state."""
+    """What the loop needs beside its state; `callbacks` are rank 0's, None where nobody is told."""
 
     cache: Path
     split: Split
@@ -45,6 +46,7 @@ class LoopSpec:
     workers: int
     in_memory: bool
     processes: Processes
+    callbacks: Callbacks | None = None
 
 
 def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
@@ -71,6 +73,8 @@ def run_epochs(state: TrainingState, spec: LoopSpec) -> None:
             loop.run_epoch(batches, bar, interruption)
             if log is not None:
                 log.write(state, loop.slices.drawings)
+            if spec.callbacks is not None:
+                spec.callbacks.after_epoch(state.progress.history[-1])
         if state.progress.has_lost_patience(state.recipe.training):
             logger.info(
                 "training ends after epoch %d: the patch Dice was not better for %d epochs",
@@ -96,7 +100,7 @@ class _Loop:
         self._training = batch_source(state, spec, training=True)
         self._validation = batch_source(state, spec, training=False)
         self._ledger = Ledger(state, self._training)
-        self._saver = Saver(state, spec.folder, self._ledger, spec.processes)
+        self._saver = Saver(state, spec.folder, self._ledger, spec.processes, spec.callbacks)
         self.extent = Extent(state, spec.processes)
         self._pace = Pace(spec.device, self.extent.steps_left)
         self.slices = FixedSlices()

@@ -112,7 +112,8 @@ def _adopt_recipe(state: TrainingState, begun: Recipe) -> bool:
     asked = state.recipe
     state.recipe = asked.model_copy(update={"init": begun.init})  # where the weights lay then
     if state.finished:
-        update = {"inference": asked.inference, "description": asked.description}
+        free = ("inference", "description", "callbacks")
+        update = {name: getattr(asked, name) for name in free}
         state.recipe = begun.model_copy(update=update)
     before, after = (flatten(recipe.model_dump(mode="json")) for recipe in (begun, state.recipe))
     changes = [

@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def callbacks(self) -> Path:
+        """A folder for each callback's own notes; may be missing."""
+        return self.path / "callbacks"
+
+    @property
     def validation(self) -> Path:
         """Label maps and scores of the fold's cases, predicted whole."""
         return self.path / "validation"

@@ -12,7 +12,7 @@ from mednext_cli.networks.choice import choose_network
 from mednext_cli.settings.flat import flatten
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin, Progress
-from mednext_cli.settings.recipe import Recipe, changeable_keys
+from mednext_cli.settings.recipe import Recipe, may_change
 from mednext_cli.training.initialise import Start, is_begun_with
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.run_folder import RunFolder
@@ -28,11 +28,10 @@ def check_recipe(folder: RunFolder, begun: Recipe, state: TrainingState) -> None
     """Raise `SettingsError` where the recipe asks for another training than was begun."""
     device = next(state.network.parameters()).device
     before, after = _as_used(begun, device), _as_used(state.recipe, device)
-    free = changeable_keys()
     differing = [
         f"{key}: {before.get(key)} -> {after.get(key)}"
         for key in before | after
-        if before.get(key) != after.get(key) and key not in free
+        if before.get(key) != after.get(key) and not may_change(key)
     ]
     if differing:
         raise SettingsError(

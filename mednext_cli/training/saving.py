@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mednext_cli.foundation.errors import MednextError
+from mednext_cli.training.callbacks.calling import Callbacks
 from mednext_cli.training.distributed import Processes, any_of
 from mednext_cli.training.ledger import Ledger
 from mednext_cli.training.run_folder import RunFolder
@@ -22,13 +23,19 @@ class Saver:
         folder: of the run.
         ledger: has losses that are not yet in the progress, and knows whether steps fail.
         processes: that train this run.
+        callbacks: rank 0's, told of each file; None where nobody is.
     """
 
     def __init__(
-        self, state: TrainingState, folder: RunFolder, ledger: Ledger, processes: Processes
+        self,
+        state: TrainingState,
+        folder: RunFolder,
+        ledger: Ledger,
+        processes: Processes,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self._state, self._folder, self._ledger = state, folder, ledger
-        self._processes = processes
+        self._processes, self._callbacks = processes, callbacks
         self._saved = self._counted = time.monotonic()
 
     def between_steps(self, stopping: bool) -> None:
@@ -88,7 +95,10 @@ class Saver:
 
     def _write(self, best: bool, alone: bool = False) -> None:
         if self._processes.rank == 0:
-            self._state.save(self._folder.best if best else self._folder.last)
+            path = self._folder.best if best else self._folder.last
+            self._state.save(path)
+            if self._callbacks is not None:
+                self._callbacks.after_checkpoint(path, best)
         if not alone:
             self._processes.barrier()
 

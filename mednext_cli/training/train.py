@@ -15,6 +15,7 @@ from mednext_cli.networks.choice import choose_network, completed
 from mednext_cli.settings.fingerprint import swaps_in_words
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.training import TrainingSettings
+from mednext_cli.training.callbacks.calling import Callbacks, told
 from mednext_cli.training.checks import check_names
 from mednext_cli.training.data import count_workers
 from mednext_cli.training.distributed import (
@@ -134,10 +135,21 @@ def _train(spec: TrainSpec, processes: Processes) -> TrainResult:
             if not state.finished:
                 warn_of_lacking_classes(job.cached, job.split, fold_name(spec.fold))
                 _warn_of_swaps(job)
-            run_epochs(state, loop)
-        with explained_memory(job.demand, "the validation of whole cases"), state.with_average():
-            dice = validate_fold(state, loop, job.cached) if job.split.validation else {}
+        dice = _run(job, state, loop)
     return TrainResult(job.folder.path, state.progress.seconds, dice)
+
+
+def _run(job: Job, state: TrainingState, loop: LoopSpec) -> dict[str, float]:
+    """Steps, then the final validation, of which rank 0's callbacks are told; Dice by region."""
+    callbacks = Callbacks(job.recipe.callbacks, job.folder) if loop.processes.rank == 0 else None
+    recipe = state.recipe.model_dump(mode="json", exclude_none=True)
+    with told(callbacks, job.cached.name, recipe, state.epoch) as ending:
+        with explained_memory(job.demand, "training"):
+            run_epochs(state, replace(loop, callbacks=callbacks))
+        with explained_memory(job.demand, "the validation of whole cases"), state.with_average():
+            if job.split.validation:
+                ending.update(validate_fold(state, loop, job.cached))
+    return ending
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from mednext_cli.foundation.plugins import find_plugins
 from mednext_cli.networks.recipes import network_keys
+from mednext_cli.settings.callbacks import callback_settings
 from mednext_cli.settings.recipe import recipe_fields
 from tests.contracts.conftest import ROOT
 
@@ -14,4 +15,6 @@ def test_every_key_has_a_meaning_and_a_source() -> None:
     named = [key.rpartition(".")[2] for key in recipe_fields() if "." in key]
     networks = [name for name, plugin in find_plugins("networks").items() if plugin.built_in]
     named += [key for network in networks for key in network_keys(network)]
+    callbacks = [name for name, plugin in find_plugins("callbacks").items() if plugin.built_in]
+    named += [key for name in callbacks for key in callback_settings(name).model_fields]
     assert sorted(row[0].strip("`") for row in rows) == sorted(named)
