@@ -47,13 +47,12 @@ def store_case(task: StoreTask, plan: Plan, folder: Path, stored_type: StoredTyp
     case = task.case
     prepared = prepare_case(case, plan, task.resample_label, stored_type)
     label = prepared.label
-    ignored = len(plan.class_values) if plan.label_set.ignore is not None else None
     record = CaseRecord(
         case_id=case.id,
         key=task.key,
         image=prepared.image,
         label=label,
-        foreground={} if label is None else sample_foreground(label, ignored),
+        foreground={} if label is None else sample_foreground(label, plan.ignore_index),
         geometry=prepared.geometry.model_dump(mode="json"),
         sources={
             "images": [str(channel.path.absolute()) for channel in case.channels],

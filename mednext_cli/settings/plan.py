@@ -83,6 +83,11 @@ class Plan(Frozen):
         return self.label_set.class_values
 
     @property
+    def ignore_index(self) -> int | None:
+        """Class index of what nobody annotated, after all others; None where all is."""
+        return None if self.label_set.ignore is None else len(self.class_values)
+
+    @property
     def turn(self) -> Turn:
         """Images as the network sees them."""
         return Turn(self.slice_axis)

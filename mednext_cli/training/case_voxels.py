@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.cache.reader import CachedDataset, open_cache
+from mednext_cli.preprocessing.foreground import sample_annotated
 from mednext_cli.volumes.turning import Turn
 
 Image = NDArray[np.floating[Any]]
@@ -60,6 +61,7 @@ class CaseVoxels:
         self._cache, self._turn = cache, turn
         self._cached: CachedDataset | None = None
         self._foreground: dict[str, Foreground] = {}
+        self._annotated: dict[str, NDArray[np.integer[Any]]] = {}
 
     def channels(self, case_id: str) -> int:
         """How many channels the case has."""
@@ -81,6 +83,13 @@ class CaseVoxels:
                 index: self._turn.columns(at) for index, at in found.items() if len(at)
             }
         return self._foreground[case_id]
+
+    def annotated(self, case_id: str, ignore: int) -> NDArray[np.integer[Any]]:
+        """Sampled voxels (n, 3) of the turned case that have another label than `ignore`."""
+        if case_id not in self._annotated:  # the cache has those of classes alone
+            label = self._turn.array(self._dataset().case(case_id).read_label(None))
+            self._annotated[case_id] = sample_annotated(label, ignore)
+        return self._annotated[case_id]
 
     def part(self, case_id: str, inside: tuple[slice, ...]) -> tuple[Image, Label]:
         """Image (C, d, h, w) as cached and label (d, h, w) of a part; not to be written to.

@@ -103,9 +103,8 @@ def build_loss(
     check_loss(plan, settings)
     label_set = plan.label_set
     regions = class_regions(plan) if label_set.region_training else ()
-    ignore = len(plan.class_values) if label_set.ignore is not None else None
     pooled = plan.batch_dice if settings.batch_dice == "auto" else settings.batch_dice
-    return SegmentationLoss(regions, ignore, pooled, reducer, settings)
+    return SegmentationLoss(regions, plan.ignore_index, pooled, reducer, settings)
 
 
 def check_loss(plan: Plan, settings: LossSettings) -> None:

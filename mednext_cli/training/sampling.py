@@ -37,6 +37,7 @@ class SamplingSpec:
         in_memory: keep every case's voxels in memory once read.
         masked_channels: channels that augmentation leaves 0 outside the non-zero mask.
         turn: images are turned so before patches are cut from them.
+        ignore: class index of what nobody annotated; None where all is.
     """
 
     cache: Path
@@ -49,6 +50,7 @@ class SamplingSpec:
     in_memory: bool
     masked_channels: tuple[int, ...] = ()
     turn: Turn = UNTURNED
+    ignore: int | None = None
 
 
 def describe_sampling(
@@ -77,6 +79,7 @@ def describe_sampling(
         in_memory=in_memory and training,  # of the others the patches are kept
         masked_channels=tuple(masked),
         turn=plan.turn,
+        ignore=plan.ignore_index,
     )
 
 
@@ -84,7 +87,8 @@ class PatchDataset:
     """Sample `number` is image (C, D, H, W), of the cache's type, and labels (D, H, W) uint8.
 
     The last ``round(batch_size * share)`` samples of a batch are centred on foreground, as in
-    nnU-Net (of batches of one, that share); a case without foreground gives a random patch. What
+    nnU-Net (of batches of one, that share); a case without foreground gives a random patch. With an
+    ignore label all others are centred on a voxel that is annotated, as in nnU-Net v2. What
     augments a sample is drawn before it is read, so that no voxel is read that is not needed.
 
     Args:
@@ -152,18 +156,29 @@ class PatchDataset:
     def _centre(
         self, case_id: str, number: int, random: np.random.Generator
     ) -> NDArray[np.integer]:
-        """Centre voxel of the patch: on foreground, or anywhere the patch still fits."""
+        """Centre voxel of the patch: on one of these voxels, or anywhere the patch still fits."""
         shape = np.asarray(self._voxels.shape(case_id))
         patch = np.asarray(self.spec.patch_voxels)
         low = np.minimum(patch // 2, shape // 2)
         high = np.maximum(shape - (patch - patch // 2), low)
-        if self._is_forced(number, random) and (points := self._voxels.foreground(case_id)):
-            classes = sorted(points)
-            voxels = points[classes[random.integers(len(classes))]]
+        voxels = self._voxels_to_hold(case_id, number, random)
+        if voxels is not None:
             chosen: NDArray[np.integer] = voxels[random.integers(len(voxels))]
             return np.clip(chosen.astype(np.int64), low, high)
         anywhere: NDArray[np.integer] = random.integers(low, high + 1)
         return anywhere
+
+    def _voxels_to_hold(
+        self, case_id: str, number: int, random: np.random.Generator
+    ) -> NDArray[np.integer] | None:
+        """Of which (n, 3) the patch is to hold one: of a class, or of all that is annotated."""
+        if self._is_forced(number, random) and (points := self._voxels.foreground(case_id)):
+            classes = sorted(points)
+            return points[classes[random.integers(len(classes))]]
+        if self.spec.ignore is None:
+            return None
+        annotated = self._voxels.annotated(case_id, self.spec.ignore)
+        return annotated if len(annotated) else None
 
     def _is_forced(self, number: int, random: np.random.Generator) -> bool:
         size, share = self.spec.batch_size, self.spec.oversample_foreground
