@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["safetensors", "onnx"]
+Format = Literal["safetensors", "onnx", "openvino", "torchscript"]
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mednext_cli.foundation.devices import pick_dtype
 from mednext_cli.foundation.errors import SettingsError
@@ -38,16 +39,7 @@ class OpenVinoEngine:
                 f"the engine openvino computes on the CPU, not on {options.device}",
                 "Use --engine torch.",
             )
-        # OpenVINO would report its use to its makers, from a forked process, which can deadlock
-        # with the threads that prepare the next case. Without the package it keeps quiet.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        try:
-            self._openvino: Any = import_module("openvino")
-        except ImportError as error:
-            raise SettingsError(
-                "the engine openvino is not installed",
-                "Install it with pip install 'mednext[openvino]', or use --engine torch.",
-            ) from error
+        self._openvino = load_openvino("the engine openvino", "use --engine torch")
         self.device, self.activation = options.device, activation_of(plan)
         self._precision = _PRECISIONS[pick_dtype(options.precision, options.device)]
         self._network = build_network(checkpoint)
@@ -62,17 +54,61 @@ class OpenVinoEngine:
         return torch.from_numpy(np.array(result[0], dtype=np.float32))
 
     def _compile(self, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - openvino is untyped
-        with torch.inference_mode(), warnings.catch_warnings():
-            # Tracing warns of our checks of the shape, which is fixed here.
-            warnings.simplefilter("ignore")
-            model = self._openvino.convert_model(
-                self._network, example_input=torch.zeros(shape), input=[list(shape)]
-            )
-        # Its own default is bfloat16 on processors that have it, which shifts probabilities.
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self._precision}
-        if _joins_norms(model):
-            options["SNIPPETS_MODE"] = "DISABLE"
-        return self._openvino.compile_model(model, "CPU", options)
+        graph = convert_network(self._openvino, self._network, shape, shape)
+        return compile_graph(self._openvino, graph, self._precision)
+
+
+def load_openvino(what: str, instead: str) -> Any:  # noqa: ANN401 - openvino is untyped
+    """The package.
+
+    Args:
+        what: needs it.
+        instead: what a user can do without.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    # OpenVINO would report its use to its makers, from a forked process, which can deadlock with
+    # the threads that prepare the next case. Without the package it keeps quiet.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return import_module("openvino")
+    except ImportError as error:
+        raise SettingsError(
+            f"{what} is not installed",
+            f"Install it with pip install 'mednext[openvino]', or {instead}.",
+        ) from error
+
+
+def convert_network(
+    openvino: Any,  # noqa: ANN401 - openvino is untyped
+    network: nn.Module,
+    example: Sequence[int],
+    shape: Sequence[int],
+) -> Any:  # noqa: ANN401
+    """The network as OpenVINO's graph.
+
+    Args:
+        openvino: the package.
+        network: in evaluation mode, on the CPU.
+        example: (B, C, D, H, W) that it is traced with.
+        shape: (B, C, D, H, W) of what the graph takes; -1 for an axis of any length.
+    """
+    with torch.inference_mode(), warnings.catch_warnings():
+        # Tracing warns of our checks of the shape, which is fixed here.
+        warnings.simplefilter("ignore")
+        return openvino.convert_model(
+            network, example_input=torch.zeros(tuple(example)), input=[list(shape)]
+        )
+
+
+def compile_graph(openvino: Any, graph: Any, precision: str) -> Any:  # noqa: ANN401
+    """Ready to be called on the CPU with the lowest latency, in "f32" or "bf16"."""
+    # Its own default is bfloat16 on processors that have it, which shifts probabilities.
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+    if _joins_norms(graph):
+        options["SNIPPETS_MODE"] = "DISABLE"
+    return openvino.compile_model(graph, "CPU", options)
 
 
 def _joins_norms(model: Any) -> bool:  # noqa: ANN401 - openvino is untyped

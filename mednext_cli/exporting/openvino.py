@@ -1,0 +1,56 @@
+"""A network as OpenVINO's graph, network.xml with its weights in network.bin beside it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mednext_cli.exporting.checking import Array, check_export
+from mednext_cli.exporting.facts import as_texts, describe_model
+from mednext_cli.exporting.folders import replacing_folder
+from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.inference.models import Model
+from mednext_cli.inference.openvino_engine import compile_graph, convert_network, load_openvino
+from mednext_cli.networks.checkpoint import build_network
+
+SUFFIX = "_openvino"
+_NAME = "network.xml"
+_ANY = -1
+
+
+def write(model: Model, path: Path) -> str:
+    """Write the folder, and compare the network in it with PyTorch before it is kept.
+
+    Returns:
+        What was checked.
+
+    Raises:
+        SettingsError: OpenVINO is not installed, or cannot convert the network, or its graph
+            computes something else.
+        StorageError: the disk refuses.
+    """
+    openvino = load_openvino("OpenVINO", "take --to onnx")
+    network, spec = build_network(model.checkpoint), model.checkpoint.network
+    example = (1, spec.in_channels, *model.plan.patch_voxels)
+    free = (_ANY,) * 3 if spec.patch_rule.dimensions == 3 else (1, _ANY, _ANY)
+    shape = (_ANY, spec.in_channels, *free) if spec.has_one_graph else example
+    try:
+        graph = convert_network(openvino, network, example, shape)
+    except Exception as error:  # whatever the converter trips over
+        raise SettingsError(
+            f"the network {spec.name} cannot be exported to OpenVINO: "
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            "Use --to safetensors.",
+        ) from error
+    graph.inputs[0].get_tensor().set_names({"image"})
+    graph.outputs[0].get_tensor().set_names({"logits"})
+    for name, value in as_texts(describe_model(model)).items():
+        graph.set_rt_info(value, ["mednext", name])
+    with replacing_folder(path) as beside:
+        openvino.save_model(graph, beside / _NAME, compress_to_fp16=False)
+        written = openvino.Core().read_model(beside / _NAME)
+        compiled = compile_graph(openvino, written, "f32")
+
+        def run(image: Array) -> Array:
+            return np.array(compiled(image)[0], dtype=np.float32)
+
+        return check_export(model, network, run, path)
