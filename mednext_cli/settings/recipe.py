@@ -116,6 +116,10 @@ class AugmentationSettings(Section):
     Attributes:
         rotation: probability (published).
         rotation_degrees: largest rotation about each axis (published).
+        dummy_2d: turn, zoom and lower the resolution within the planes across the coarsest axis
+            alone; auto where the patch is more than three times as long as it is thick there
+            (published).
+        dummy_2d_degrees: largest rotation within these planes, where that is so (published).
         scaling: probability of a zoom (published).
         scaling_range: of the zoom; below and above 1 are equally likely (published).
         noise: probability of Gaussian noise (published).
@@ -140,6 +144,8 @@ class AugmentationSettings(Section):
 
     rotation: Probability = 0.2
     rotation_degrees: Annotated[NotNegative, Field(le=180.0)] = 30.0
+    dummy_2d: Choice = "auto"
+    dummy_2d_degrees: Annotated[NotNegative, Field(le=180.0)] = 180.0
     scaling: Probability = 0.2
     scaling_range: Range = (0.7, 1.4)
     noise: Probability = 0.1

@@ -13,6 +13,7 @@ from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.recipe import AugmentationSettings, Recipe
 from mednext_cli.training.augmentation.affine import Box
 from mednext_cli.training.augmentation.batch import Augmentation, cut_patch, whole_patch
+from mednext_cli.training.augmentation.planes import Planes, choose_planes
 from mednext_cli.training.batches import Batch, ReadSample
 from mednext_cli.training.case_voxels import CaseMemory, CaseVoxels, OwnMemory
 from mednext_cli.training.shared_cases import SharedCases
@@ -38,6 +39,7 @@ class SamplingSpec:
         masked_channels: channels that augmentation leaves 0 outside the non-zero mask.
         turn: images are turned so before patches are cut from them.
         ignore: class index of what nobody annotated; None where all is.
+        planes: that augmentation leaves voxels in; None for all directions.
     """
 
     cache: Path
@@ -51,6 +53,7 @@ class SamplingSpec:
     masked_channels: tuple[int, ...] = ()
     turn: Turn = UNTURNED
     ignore: int | None = None
+    planes: Planes | None = None
 
 
 def describe_sampling(
@@ -80,6 +83,9 @@ def describe_sampling(
         masked_channels=tuple(masked),
         turn=plan.turn,
         ignore=plan.ignore_index,
+        planes=choose_planes(
+            recipe.augmentation, plan.patch_voxels, plan.turn.triple(plan.spacing_mm)
+        ),
     )
 
 
@@ -102,7 +108,9 @@ class PatchDataset:
         kept = (memory or OwnMemory()) if spec.in_memory else None
         self._voxels = CaseVoxels(spec.cache, spec.turn, kept)
         self.augment = (
-            Augmentation(spec.patch_voxels, spec.augmentation, spec.masked_channels, spec.turn)
+            Augmentation(
+                spec.patch_voxels, spec.augmentation, spec.masked_channels, spec.turn, spec.planes
+            )
             if spec.augmentation
             else None
         )

@@ -37,13 +37,14 @@ class Affine:
 
     Args:
         patch_voxels: (D, H, W).
-        parameters: rotation and zoom are used.
+        parameters: rotation, zoom and the axis across which there is neither are used.
     """
 
     def __init__(self, patch_voxels: Sequence[int], parameters: Parameters) -> None:
         self.patch_voxels = tuple(patch_voxels)
         self._centre = (np.asarray(patch_voxels) - 1) / 2
         self._matrix = _rotations(parameters.rotation) @ np.diag(parameters.zoom)
+        self.across = parameters.across
 
     @property
     def box(self) -> Box:

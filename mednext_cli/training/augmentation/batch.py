@@ -9,6 +9,7 @@ from mednext_cli.settings.recipe import AugmentationSettings
 from mednext_cli.training.augmentation.affine import Affine, Box
 from mednext_cli.training.augmentation.intensity import change_intensities
 from mednext_cli.training.augmentation.parameters import Parameters, draw_parameters
+from mednext_cli.training.augmentation.planes import Planes
 from mednext_cli.training.augmentation.resampling import resample_image, resample_labels
 from mednext_cli.training.batches import Batch, ReadSample
 from mednext_cli.volumes.turning import UNTURNED, Turn
@@ -23,11 +24,12 @@ class Augmentation:
     of device the parameters are the same; noise and rounding are that device's.
 
     Args:
-        patch_voxels: (D, H, W) of what it gives. With D 1 it is a slice, which is turned, zoomed
-            and mirrored within itself.
+        patch_voxels: (D, H, W) of what it gives.
         settings: probabilities and ranges.
         masked_channels: channels that stay 0 outside the non-zero mask.
         turn: that its images were turned by; the axes that `settings` mirror are those before.
+        planes: that voxels stay in but for mirroring, as `choose_planes` has them; None for all
+            directions.
     """
 
     def __init__(
@@ -36,17 +38,18 @@ class Augmentation:
         settings: AugmentationSettings,
         masked_channels: Sequence[int] = (),
         turn: Turn = UNTURNED,
+        planes: Planes | None = None,
     ) -> None:
         self._patch = tuple(patch_voxels)
         self._settings = settings
         self._masked = list(masked_channels)
-        self._in_slice = self._patch[0] == 1
+        self._planes = planes
         axes = turn.axes(settings.mirrored)
-        self._mirror_axes = [axis for axis in axes if not (self._in_slice and axis == 0)]
+        self._mirror_axes = [axis for axis in axes if self._patch[axis] > 1]
 
     def parameters(self, seed: int, channels: int) -> Parameters:
         """What a sample of this seed and so many channels is augmented by."""
-        return draw_parameters(seed, self._settings, channels, self._mirror_axes, self._in_slice)
+        return draw_parameters(seed, self._settings, channels, self._mirror_axes, self._planes)
 
     def needed(self, seed: int, channels: int) -> Box:
         """The voxels to read for it: the patch alone, unless it is turned or zoomed."""

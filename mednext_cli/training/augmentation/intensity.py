@@ -30,7 +30,7 @@ def change_intensities(image: Tensor, parameters: Parameters) -> Tensor:
         change_contrast(image[channel], factor)
     for channel, zoom in enumerate(parameters.low_resolution):
         if zoom is not None:
-            image[channel] = lower_resolution(image[channel], zoom)
+            image[channel] = lower_resolution(image[channel], zoom, parameters.across)
     for channel, exponent in enumerate(parameters.gamma_inverted):
         apply_gamma(image[channel].neg_(), exponent).neg_()
     for channel, exponent in enumerate(parameters.gamma):
@@ -97,14 +97,17 @@ def change_contrast(channel: Tensor, factor: float) -> Tensor:
     return channel.sub_(mean).mul_(factor).add_(mean).clamp_(low, high)
 
 
-def lower_resolution(channel: Tensor, zoom: float) -> Tensor:
+def lower_resolution(channel: Tensor, zoom: float, across: int | None = None) -> Tensor:
     """(D, H, W) brought down by the nearest voxel, and linearly up again.
 
     Args:
         channel: (D, H, W).
         zoom: of the lengths, at most 1 brings down.
+        across: axis that keeps its length; None for none.
     """
     small = [max(1, round(length * zoom)) for length in channel.shape]
+    if across is not None:
+        small[across] = channel.shape[across]
     down = F.interpolate(channel[None, None], small, mode="nearest-exact")
     return F.interpolate(down, list(channel.shape), mode="trilinear")[0, 0]
 

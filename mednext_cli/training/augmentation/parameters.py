@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from mednext_cli.settings.recipe import AugmentationSettings
+from mednext_cli.training.augmentation.planes import Planes
 
 Triple = tuple[float, float, float]
 Kind = TypeVar("Kind")
@@ -31,6 +32,7 @@ class Parameters:
         gamma_inverted: by channel the exponent, of the inverted image.
         gamma: by channel the exponent.
         mirrored: the axes of (D, H, W) that are flipped.
+        across: the axis of (D, H, W) along which nothing is interpolated; None for all three.
     """
 
     seed: int = 0
@@ -44,6 +46,7 @@ class Parameters:
     gamma_inverted: tuple[float, ...] = ()
     gamma: tuple[float, ...] = ()
     mirrored: tuple[int, ...] = ()
+    across: int | None = None
 
     @property
     def moves_voxels(self) -> bool:
@@ -56,7 +59,7 @@ def draw_parameters(
     settings: AugmentationSettings,
     channels: int,
     mirror_axes: Sequence[int],
-    in_slice: bool = False,
+    planes: Planes | None = None,
 ) -> Parameters:
     """Parameters of one sample, distributed as those of nnU-Net v2's transforms.
 
@@ -68,15 +71,15 @@ def draw_parameters(
         settings: probabilities and ranges.
         channels: of the image.
         mirror_axes: axes of (D, H, W) that may be flipped.
-        in_slice: turn and zoom within the slice (H, W) alone.
+        planes: turn, zoom and lower the resolution within them alone; None in all directions.
     """
     random = np.random.default_rng(seed)
     rotated, scaled = _chance(random, settings.rotation), _chance(random, settings.scaling)
     per_channel = partial(_per_channel, random, channels)
     return Parameters(
         seed=seed,
-        rotation=_draw_angles(random, settings, in_slice) if rotated else (0.0, 0.0, 0.0),
-        zoom=_draw_zoom(random, settings, in_slice) if scaled else _UNZOOMED,
+        rotation=_draw_angles(random, settings, planes) if rotated else (0.0, 0.0, 0.0),
+        zoom=_draw_zoom(random, settings, planes) if scaled else _UNZOOMED,
         noise=_uniform(random, settings.noise_range) if _chance(random, settings.noise) else None,
         blur=per_channel(settings.blur, partial(_draw_blur, random, settings)),
         brightness=per_channel(
@@ -93,22 +96,30 @@ def draw_parameters(
         ),
         gamma=per_channel(settings.gamma, partial(_about_one, random, settings.gamma_range)),
         mirrored=tuple(axis for axis in mirror_axes if _chance(random, 0.5)),
+        across=None if planes is None else planes.across,
     )
 
 
 def _draw_angles(
-    random: np.random.Generator, settings: AugmentationSettings, in_slice: bool
+    random: np.random.Generator, settings: AugmentationSettings, planes: Planes | None
 ) -> Triple:
-    largest = float(np.deg2rad(settings.rotation_degrees))
+    degrees = settings.rotation_degrees if planes is None else planes.rotation_degrees
+    largest = float(np.deg2rad(degrees))
     first, second, third = random.uniform(-largest, largest, 3).tolist()
-    return (first, 0.0, 0.0) if in_slice else (first, second, third)
+    return (first, second, third) if planes is None else _only(planes.across, first, 0.0)
 
 
 def _draw_zoom(
-    random: np.random.Generator, settings: AugmentationSettings, in_slice: bool
+    random: np.random.Generator, settings: AugmentationSettings, planes: Planes | None
 ) -> Triple:
     zoom = _about_one(random, settings.scaling_range)
-    return (1.0 if in_slice else zoom, zoom, zoom)
+    return (zoom, zoom, zoom) if planes is None else _only(planes.across, 1.0, zoom)
+
+
+def _only(axis: int, value: float, elsewhere: float) -> Triple:
+    """The value along one axis of (D, H, W), another along those beside it."""
+    depth, height, width = (value if at == axis else elsewhere for at in range(3))
+    return depth, height, width
 
 
 def _draw_blur(random: np.random.Generator, settings: AugmentationSettings) -> Triple | None:

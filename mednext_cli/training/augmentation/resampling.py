@@ -16,20 +16,46 @@ _PREFERENCE = 1e-3  # of the nearest label where others weigh as much
 
 
 def resample_image(image: Tensor, affine: Affine, corner: Corner) -> Tensor:
-    """The patch (C, D, H, W), trilinear, zeros around the given part.
+    """The patch (C, D, H, W), trilinear or within its planes bilinear, zeros around the given part.
 
     Args:
         image: (C, d, h, w) float32, part of a case.
         affine: where voxels are taken from.
         corner: the part's first voxel, counted from the patch's first.
     """
+    coordinates = affine.coordinates(corner, slice(None), image.device)
+    if affine.across is not None:
+        return _resample_planes(image, affine, list(coordinates), corner, affine.across)
     depth, *plane = affine.patch_voxels
     grid = image.new_empty((depth, *plane, 3))
-    coordinates = affine.coordinates(corner, slice(None), image.device)
     for axis, (places, length) in enumerate(zip(coordinates, image.shape[1:], strict=True)):
         grid[..., 2 - axis] = places.add_(0.5).mul_(2 / length).sub_(1)
     made = F.grid_sample(image[None], grid[None], padding_mode="zeros", align_corners=False)
     return made[0]
+
+
+def _resample_planes(
+    image: Tensor, affine: Affine, coordinates: list[Tensor], corner: Corner, across: int
+) -> Tensor:
+    """Each plane from the one of the case that it lies in, and from no other."""
+    grid = torch.stack(
+        [
+            coordinates[axis].select(across, 0).add(0.5).mul(2 / image.shape[axis + 1]).sub(1)
+            for axis in (2, 1, 0)
+            if axis != across
+        ],
+        dim=-1,
+    )
+    first, last = max(0, corner[across]), corner[across] + image.shape[across + 1]
+    last = min(last, affine.patch_voxels[across])
+    made = image.new_zeros((len(image), *affine.patch_voxels))
+    if last > first:
+        read = image.narrow(across + 1, first - corner[across], last - first)
+        planes = read.movedim(across + 1, 0)
+        grids = grid.expand(len(planes), *grid.shape)
+        turned = F.grid_sample(planes, grids, padding_mode="zeros", align_corners=False)
+        made.narrow(across + 1, first, last - first).copy_(turned.movedim(0, across + 1))
+    return made
 
 
 def resample_labels(labels: Tensor, affine: Affine, corner: Corner, outside: int) -> Tensor:

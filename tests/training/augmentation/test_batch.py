@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mednext_cli.settings.recipe import AugmentationSettings
 from mednext_cli.training.augmentation.batch import Augmentation, mark_outside
+from mednext_cli.training.augmentation.planes import Planes
 from mednext_cli.training.batches import ReadSample
 
 PATCH = (10, 14, 12)
@@ -156,7 +157,7 @@ def test_what_lies_beyond_the_case_is_zero_and_background() -> None:
 
 def test_slices_are_turned_zoomed_and_mirrored_within_themselves() -> None:
     """Every row along the first axis stays in its slice, and both other axes are mirrored."""
-    augment = Augmentation((1, 20, 16), EVERYTHING)
+    augment = Augmentation((1, 20, 16), EVERYTHING, planes=Planes(0, 30.0))
     for seed in range(5):
         box = augment.needed(seed, 1)
         assert box.stop[0] - box.start[0] <= 2  # of which the second weighs nothing

@@ -14,6 +14,7 @@ from scipy.stats import ks_2samp
 
 from mednext_cli.settings.recipe import AugmentationSettings
 from mednext_cli.training.augmentation.parameters import Parameters, draw_parameters
+from mednext_cli.training.augmentation.planes import Planes
 
 SETTINGS = AugmentationSettings()
 MANY = 4000
@@ -143,7 +144,7 @@ def test_angles_are_uniform_about_every_axis(drawn: list[Parameters]) -> None:
 
 def test_within_a_slice_only_its_own_axes_are_turned_and_zoomed() -> None:
     always = AugmentationSettings(rotation=1.0, scaling=1.0)
-    drawn = draw_parameters(3, always, 1, (1, 2), in_slice=True)
+    drawn = draw_parameters(3, always, 1, (1, 2), Planes(0, 30.0))
     assert drawn.rotation[0] != 0
     assert drawn.rotation[1:] == (0, 0)
     assert drawn.zoom[0] == 1
