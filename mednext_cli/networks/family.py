@@ -66,6 +66,7 @@ class NetworkFamily(ABC, Generic[Chosen]):
         unused_weights: how the names of weights begin that the published network has and never
             uses; no gradient reaches them.
         recomputes: whether `set_checkpointing` does something.
+        fuses: whether it has fused operators of its own, see `set_operators`.
         runs_without_memory: whether a network can be built and run on PyTorch's device "meta": then
             its weights are checked and its memory is estimated before any is taken.
     """
@@ -77,6 +78,7 @@ class NetworkFamily(ABC, Generic[Chosen]):
     auxiliary_weights: ClassVar[tuple[str, ...]] = ()
     unused_weights: ClassVar[tuple[str, ...]] = ()
     recomputes: ClassVar[bool] = False
+    fuses: ClassVar[bool] = False
     runs_without_memory: ClassVar[bool] = False
 
     @abstractmethod

@@ -4,6 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass
@@ -12,10 +16,14 @@ class Pretence:
 
     Attributes:
         device_type: of the device, like "cpu".
+        dtype: of autocast there, which PyTorch's own does not do without a device.
+        fused: whether it is a GPU that runs fused operators.
         heeded: whether a network ran otherwise for it, by operators of its own.
     """
 
     device_type: str
+    dtype: "torch.dtype | None" = None
+    fused: bool = False
     heeded: bool = False
 
 
@@ -23,9 +31,11 @@ _CURRENT: ContextVar[Pretence | None] = ContextVar("pretence", default=None)
 
 
 @contextmanager
-def pretending(device_type: str) -> Iterator[Pretence]:
-    """Within, networks run on "meta" as on this device."""
-    pretence = Pretence(device_type)
+def pretending(
+    device_type: str, dtype: "torch.dtype | None" = None, fused: bool = False
+) -> Iterator[Pretence]:
+    """Within, networks run on "meta" as on this device; see `Pretence`."""
+    pretence = Pretence(device_type, dtype, fused)
     token = _CURRENT.set(pretence)
     try:
         yield pretence

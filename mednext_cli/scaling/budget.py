@@ -1,8 +1,9 @@
 """Which network a budget of memory and hours affords, and why not the next larger one.
 
-Of every network three patches, two batches and both ways of checkpointing are tried. What a step
-takes at other patches and batches than the asked one is in proportion to their voxels. "Larger" is
-more multiply-adds a step, network, patch and batch together.
+Of every network three patches, two batches and both ways of checkpointing are tried, and on a GPU
+fused operators without it where a network has them. What a step takes at other patches and batches
+than the asked one is in proportion to their voxels. "Larger" is more multiply-adds a step, network,
+patch and batch together.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from mednext_cli.scaling.specification import ReportedNetwork
 BESIDE_TENSORS_GIB = 3.5
 _SHARES = (1.0, 0.75, 0.5)  # of the asked patch along each axis
 _COPIES = 4  # weight, gradient and AdamW's two moments
+_STOCK, _FUSED = "stock", "fused"
 _UNITS = {"GIB": "gib", "GB": "gib", "H": "hours"}
 
 
@@ -75,6 +77,7 @@ class Candidate:
         patch_voxels: (D, H, W).
         batch: patches a step.
         precision: of the forward pass.
+        operators: "stock", or "fused" ones of the network's own.
         checkpointing: whether activations are computed again.
         multiply_adds: of a step's forward pass.
         gib: what it takes of the device.
@@ -88,6 +91,7 @@ class Candidate:
     patch_voxels: Patch
     batch: int
     precision: str
+    operators: str
     checkpointing: bool
     multiply_adds: int
     gib: float
@@ -112,7 +116,8 @@ class Candidate:
 
     def describe(self) -> str:
         """In a line."""
-        again = ", checkpointing" if self.checkpointing else ""
+        again = ", fused" if self.operators == _FUSED else ""
+        again += ", checkpointing" if self.checkpointing else ""
         patch = shown_patch(self.patch_voxels)
         return f"{self.network}, patch {patch}, batch {self.batch}, {self.precision}{again}"
 
@@ -140,6 +145,7 @@ def choose_within(
     sheet: DeviceSheet | None,
     steps: int = PUBLISHED_STEPS,
     dtype: torch.dtype | None = None,
+    fused: bool = True,
 ) -> Choice:
     """The largest network, patch, batch and precision that the budget affords.
 
@@ -150,6 +156,7 @@ def choose_within(
         sheet: of the device, for hours; None takes a GPU, of which memory alone is known.
         steps: of the training.
         dtype: of the forward pass; None is what the device is trained in unless told otherwise.
+        fused: whether a GPU would run fused operators, as NVIDIA's do from Ampere on.
 
     Raises:
         SettingsError: hours are limited and there is no sheet, or nothing fits.
@@ -162,7 +169,8 @@ def choose_within(
     if budget.gib is None and sheet is not None:
         budget = replace(budget, gib=sheet.memory_gib)
     dtype = dtype or (sheet.training_dtype if sheet else torch.bfloat16)
-    tried = [one for net in networks for one in _candidates(net, batch_size, sheet, steps, dtype)]
+    asked = _Asked(batch_size, sheet, steps, dtype, fused)
+    tried = [one for network in networks for one in _candidates(network, asked)]
     fitting = [one for one in tried if not one.excess(budget)]
     if not fitting:
         least = min(tried, key=lambda one: (one.gib, one.hours or 0))
@@ -192,38 +200,64 @@ def _beyond(best: Candidate, tried: Sequence[Candidate], budget: Budget) -> str:
     return f"{least.describe()} would take {least.excess(budget)}"
 
 
-def _candidates(
-    network: ReportedNetwork,
-    batch_size: int,
-    sheet: DeviceSheet | None,
-    steps: int,
-    dtype: torch.dtype,
-) -> Iterator[Candidate]:
-    dry = DryNetwork(network.spec, sheet.device_type if sheet else "cuda")
-    on_gpu = sheet is None or sheet.device_type != "cpu"
+@dataclass(frozen=True)
+class _Asked:
+    batch_size: int
+    sheet: DeviceSheet | None
+    steps: int
+    dtype: torch.dtype
+    fused: bool
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How a network would be trained, and what a step as it is asked for takes then."""
+
+    operators: str
+    checkpointing: bool
+    peak_bytes: int
+    hours: float | None
+
+
+def _ways(dry: DryNetwork, patch: Patch, asked: _Asked) -> Iterator[_Way]:
+    given = (patch, asked.batch_size, asked.dtype)
+    for checkpointing in (False, True) if dry.recomputes else (False,):
+        run = dry.train(*given, checkpointing)
+        sheet = asked.sheet
+        time = estimate_time(run.work, dry.weights_bytes, sheet) if sheet else None
+        hours = time.hours(asked.steps) if time else None
+        yield _Way(_STOCK, checkpointing, run.peak_bytes, hours)
+        half = asked.dtype.itemsize == 2
+        if asked.fused and half and not checkpointing and dry.on_gpu and dry.fuses():
+            peak = dry.train(*given, fused=True).peak_bytes
+            yield _Way(_FUSED, False, peak, time.fused_hours(asked.steps) if time else None)
+
+
+def _candidates(network: ReportedNetwork, asked: _Asked) -> Iterator[Candidate]:
+    dry = DryNetwork(network.spec, asked.sheet.device_type if asked.sheet else "cuda")
     whole, rule = prod(network.patch_voxels), network.spec.patch_rule
     multiply_adds = complexity_of(dry, network.patch_voxels).multiply_adds
     patches = [rule.fit([share * n for n in network.patch_voxels]) for share in _SHARES]
-    fixed = (BESIDE_TENSORS_GIB if on_gpu else 0) + _COPIES * dry.weights_bytes / GIB
-    for checkpointing in (False, True) if dry.recomputes else (False,):
-        run = dry.train(network.patch_voxels, batch_size, dtype, checkpointing)
-        activations = max(0, run.peak_bytes - dry.weights_bytes) / GIB  # gradients are in `fixed`
-        hours = estimate_time(run.work, dry.weights_bytes, sheet).hours(steps) if sheet else None
+    fixed = (BESIDE_TENSORS_GIB if dry.on_gpu else 0) + _COPIES * dry.weights_bytes / GIB
+    trained = REVISITED.get(network.label)
+    for way in _ways(dry, network.patch_voxels, asked):
+        activations = max(0, way.peak_bytes - dry.weights_bytes) / GIB  # gradients are in `fixed`
         for patch in dict.fromkeys(patches):
-            for batch in dict.fromkeys((batch_size, 1)):
-                share = prod(patch) * batch / (whole * batch_size)
-                trained = REVISITED.get(network.label)
-                as_published = trained and trained.patch_voxels == patch and batch == batch_size
+            for batch in dict.fromkeys((asked.batch_size, 1)):
+                share = prod(patch) * batch / (whole * asked.batch_size)
+                whole_batch = batch == asked.batch_size
+                as_published = trained and trained.patch_voxels == patch and whole_batch
                 yield Candidate(
                     network=network.label,
                     model=network.model,
                     kernel=network.kernel,
                     patch_voxels=patch,
                     batch=batch,
-                    precision=str(dtype).removeprefix("torch."),
-                    checkpointing=checkpointing,
-                    multiply_adds=round(multiply_adds * batch_size * share),
+                    precision=str(asked.dtype).removeprefix("torch."),
+                    operators=way.operators,
+                    checkpointing=way.checkpointing,
+                    multiply_adds=round(multiply_adds * asked.batch_size * share),
                     gib=fixed + activations * share,
-                    hours=None if hours is None else hours * share,
+                    hours=None if way.hours is None else way.hours * share,
                     dice=round(trained.mean_dice, 2) if trained and as_published else None,
                 )

@@ -62,6 +62,8 @@ def _memory_columns(
     for name, dtype in (("float32", torch.float32), ("half", HALF)):
         memory = memory_of(dry, patch_voxels, batch_size, _ADAMW_MOMENTS, dtype)
         columns |= {"weights_gib": memory.weights_gib, **_named(memory, name)}
+        if memory.training_fused_gib is not None:
+            columns["training_half_fused_gib"] = memory.training_fused_gib
     return columns
 
 
@@ -79,6 +81,11 @@ def _time_columns(
     dtype = sheet.training_dtype
     run = dry.train(network.patch_voxels, batch_size, dtype, network.checkpointing)
     time = estimate_time(run.work, dry.weights_bytes, sheet)
+    fused = {}
+    if dry.on_gpu and dtype.itemsize == 2 and dry.fuses():
+        whole = dry.train(network.patch_voxels, batch_size, dtype)
+        hours = estimate_time(whole.work, dry.weights_bytes, sheet).fused_hours()
+        fused = {"estimated_fused_hours": hours}
     return {
         "sheet": sheet.title,
         "sheet_precision": str(dtype).removeprefix("torch."),
@@ -86,6 +93,7 @@ def _time_columns(
         "estimated_step_seconds": time.expected_seconds,
         "estimated_floor_hours": time.floor_hours(),
         "estimated_hours": time.hours(),
+        **fused,
     }
 
 

@@ -52,6 +52,7 @@ class DryNetwork:
 
     Attributes:
         module: the network itself, on the device "meta".
+        on_gpu: whether it would run on a GPU.
         recomputes: whether it has gradient checkpointing.
         parameters: numbers that are trained.
         weights_bytes: of all parameters.
@@ -59,6 +60,7 @@ class DryNetwork:
 
     def __init__(self, spec: NetworkSpec, device_type: str = "cuda") -> None:
         self._spec, self._device_type = spec, device_type
+        self.on_gpu = device_type == "cuda"
         with torch.device("meta"):
             self.module: Any = build_plain(spec)
         self.recomputes = spec.family.recomputes
@@ -99,6 +101,7 @@ class DryNetwork:
         batch_size: int,
         dtype: torch.dtype = torch.float32,
         checkpointing: bool = False,
+        fused: bool = False,
     ) -> Run:
         """Forward, loss and backward of a batch; the optimiser is left out.
 
@@ -107,6 +110,7 @@ class DryNetwork:
             batch_size: patches.
             dtype: of autocast; float32 goes without.
             checkpointing: gradient checkpointing, where the network has it.
+            fused: by the family's fused operators, of which the work is not known, only the memory.
 
         Raises:
             SettingsError: the network cannot take such a patch.
@@ -120,9 +124,30 @@ class DryNetwork:
 
         if self.recomputes:
             self._spec.family.set_checkpointing(self.module, checkpointing)
-        run = self._followed(work, dtype)
+        run = self._fused(work, dtype) if fused else self._followed(work, dtype)
         self.module.zero_grad(set_to_none=True)
         return run
+
+    def fuses(self) -> bool:
+        """Whether fused operators run what takes the most memory, on a GPU that can."""
+        if not self._spec.family.fuses:
+            return False
+        with self._by_fused_operators(torch.bfloat16):
+            return self._spec.family.keeps_little(self.module)
+
+    @contextmanager
+    def _by_fused_operators(self, dtype: torch.dtype) -> Iterator[None]:
+        choose, meta = self._spec.family.set_operators, torch.device("meta")
+        with pretending(self._device_type, dtype, fused=True):
+            choose(self.module, "fused", meta)
+            try:
+                yield
+            finally:
+                choose(self.module, "auto", meta)
+
+    def _fused(self, work: Callable[[_Context], None], dtype: torch.dtype) -> Run:
+        with self._by_fused_operators(dtype):
+            return self._follow(work, dtype)
 
     def run_watched(self, patch_voxels: Sequence[int], begin: Callable[[Tensor], None]) -> None:
         """One patch of one image under the modes that are on; `begin` is given the image."""

@@ -69,9 +69,14 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in made:
             if storage_key(tensor) not in before:
                 self._enter(tensor)
+        self._pass(_scratch_bytes(operator, args))
         if not operator.is_view:
             self._note(operator, args, kwargs or {}, result, made)
         return result
+
+    def _pass(self, scratch: int) -> None:
+        """What an operator takes beside its results, and gives back."""
+        self.peak_bytes = max(self.peak_bytes, self._alive + scratch)
 
     def _enter(self, tensor: Tensor) -> None:
         key = storage_key(tensor)
@@ -130,6 +135,17 @@ def tensors_in(value: object) -> Iterator[Tensor]:
     elif isinstance(value, tuple | list):
         for part in value:
             yield from tensors_in(part)
+
+
+def _scratch_bytes(operator: Any, args: tuple[Any, ...]) -> int:  # noqa: ANN401
+    """Of the fused depthwise convolution's gradient: two images as large as the one it is given.
+
+    One with what comes through the norm's mean and variance, and one with zeros between its voxels
+    where the convolution is transposed, or a copy with the channels last.
+    """
+    if operator.name() != "mednext::depthwise_backward":
+        return 0
+    return 2 * int(args[0].numel()) * int(args[0].element_size())
 
 
 def _is_depthwise(operator: Any, args: tuple[Any, ...]) -> bool:  # noqa: ANN401

@@ -20,12 +20,15 @@ class MemoryEstimate:
             moments, the loss and what the backward pass needs.
         training_checkpointed_gib: the same with gradient checkpointing, if the network has that.
         inference_gib: weights and one patch of one image.
+        training_fused_gib: one step by fused operators, without checkpointing; None where there are
+            none, or in float32, in which they do not run all of it.
     """
 
     weights_gib: float
     training_gib: float
     training_checkpointed_gib: float
     inference_gib: float
+    training_fused_gib: float | None = None
 
 
 def estimate_memory(
@@ -67,9 +70,14 @@ def memory_of(
         less = network.train(patch_voxels, batch_size, dtype, checkpointing=True).peak_bytes
     inference = network.infer(patch_voxels, dtype).peak_bytes
     kept = (1 + moments) * network.weights_bytes  # gradients are followed
+    fused = None
+    if dtype.itemsize == 2 and network.on_gpu and network.fuses():
+        run = network.train(patch_voxels, batch_size, dtype, fused=True)
+        fused = (run.peak_bytes + kept) / GIB
     return MemoryEstimate(
         weights_gib=network.weights_bytes / GIB,
         training_gib=(plain + kept) / GIB,
         training_checkpointed_gib=(less + kept) / GIB,
         inference_gib=(inference + network.weights_bytes) / GIB,
+        training_fused_gib=fused,
     )

@@ -8,6 +8,9 @@ No library reaches that. What stock PyTorch reaches on an A100 is fitted to the 
 eight trainings (`published.REVISITED`): all but depthwise convolutions take `SLOWER` times their
 floor, and depthwise convolutions compute at `DEPTHWISE_SHARE` of the plain peak. Two numbers for
 eight trainings, and no other to test them: `benchmarks/scale_anchors.py` shows what they leave.
+Fused operators, which pass over memory less often than that floor counts, took `FUSED` times the
+floor on an H100, in half precision without checkpointing (eight MedNeXts, 0.95 to 1.16:
+`benchmarks/kernels.py`).
 """
 
 from collections.abc import Mapping
@@ -20,6 +23,7 @@ from mednext_cli.scaling.ledger import Operation
 
 SLOWER = 2.3
 DEPTHWISE_SHARE = 0.025
+FUSED = 1.07
 PUBLISHED_STEPS = 1000 * 250  # epochs and steps of each, as MedNeXt and nnU-Net are trained
 _OPTIMISER_BYTES = (
     7 * 4
@@ -46,6 +50,10 @@ class TimeEstimate:
     def floor_hours(self, steps: int = PUBLISHED_STEPS) -> float:
         """The same by the roofline."""
         return self.floor_seconds * steps / _HOUR
+
+    def fused_hours(self, steps: int = PUBLISHED_STEPS) -> float:
+        """The same by fused operators, where this is PyTorch's own work in half precision."""
+        return FUSED * self.floor_seconds * steps / _HOUR
 
 
 def estimate_time(

@@ -47,6 +47,11 @@ SCALE_REPORT = Table(
         Column(
             "training_half_checkpointed_gib", "The same with gradient checkpointing, half.", "GiB"
         ),
+        Column(
+            "training_half_fused_gib",
+            "The same by fused operators and without checkpointing, half; empty without them.",
+            "GiB",
+        ),
         Column("inference_half_gib", "Peak for one patch, half.", "GiB"),
         Column("checkpointing", "Whether it is trained with gradient checkpointing by default."),
         Column("published_parameters_millions", "As published.", "millions"),
@@ -62,6 +67,11 @@ SCALE_REPORT = Table(
         Column("estimated_step_seconds", "Estimate: with stock libraries.", "s"),
         Column("estimated_floor_hours", "Estimate: 250,000 steps by the device's peaks.", "h"),
         Column("estimated_hours", "Estimate: 250,000 steps with stock libraries.", "h"),
+        Column(
+            "estimated_fused_hours",
+            "Estimate: 250,000 steps by fused operators and without checkpointing.",
+            "h",
+        ),
         Column("forward_seconds", "Measured: one patch, no gradients, median.", "s"),
         Column("forward_spread_seconds", "Measured: half the quartiles' distance.", "s"),
         Column("forward_gib", "Measured: peak of that, in `precision`.", "GiB"),
@@ -84,6 +94,7 @@ BUDGET = Table(
         Column("patch", "Patch, D x H x W.", "voxels"),
         Column("batch", "Patches a training step."),
         Column("precision", "Of the forward pass."),
+        Column("operators", "`stock` libraries, or `fused` operators."),
         Column("checkpointing", "Whether with gradient checkpointing."),
         Column("multiply_adds", "Of a step's forward pass."),
         Column(
@@ -91,7 +102,7 @@ BUDGET = Table(
             "Estimated for the device, in `precision`; on a GPU with 3.5 GiB beside the tensors.",
             "GiB",
         ),
-        Column("hours", "Estimated for the device sheet, with stock libraries.", "h"),
+        Column("hours", "Estimated for the device sheet, by these operators.", "h"),
         Column("dice", f"Published for that patch and batch: mean of six datasets, {SOURCE}.", "%"),
     ),
     digits=4,
@@ -121,6 +132,7 @@ class ScaleRow:
     training_half_checkpointed_gib: float
     inference_half_gib: float
     checkpointing: str
+    training_half_fused_gib: float | None = None
     published_parameters_millions: float | None = None
     parameters_deviation_percent: float | None = None
     published_multiply_adds_giga: float | None = None
@@ -134,6 +146,7 @@ class ScaleRow:
     estimated_step_seconds: float | None = None
     estimated_floor_hours: float | None = None
     estimated_hours: float | None = None
+    estimated_fused_hours: float | None = None
     forward_seconds: float | None = None
     forward_spread_seconds: float | None = None
     forward_gib: float | None = None

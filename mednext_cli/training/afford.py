@@ -7,6 +7,7 @@ from mednext_cli.cache.reader import open_cache
 from mednext_cli.foundation.devices import pick_device, pick_dtype
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.choice import choose_network
+from mednext_cli.networks.mednext.kernels.availability import can_run
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 from mednext_cli.networks.mednext.variants import VARIANTS
 from mednext_cli.scaling.budget import Budget, Candidate, Choice, choose_within, parse_budget
@@ -68,6 +69,7 @@ def afford(spec: AffordSpec) -> AffordResult:
         find_sheet(name) if name else None,
         training.batches,
         None if elsewhere else pick_dtype(training.precision, device),
+        spec.recipe.model.operators != "stock" and (bool(name) or can_run(device)),
     )
     return AffordResult(_chosen(spec.recipe, choice.best), choice)
 
@@ -111,7 +113,10 @@ def _sized(recipe: Recipe, size: str, kernel: int) -> Recipe:
 
 def _chosen(recipe: Recipe, best: Candidate) -> Recipe:
     sized = _sized(recipe, best.model, best.kernel or _KERNELS[0])
-    model = sized.model.model_copy(update={"checkpointing": best.checkpointing})
+    how: dict[str, object] = {"checkpointing": best.checkpointing}
+    if best.operators == "fused":  # the memory and hours are theirs alone
+        how["operators"] = best.operators
+    model = sized.model.model_copy(update=how)
     changes = {"patch_voxels": best.patch_voxels, "batch_size": best.batch}
     training = recipe.training.model_copy(update=changes)
     return sized.model_copy(update={"model": model, "training": training})

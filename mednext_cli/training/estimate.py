@@ -8,7 +8,7 @@ from mednext_cli.networks.choice import ChosenNetwork, choose_network
 from mednext_cli.networks.patches import Patch, shown_patch
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import count_complexity
-from mednext_cli.scaling.memory import estimate_memory
+from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory
 from mednext_cli.settings.recipe import InitSettings, Recipe
 from mednext_cli.settings.training import TrainingSettings
 from mednext_cli.training.optimiser import count_kept
@@ -89,5 +89,13 @@ def _needs(
         EstimateRow("the same with checkpointing", f"{memory.training_checkpointed_gib:.2f}"),
         EstimateRow("memory of a bfloat16 or float16 step (GiB)", f"{half_gib:.2f}"),
         EstimateRow("the same step with checkpointing", f"{half.training_checkpointed_gib:.2f}"),
+        *_fused(half),
         EstimateRow("memory of a float32 prediction (GiB)", f"{memory.inference_gib:.2f}"),
     ]
+
+
+def _fused(half: MemoryEstimate) -> list[EstimateRow]:
+    if half.training_fused_gib is None:
+        return []
+    name = "the same step by fused operators, without checkpointing"
+    return [EstimateRow(name, f"{half.training_fused_gib:.2f}")]

@@ -7,7 +7,7 @@ import torch
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.scaling.budget import Budget, choose_within, parse_budget
-from mednext_cli.scaling.device_sheets import DeviceSheet
+from mednext_cli.scaling.device_sheets import DeviceSheet, find_sheet
 from mednext_cli.scaling.specification import ScaleReportSpec
 
 _CPU = DeviceSheet("toy", "a toy", "cpu", 0.01, 0.01, 0.01, 10.0, 1.0)
@@ -79,3 +79,25 @@ def test_memory_is_that_of_the_precision_that_is_trained_in() -> None:
     )
     assert (half.precision, single.precision) == ("bfloat16", "float32")
     assert single.gib > half.gib
+
+
+def test_a_gpu_affords_by_fused_operators_what_others_have_no_room_for() -> None:
+    fused, stock = (
+        choose_within(Budget(1000.0, None), _NETWORKS, 2, None, fused=fused).best
+        for fused in (True, False)
+    )
+    assert (fused.operators, stock.operators) == ("fused", "stock")
+    assert fused.gib < stock.gib
+    assert "fused" in fused.describe()
+    single = choose_within(Budget(1000.0, None), _NETWORKS, 2, None, dtype=torch.float32).best
+    assert single.operators == "stock"
+
+
+def test_hours_by_fused_operators_are_fewer() -> None:
+    sheet = find_sheet("h100")
+    choice = choose_within(Budget(None, 1e9), _NETWORKS, 2, sheet)
+    stock = choose_within(Budget(None, 1e9), _NETWORKS, 2, sheet, fused=False)
+    assert choice.best.operators == "fused"
+    assert choice.best.hours is not None
+    assert stock.best.hours is not None
+    assert choice.best.hours < stock.best.hours

@@ -38,6 +38,7 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
     deep_supervision = True
     auxiliary_weights: ClassVar = tuple(f"heads.{level}." for level in range(1, LEVELS + 1))
     recomputes = True
+    fuses = True
     runs_without_memory = True
 
     def build(

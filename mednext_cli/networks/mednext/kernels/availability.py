@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.networks.pretending import current_pretence
 from mednext_cli.settings.sections import Operators
 
 CHOICES: tuple[Operators, ...] = get_args(Operators)
@@ -40,6 +41,9 @@ def is_interpreted() -> bool:
 @_constant_when_compiled
 def can_run(device: torch.device) -> bool:
     """Whether Triton's kernels run on this device: an NVIDIA GPU from Ampere on, or interpreted."""
+    if device.type == "meta":
+        pretence = current_pretence()
+        return pretence is not None and pretence.fused
     if not has_triton():
         return False
     if is_interpreted():

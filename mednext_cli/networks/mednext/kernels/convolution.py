@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.mednext.kernels import availability
+from mednext_cli.networks.pretending import current_pretence
 from mednext_cli.settings.sections import Operators
 
 
@@ -13,7 +14,8 @@ def computed_type(x: Tensor) -> torch.dtype:
     """The type in which a convolution of `x` runs: autocast's, within `torch.autocast`."""
     kind = x.device.type
     if kind == "meta":  # shapes only: autocast does not know it
-        return x.dtype
+        pretence = current_pretence()
+        return x.dtype if pretence is None or pretence.dtype is None else pretence.dtype
     if torch.is_autocast_enabled(kind) and x.is_floating_point() and x.dtype != torch.float64:
         return torch.get_autocast_dtype(kind)
     return x.dtype
