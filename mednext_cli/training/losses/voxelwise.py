@@ -1,6 +1,7 @@
 """Terms of each voxel by itself: cross entropy and focal loss."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ class _Voxelwise(ABC):
 
     def __init__(self, options: TermOptions) -> None:
         self._weights = options.settings.class_weights
+        self._tables: dict[torch.device, Tensor] = {}
 
     def __call__(self, prediction: Prediction) -> Tensor:
         """0 or more."""
@@ -22,16 +24,21 @@ class _Voxelwise(ABC):
             return prediction.mean(self._over_regions(self._of_regions(prediction)))
         if self._weights is None:
             return prediction.mean(self._of_classes(prediction))
-        table = torch.tensor(self._weights, device=prediction.logits.device)
-        weights = table[prediction.classes]
+        weights = self._table(self._weights, prediction.logits.device)[prediction.classes]
         return prediction.mean(weights * self._of_classes(prediction), weights)
 
     def _over_regions(self, values: Tensor) -> Tensor:
         """The mean of (B, R, D, H, W) over the regions."""
         if self._weights is None:
             return values.mean(dim=1)
-        weights = torch.tensor(self._weights, device=values.device)
+        weights = self._table(self._weights, values.device)
         return torch.einsum("r,brdhw->bdhw", weights / weights.sum(), values)
+
+    def _table(self, weights: Sequence[float], device: torch.device) -> Tensor:
+        """The weights on a device: copied once, as the host would wait for each copy."""
+        if device not in self._tables:
+            self._tables[device] = torch.tensor(weights, device=device)
+        return self._tables[device]
 
     @abstractmethod
     def _of_classes(self, prediction: Prediction) -> Tensor:
