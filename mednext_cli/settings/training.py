@@ -68,7 +68,8 @@ class TrainingSettings(Section):
             average is then what is validated, predicted with and saved; left out, the weights of
             the last step are (published: none).
         patience: epochs without a better moving average of the patch Dice after which training
-            ends; left out, it ends by its epochs or minutes alone (published: none).
+            ends, with the best weights; left out, it ends by its epochs or minutes alone, with
+            the last ones (published: none).
         oversample_foreground: share of patches centred on a foreground voxel (published).
         precision: auto is bfloat16 or float16 on CUDA, float32 elsewhere (published: float16).
         folds: parts that the cases are split into; one of them validates (published).

@@ -85,7 +85,7 @@ def _put_in_place(
             f"{folder.last} is not a training state of this network", "Begin anew with --restart."
         )
     try:
-        _load_weights(state, checkpoint)
+        load_weights(state, checkpoint)
         name = state.recipe.training.optimiser
         load_optimiser(state.optimiser, name, checkpoint.optimiser[name])
         scaler = checkpoint.optimiser["scaler"]
@@ -96,8 +96,12 @@ def _put_in_place(
     state.origin, state.progress = checkpoint.origin or state.origin, progress
 
 
-def _load_weights(state: TrainingState, checkpoint: Checkpoint) -> None:
-    """Those of the last step, and their average where the recipe has one."""
+def load_weights(state: TrainingState, checkpoint: Checkpoint) -> None:
+    """Give the state a checkpoint's weights, and their average where the recipe has one.
+
+    Raises:
+        KeyError, RuntimeError: they do not fit. ValueError: they are not finite.
+    """
     saved = checkpoint.state_dict
     if state.average is not None and checkpoint.optimiser is not None:
         state.average.load_state_dict(checkpoint.state_dict)

@@ -15,6 +15,7 @@ from mednext_cli.networks.choice import choose_network, completed
 from mednext_cli.settings.fingerprint import swaps_in_words
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.settings.training import TrainingSettings
+from mednext_cli.training.best_weights import take_best
 from mednext_cli.training.callbacks.calling import Callbacks, told
 from mednext_cli.training.checks import check_names
 from mednext_cli.training.data import count_workers
@@ -146,6 +147,7 @@ def _run(job: Job, state: TrainingState, loop: LoopSpec) -> dict[str, float]:
     with told(callbacks, job.cached.name, recipe, state.epoch) as ending:
         with explained_memory(job.demand, "training"):
             run_epochs(state, replace(loop, callbacks=callbacks))
+            take_best(state, loop.folder, loop.processes)
         with explained_memory(job.demand, "the validation of whole cases"), state.with_average():
             if job.split.validation:
                 ending.update(validate_fold(state, loop, job.cached))

@@ -1,6 +1,7 @@
 """Options of a run - moving average, accumulated batches, patience - alone and when it goes on."""
 
 import csv
+import json
 import os
 import signal
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from mednext_cli.networks.building import hash_weights
 from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.settings.progress import Progress
 from mednext_cli.settings.training import TrainingSettings
-from mednext_cli.training import cuda_graph
+from mednext_cli.training import cuda_graph, loop
+from mednext_cli.training.patch_validation import PatchScores
 from tests.training.conftest import NAME, Train
 
 ALL = (
@@ -118,3 +121,39 @@ def test_a_run_without_patience_left_is_finished(
         assert len(_rows(tmp_path / "runs")) == 2
     assert "training ends after epoch 2: the patch Dice was not better" in capsys.readouterr().err
     assert (_folder(tmp_path / "runs") / "validation" / "cases.csv").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_that_patience_ends_goes_out_with_its_best_weights(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before it takes them, too; validated with them, as `mednext predict` would."""
+    falling = iter((0.5, 0.4, 0.3))
+
+    def scores(*_: Any) -> PatchScores:
+        return PatchScores(1.0, {"anterior": next(falling), "posterior": float("nan")})
+
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    settings = ("training.patience=1", "training.epochs=9", "training.ema=0.9")
+    runs = tmp_path / "runs"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "score_patches", scores)
+        patch.setattr("mednext_cli.training.train.take_best", kill)
+        assert train(settings=settings) == 130
+    best = load_checkpoint(_folder(runs) / "checkpoint_best.pt")
+    before, _ = _state(runs)
+    assert best.progress.epochs == 1
+    assert any(not torch.equal(before[name], best.state_dict[name]) for name in before)
+    assert train(settings=settings) == 0
+    average, last = _state(runs)
+    assert best.optimiser is not None
+    assert all(torch.equal(average[name], best.state_dict[name]) for name in average)
+    assert all(torch.equal(last[name], best.optimiser["weights"][name]) for name in last)
+    assert len(_rows(runs)) == 2
+    made_by = json.loads((_folder(runs) / "validation" / "made_by.json").read_text())
+    assert made_by["weights"] == hash_weights(best.state_dict)
+    written = (_folder(runs) / "checkpoint_last.pt").stat().st_mtime_ns
+    assert train(settings=settings) == 0
+    assert (_folder(runs) / "checkpoint_last.pt").stat().st_mtime_ns == written
