@@ -16,6 +16,7 @@ from mednext_cli.experiments.columns import (
     TRANSFER_COMPARISON,
 )
 from mednext_cli.foundation.columns import Column, Table
+from mednext_cli.inference.catalogue.columns import MODEL_CARD, MODELS
 from mednext_cli.inference.findings.columns import VOLUMES
 from mednext_cli.inference.postprocessing.columns import CHANGES, FITTED
 from mednext_cli.scaling.table import BUDGET, SCALE_REPORT
@@ -24,7 +25,7 @@ from mednext_cli.training.overview.columns import COMPARED, RUNS, SHOWN
 
 TABLES: tuple[Table, ...] = (
     CASES, SUMMARY, LEADERBOARD, PAIRWISE, CONSENSUS, LOG, CROSS_VALIDATION, PROFILE,
-    RUNS, SHOWN, COMPARED, SCALE_REPORT, BUDGET,
+    RUNS, SHOWN, COMPARED, MODELS, MODEL_CARD, SCALE_REPORT, BUDGET,
     CLINICAL, OPERATORS, VOLUMES, CHANGES, FITTED, VERIFIED, VERIFIED_CACHE, PHANTOMS,
     EXPERIMENT, COMPARISON, TRANSFER, TRANSFER_COMPARISON,
 )  # fmt: skip

@@ -15,7 +15,7 @@ def plugins(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """List commands, layouts, networks, engines, losses, callbacks, with the package of each.
+    """List commands, layouts, networks, engines, losses, callbacks and models, with their packages.
 
     Example: mednext plugins --check
     """

@@ -27,10 +27,11 @@ def predict(
     model: Annotated[
         list[Path],
         typer.Option(
-            help="Checkpoint, run folder, or folder of folds; all are averaged. Repeat it for more."
+            help="Checkpoint, run folder, folder of folds, or a name of mednext models ls; all are "
+            "averaged. Repeat it for more."
         ),
     ],
-    out: OutputFolder,
+    out: OutputFolder = Path("predictions"),
     folds: Annotated[
         str | None,
         typer.Option(

@@ -17,7 +17,7 @@ class ClinicalSheetSpec:
     """What to measure: every network on every scan, by every engine, precision and thread count.
 
     Attributes:
-        models: a trained network (checkpoints, run folders or folders of folds; several are
+        models: a trained network (checkpoints, run folders, folders of folds or names; several are
             averaged, as `predict` does); empty for untrained ones, which cost the same.
         sizes: of untrained MedNeXts.
         kernels: of them, voxels.

@@ -9,6 +9,7 @@ import torch
 
 from mednext_cli.deployment.scans import MADE_UP
 from mednext_cli.deployment.specification import ClinicalSheetSpec
+from mednext_cli.inference.catalogue.names import resolve_models
 from mednext_cli.inference.models import Model, load_models
 from mednext_cli.inference.sliding import count_tiles
 from mednext_cli.networks.building import build_plain, expected_weights
@@ -111,7 +112,8 @@ def trained_subject(spec: ClinicalSheetSpec) -> Subject:
     Raises:
         CheckpointError, SettingsError: the models cannot be used, or not together.
     """
-    models = tuple(model.asked(spec.overlap, spec.mirror) for model in load_models(spec.models))
+    loaded = load_models(resolve_models(spec.models))
+    models = tuple(model.asked(spec.overlap, spec.mirror) for model in loaded)
     network = models[0].checkpoint.network
     label = network.family.label(network.settings)
     more = f", {len(models)} averaged" if len(models) > 1 else ""

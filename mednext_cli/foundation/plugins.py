@@ -9,7 +9,7 @@ from typing import Any
 
 from mednext_cli.foundation.errors import PluginError, nearest
 
-KINDS = ("commands", "datasets", "networks", "engines", "losses", "callbacks")
+KINDS = ("commands", "datasets", "networks", "engines", "losses", "callbacks", "models")
 BUILT_IN = "mednext"  # the distribution whose names nobody else may take
 _SELECTION = "MEDNEXT_PLUGINS"
 _NAMED = {"datasets": "dataset layout", "losses": "term of a loss"}

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-_OWN = "mednext"
+from mednext_cli.foundation.user_data import OWN, given_folder, home_folder
 
 
 def user_cache_folder(
@@ -17,12 +17,11 @@ def user_cache_folder(
     on macOS, ``%LOCALAPPDATA%`` on Windows. A home that many machines share may be slow or without
     locks: XDG_CACHE_HOME can name a disk of the machine's own, on every system.
     """
-    given = environment.get("XDG_CACHE_HOME", "")
-    if given and Path(given).is_absolute():  # others are to be ignored, says the specification
-        return Path(given) / _OWN
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where there is none
+    if given := given_folder(environment, "XDG_CACHE_HOME"):
+        return given / OWN
+    home = home_folder()
     if system == "darwin":
-        return home / "Library" / "Caches" / _OWN
+        return home / "Library" / "Caches" / OWN
     if system == "win32":
-        return Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local") / _OWN / "Cache"
-    return home / ".cache" / _OWN
+        return Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local") / OWN / "Cache"
+    return home / ".cache" / OWN

@@ -12,6 +12,7 @@ from mednext_cli.foundation.files import hash_file
 from mednext_cli.inference.folds import Folds, check_folds, find_checkpoints
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.mirror_axes import AXES, Axis
+from mednext_cli.settings.model_card import CARD_NAME, read_card
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.recipe import LARGEST_OVERLAP, AugmentationSettings, Recipe
 
@@ -133,10 +134,10 @@ def load_models(
             checkpoints alike.
 
     Raises:
-        CheckpointError: no usable checkpoint, one without a plan (imported weights), or a folder
-            of run folders in which one is missing or not finished.
-        SettingsError: the checkpoints cannot be averaged, there are no folds to choose from, or
-            not as many weights as paths.
+        CheckpointError: no usable checkpoint, one without a plan (imported weights), a folder of
+            run folders in which one is missing or not finished, or a card of other weights.
+        SettingsError: the checkpoints cannot be averaged, there are no folds to choose from, not
+            as many weights as paths, or a folder's card is damaged.
     """
     check_folds(paths, folds)
     check_member_weights(weights, len(paths))
@@ -144,7 +145,9 @@ def load_models(
     for index, path in enumerate(paths):
         every = find_checkpoints(path, folds)
         weight = 1.0 if weights is None else weights[index] / len(every)
-        models += [_describe(found.path, found.checkpoint, weight) for found in every]
+        described = [_describe(found.path, found.checkpoint, weight) for found in every]
+        _check_card(path, described)
+        models += described
     check_same_task(models)
     return models
 
@@ -155,6 +158,15 @@ def check_member_weights(weights: Sequence[float] | None, count: int) -> None:
         raise SettingsError(
             f"--weights has {len(weights)} numbers for {count} to average", "Give one for each."
         )
+
+
+def _check_card(path: Path, models: Sequence[Model]) -> None:
+    """Refuse a folder whose card is damaged or that of other weights."""
+    card = path / CARD_NAME
+    if card.is_file():
+        read = read_card(card)
+        for model in models:
+            read.check(model.plan, card)
 
 
 def _describe(file: Path, checkpoint: Checkpoint, weight: float) -> Model:

@@ -1,7 +1,7 @@
 """Label maps for a folder of scans, on the scans' own grids."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mednext_cli.foundation.outcomes import raise_failures
 from mednext_cli.foundation.parts import Part
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.average import build_average
+from mednext_cli.inference.catalogue.names import resolve_models
 from mednext_cli.inference.engine import EngineOptions, choose_engine
 from mednext_cli.inference.findings.derive import Derivation, join_tables
 from mednext_cli.inference.findings.files import CHANGES, DISAGREEMENT, ENTROPY, VOLUMES, Wanted
@@ -42,7 +43,8 @@ class PredictSpec:
 
     Attributes:
         images: see `sources.find_cases`; or the cases themselves.
-        models: checkpoints, run folders or folders of folds; several are averaged.
+        models: checkpoints, run folders, folders of folds, or names (`mednext models ls`); several
+            are averaged.
         out: folder of the label maps.
         layout: of a raw dataset; None finds out.
         cases: ids of the cases to predict; None takes all.
@@ -120,6 +122,7 @@ def predict(spec: PredictSpec) -> PredictResult:
         StorageError: the disk refuses.
         KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
     """
+    spec = replace(spec, models=resolve_models(spec.models))
     check_writable(spec.out)
     models = [
         model.asked(spec.overlap, spec.mirror, spec.mirror_axes)

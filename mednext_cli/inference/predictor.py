@@ -13,6 +13,7 @@ from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import DatasetError, ScanError
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.average import build_average
+from mednext_cli.inference.catalogue.names import resolve_models
 from mednext_cli.inference.engine import EngineOptions, choose_engine
 from mednext_cli.inference.folds import Folds
 from mednext_cli.inference.models import load_models
@@ -51,7 +52,8 @@ class Predictor:
     """Trained networks, loaded once, that predict scans one by one as `mednext predict` does.
 
     Args:
-        model: a checkpoint, run folder or folder of folds, or several; all are averaged.
+        model: a checkpoint, run folder, folder of folds or name (`mednext models ls`), or several;
+            all are averaged.
         engine: auto, torch, openvino, onnx or a plugin's.
         device: auto, cpu, cuda, cuda:N or mps.
         operators: auto, fused or stock, of the engine torch.
@@ -81,7 +83,7 @@ class Predictor:
         postprocess: bool = True,
     ) -> None:
         given = [model] if isinstance(model, str | PathLike) else model
-        paths = [Path(path) for path in given]
+        paths = resolve_models([Path(path) for path in given])
         loaded = load_models(paths, folds)
         models = [network.asked(overlap, mirror) for network in loaded]
         options = EngineOptions(pick_device(device), operators, precision)

@@ -31,7 +31,7 @@ def test_all_commands_of_the_design_are_there() -> None:
     assert {call[0] for call in _commands()} == {
         "preprocess", "train", "upkern", "predict", "evaluate", "leaderboard", "scale-report",
         "recipes", "plugins", "datasets", "weights", "phantom", "doctor",
-        "experiment", "postprocess", "ensemble", "runs", "export",
+        "experiment", "postprocess", "ensemble", "runs", "export", "models",
     }  # fmt: skip
 
 

@@ -8,6 +8,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
+
 from mednext_cli.app import main
 from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.settings.recipe import Recipe
@@ -54,8 +57,15 @@ def run(*arguments: str) -> None:
     assert main(shortened(list(arguments))) == 0, " ".join(arguments)
 
 
+def write_mr_crop() -> None:
+    """scan.nii.gz: of the size that the bundled model takes."""
+    voxels = np.random.default_rng(0).normal(100, 20, size=(35, 50, 36)).astype(np.float32)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), "scan.nii.gz")
+
+
 def main_job() -> None:
     """README.md: KiTS19 in raw/, and two folders of one's own; new scans with labels for both."""
+    write_mr_crop()
     _write_phantom("raw", 4, seed=0)
     _as_folders("raw", Path("my_scans"), "images", "labels")
     _write_phantom("new", 1, seed=1)
@@ -126,6 +136,7 @@ SCENES: dict[str, Callable[[], None]] = {
     "docs/concepts/recipe.md": hippocampus,
     "docs/datasets.md": own_data,
     "docs/export.md": trained,
+    "docs/models.md": trained,
     "docs/networks.md": prepared,
     "docs/tutorials/from_nnunet.md": nnunet_folder,
 }

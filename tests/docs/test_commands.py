@@ -73,6 +73,7 @@ def test_the_lines_of_a_page_run(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr(mednext_cli, "load_recipe", shortened_recipe, raising=False)
     if page in SCENES:
         SCENES[page]()

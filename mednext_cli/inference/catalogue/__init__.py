@@ -1,0 +1,1 @@
+"""Trained models by name: bundled, brought by packages, and the user's own."""

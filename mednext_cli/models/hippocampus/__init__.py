@@ -1,0 +1,1 @@
+"""Anterior and posterior hippocampus on MR; card.toml says the rest."""
