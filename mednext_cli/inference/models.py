@@ -19,7 +19,7 @@ from mednext_cli.settings.recipe import LARGEST_OVERLAP, AugmentationSettings, R
 _SHARED = (
     *("channels", "normalisation", "spacing_mm"),
     *("label_set.names", "label_set.regions"),
-    *("label_set.region_training", "label_set.region_values"),
+    *("label_set.region_training", "label_set.region_values", "label_set.outputs"),
 )
 logger = logging.getLogger(__name__)
 # Of a checkpoint without one: what mirrorings it was trained on is not known.
@@ -116,7 +116,7 @@ def read_member_weights(text: str) -> tuple[float, ...]:
         weights = tuple(float(part) for part in text.split(","))
     except ValueError:
         weights = ()
-    if not weights or not all(0 < weight < inf for weight in weights):
+    if not weights or not all(0 < weight < inf for weight in (*weights, sum(weights))):
         raise SettingsError(f"--weights {text!r} are no weights", "Like --weights 2,1.")
     return weights
 

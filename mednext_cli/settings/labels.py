@@ -68,8 +68,13 @@ class LabelSet:
 
     @property
     def output_channels(self) -> int:
-        """What networks predict: regions, or classes with the background."""
-        return len(self.regions) if self.region_training else len(self.class_values)
+        """How many `outputs` there are."""
+        return len(self.outputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...] | tuple[int, ...]:
+        """What networks predict, in order: names of regions, or classes with the background."""
+        return tuple(self.regions) if self.region_training else self.class_values
 
 
 def contradictions(labels: LabelSet) -> list[str]:

@@ -1,5 +1,6 @@
 """How far a training run has come, and what it began with; kept in its checkpoints."""
 
+from collections.abc import Sequence
 from math import isnan, nan
 from typing import Annotated
 
@@ -108,13 +109,22 @@ class Progress(Frozen):
 
     def has_lost_patience(self, training: TrainingSettings) -> bool:
         """Whether the last epochs, as many as the recipe waits for, were no better than before."""
-        patience = training.patience
-        if patience is None or self.epochs <= patience:
-            return False
         moving = [row.get("dice_moving", nan) for row in self.history]
-        before, waited = (_best(part) for part in (moving[:-patience], moving[-patience:]))
-        return not isnan(before) and not waited > before
+        return is_out_of_patience(moving, training.patience)
 
 
-def _best(values: list[float]) -> float:
+def is_out_of_patience(moving: Sequence[float], patience: int | None) -> bool:
+    """Whether the last values, as many as `patience`, are no better than those before.
+
+    Args:
+        moving: the moving average of the Dice after each epoch; NaN before the first.
+        patience: of a recipe, None for one without.
+    """
+    if patience is None or len(moving) <= patience:
+        return False
+    before, waited = (_best(part) for part in (moving[:-patience], moving[-patience:]))
+    return not isnan(before) and not waited > before
+
+
+def _best(values: Sequence[float]) -> float:
     return max((value for value in values if not isnan(value)), default=nan)

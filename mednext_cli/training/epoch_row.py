@@ -51,5 +51,5 @@ def patches_per_second(state: TrainingState) -> float:
     progress, settings = state.progress, state.recipe.training
     steps = progress.iteration - progress.epochs * settings.iterations_per_epoch
     seconds = progress.epoch_step_seconds
-    patches = steps * state.plan.batch_size * state.processes.world_size
+    patches = steps * settings.accumulate * state.plan.batch_size * state.processes.world_size
     return patches / seconds if steps and seconds else math.nan

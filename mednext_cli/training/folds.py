@@ -60,6 +60,11 @@ def choose_fold(
 
 
 def _check_count(patients: int, folds: int) -> None:
+    if patients == 1:
+        raise SettingsError(
+            "all cases are of one patient, who cannot be split into folds",
+            "Correct training.group_regex, or use --fold all, which validates on none.",
+        )
     if patients < folds:
         raise SettingsError(
             f"the cases are of {patients} patients, who cannot be split into {folds} folds",

@@ -82,8 +82,8 @@ def read_split(path: Path, fold: int, case_ids: Sequence[str]) -> Split:
 
 
 def _ids(names: Sequence[object]) -> tuple[str, ...]:
-    """In Unicode's composed form, as case ids are."""
-    return tuple(normalize("NFC", str(name)) for name in names)
+    """Each once, in Unicode's composed form, as case ids are."""
+    return tuple(dict.fromkeys(normalize("NFC", str(name)) for name in names))
 
 
 def parse_folds(text: str) -> tuple[str, ...] | None:

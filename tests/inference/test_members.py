@@ -49,7 +49,7 @@ def test_folds_share_the_weight_of_their_model(tmp_path: Path) -> None:
         load_models(paths, weights=(2.0,))
 
 
-@pytest.mark.parametrize("text", ["", "1,", "0,1", "-1", "nan", "inf,1", "much"])
+@pytest.mark.parametrize("text", ["", "1,", "0,1", "-1", "nan", "inf,1", "1e308,1e308", "much"])
 def test_weights_are_numbers_above_0(text: str) -> None:
     assert read_member_weights("2, 0.5") == (2.0, 0.5)
     with pytest.raises(SettingsError, match="are no weights"):

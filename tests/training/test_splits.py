@@ -136,3 +136,9 @@ def test_few_training_cases_are_drawn_by_the_seed_and_are_among_more() -> None:
 def test_more_training_cases_than_there_are_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"training\.cases = 3, and 2 cases are there"):
         draw_cases(Split(("a", "b"), ()), 3, 12345)
+
+
+def test_a_case_that_is_named_twice_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps([{"train": ["a", "b", "a"], "val": ["c", "c"]}]))
+    assert read_split(path, 0, ["a", "b", "c"]) == Split(("a", "b"), ("c",))

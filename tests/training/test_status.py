@@ -92,3 +92,5 @@ def test_the_bar_has_this_epochs_pace_and_the_last_ones_dice(
         pace,
         "Dice organ 0.750",
     ]
+    state.recipe = Recipe(training=TrainingSettings(iterations_per_epoch=10, accumulate=3))
+    assert bar_note(state, cpu).splitlines()[1].startswith("7.5 patches/s")

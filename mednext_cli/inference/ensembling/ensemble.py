@@ -98,7 +98,7 @@ def _check(spec: EnsembleSpec) -> LabelSet:
     check_member_weights(spec.weights, len(folders))
     found = [read_saved_labels(folder) for folder in folders]
     for folder, labels in zip(folders, found, strict=True):
-        if labels != found[0]:
+        if (labels, labels.outputs) != (found[0], found[0].outputs):  # regions have an order
             raise SettingsError(
                 f"the labels of {folders[0]} and {folder} differ", "Average each task by itself."
             )

@@ -63,11 +63,9 @@ def keep_only(labels: NDArray[Any], values: Collection[int]) -> NDArray[Any]:
 def mask_names(structures: Mapping[str, int]) -> dict[int, str]:
     """What the file of each label value is called, without ending; no two are called the same."""
     plain = {value: region_name(name) or "label" for name, value in structures.items()}
-    counts = list(plain.values())
-    return {
-        value: name if counts.count(name) == 1 else f"{name}_{value}"
-        for value, name in plain.items()
-    }
+    if len(set(plain.values())) == len(plain):
+        return plain
+    return {value: f"{name}_{value}" for value, name in plain.items()}
 
 
 def count_voxels(labels: NDArray[Any]) -> NDArray[np.int64]:

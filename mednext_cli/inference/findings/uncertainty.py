@@ -27,7 +27,7 @@ def entropy(scores: Array, activation: Activation) -> Array:
     step = max(1, _VALUES_AT_ONCE // (count * height * width))
     most = np.log(count) if activation == "softmax" else count * np.log(2)
     for start in range(0, depth, step):
-        slab = scores[:, start : start + step]
+        slab = np.minimum(scores[:, start : start + step], 1)  # averages are rounded, to above 1
         total = special.entr(slab).sum(axis=0)
         if activation == "sigmoid":
             total += special.entr(1 - slab).sum(axis=0)

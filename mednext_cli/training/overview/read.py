@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +12,12 @@ from mednext_cli.foundation.cells import read_cell
 from mednext_cli.foundation.errors import DatasetError, MednextError
 from mednext_cli.foundation.files import read_text, read_toml
 from mednext_cli.settings.flat import flatten
+from mednext_cli.settings.progress import is_out_of_patience
 from mednext_cli.training.run_folder import RunFolder
 
 _OVERALL = "overall"  # of summary.csv
 _REMARK = "# "
+_ROUNDING = 1e-5  # of what is summed over log.csv
 State = Literal["training", "trained", "validated"]
 
 
@@ -29,6 +31,7 @@ class Run:
         remarks: what the recipe does not say of how the weights came to be.
         epochs: done.
         minutes: of running, up to the last epoch.
+        is_over: whether its schedule is.
         patch_dice: largest moving average of the patch Dice; None without any.
         dice: mean Dice of whole cases by region, None where it is undefined; empty until scored.
         mean_dice: over the regions; None until scored.
@@ -40,6 +43,7 @@ class Run:
     remarks: tuple[str, ...]
     epochs: int
     minutes: float
+    is_over: bool
     patch_dice: float | None
     dice: Mapping[str, float | None]
     mean_dice: float | None
@@ -55,13 +59,7 @@ class Run:
         """How far it is."""
         if self.dice:
             return "validated"
-        return "trained" if self._is_trained else "training"
-
-    @property
-    def _is_trained(self) -> bool:
-        if self.of_epochs is not None:
-            return self.epochs >= self.of_epochs
-        return self.minutes >= float(self.recipe["training.minutes"])
+        return "trained" if self.is_over else "training"
 
     def cells(self, below: Path) -> dict[str, object]:
         """The row of `columns.RUNS`; the run's path is told from `below`."""
@@ -92,7 +90,10 @@ def read_run(folder: RunFolder) -> Run:
     if not isinstance(recipe.get("training.epochs"), int):
         raise DatasetError(f"{folder.recipe} says no training.epochs", "Begin the run anew.")
     log = _read_table(folder.log) if folder.log.exists() else []
-    best = [dice for row in log if (dice := _number(row, "dice_moving", folder.log)) is not None]
+    moving = [_number(row, "dice_moving", folder.log) for row in log]
+    is_over = is_out_of_patience(
+        [math.nan if dice is None else dice for dice in moving], recipe.get("training.patience")
+    )
     scores = _read_scores(folder.validation / "summary.csv")
     return Run(
         folder=folder,
@@ -100,11 +101,25 @@ def read_run(folder: RunFolder) -> Run:
         remarks=_remarks(folder.recipe),
         epochs=len(log),
         minutes=(_number(log[-1], "seconds", folder.log) or 0.0) / 60 if log else 0.0,
-        patch_dice=max(best, default=None),
+        is_over=is_over or _is_schedule_over(recipe, log, folder.log),
+        patch_dice=max((dice for dice in moving if dice is not None), default=None),
         mean_dice=scores.pop(_OVERALL, None),
         dice=scores,
         cases=_case_ids(folder.validation / "cases.csv") if scores else frozenset(),
     )
+
+
+def _is_schedule_over(
+    recipe: Mapping[str, Any], log: Sequence[Mapping[str, str]], path: Path
+) -> bool:
+    """By epochs, or by minutes, which are of steps alone."""
+    minutes = recipe.get("training.minutes")
+    if minutes is None:
+        return len(log) >= int(recipe["training.epochs"])
+    of_steps = "step_seconds" if all("step_seconds" in row for row in log) else "seconds"
+    seconds = [_number(row, of_steps, path) or 0.0 for row in log]
+    done = sum(seconds) if of_steps == "step_seconds" else max(seconds, default=0.0)
+    return done >= 60 * float(minutes) * (1 - _ROUNDING)
 
 
 def _remarks(path: Path) -> tuple[str, ...]:

@@ -121,6 +121,12 @@ def test_what_cannot_be_averaged_is_one_line(
     elsewhere = save(tmp_path / "elsewhere", scores[1], affine=moved)
     named = {"labels": {"heart": 1, "tumour": 300}, "regions": {"heart": [1]}}
     others = save(tmp_path / "others", scores[1], **named)
+    pairs = [("both", [1, 300]), ("tumour", [300])]
+    of_regions = {"region_training": True, "region_values": [1, 300]}
+    one, other = (
+        save(tmp_path / name, scores[0][:2], regions=dict(order), **of_regions)
+        for name, order in (("one", pairs), ("other", pairs[::-1]))
+    )
     fewer = save(tmp_path / "fewer", scores[1][:2])
     apart = save(tmp_path / "apart", scores[1], case="b")
     cut = save(tmp_path / "cut", scores[1])
@@ -130,6 +136,7 @@ def test_what_cannot_be_averaged_is_one_line(
     for folders, text in (
         ((good, elsewhere), "lies on another grid"),
         ((good, others), "differ"),
+        ((one, other), "differ"),
         ((good, fewer), "holds 2 classes or regions, there are 3"),
         ((good, apart), "no case in common"),
         ((good, cut), "cannot be read"),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mednext_cli.evaluation.scoring.label_maps import find_label_maps
+from mednext_cli.inference.findings.structures import mask_names
 from mednext_cli.inference.torch_engine import NetworkEngine
 from tests.inference.synthetic import predict, save_model
 
@@ -161,3 +162,9 @@ def test_uncertainty_lies_on_the_scans_grid(
         after = -np.where(p > 0, p * np.log(np.maximum(p, 1e-12)), 0).sum(axis=0) / np.log(3)
         assert (found[0] <= after + 5e-3).all()
         assert np.corrcoef(found[0].ravel(), after.ravel())[0, 1] > 0.5
+
+
+def test_no_two_masks_are_called_the_same() -> None:
+    assert mask_names({"left lung": 1, "liver": 2}) == {1: "left_lung", 2: "liver"}
+    clashing = {"lung": 1, "Lung": 2, "lung 1": 3}
+    assert len(set(mask_names(clashing).values())) == len(clashing)

@@ -20,6 +20,7 @@ def voxel(*probabilities: float) -> np.ndarray:
         (voxel(1, 0, 1), "sigmoid", 0.0),
         (voxel(0.5, 0.5), "sigmoid", 1.0),
         (voxel(0.5, 1.0, 0.0, 0.5), "sigmoid", 0.5),
+        (voxel(0.5, 1.0000001, 0.0, 0.5), "sigmoid", 0.5),  # ten tenths, added in float32
     ],
 )
 def test_entropy_is_a_share_of_the_largest(

@@ -29,8 +29,8 @@ def _make_run(
     table = LOG.expand(DICE, ["dice_ball"])
     nothing = dict.fromkeys(table.names, math.nan)
     rows = [
-        {**nothing, "epoch": 1, "seconds": 60.0, "dice_moving": 0.75},
-        {**nothing, "epoch": 2, "seconds": 90.0, "dice_moving": 0.5},
+        {**nothing, "epoch": 1, "seconds": 60.0, "step_seconds": 40.0, "dice_moving": 0.75},
+        {**nothing, "epoch": 2, "seconds": 90.0, "step_seconds": 20.0, "dice_moving": 0.5},
     ]
     table.write(folder.log, rows)
     if cases:
@@ -87,6 +87,7 @@ def test_runs_are_listed_with_dice_and_minutes(
     [
         ("training.epochs=3", "training", "3"),
         ("training.minutes=1", "trained", ""),
+        ("training.minutes=1.2", "training", ""),  # of steps, not of all that took 1.5
         ("training.minutes=9", "training", ""),
     ],
 )
@@ -96,6 +97,14 @@ def test_a_run_is_trained_at_the_end_of_its_epochs_or_minutes(
     _make_run(tmp_path / "runs", "0", settings, cases=())
     (row,) = _run(tmp_path, "ls", tmp_path / "runs")
     assert (row["state"], row["of_epochs"]) == (state, of)
+
+
+@pytest.mark.parametrize(("patience", "state"), [(1, "trained"), (2, "training")])
+def test_a_run_without_patience_left_is_trained(tmp_path: Path, patience: int, state: str) -> None:
+    settings = ("training.epochs=9", f"training.patience={patience}")
+    _make_run(tmp_path / "runs", "0", *settings, cases=())
+    (row,) = _run(tmp_path, "ls", tmp_path / "runs")
+    assert row["state"] == state
 
 
 def test_damaged_runs_are_named_and_passed_over(
