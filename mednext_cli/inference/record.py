@@ -19,7 +19,7 @@ from mednext_cli.foundation.errors import MednextError, SettingsError, StorageEr
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked, remove_lock
 from mednext_cli.inference.claims import Claims, has_traces
-from mednext_cli.inference.findings.files import CaseFiles, Wanted
+from mednext_cli.inference.findings.files import CHANGES, PREVIEWS, VOLUMES, CaseFiles, Wanted
 from mednext_cli.inference.identity import Comparison, Identities
 from mednext_cli.inference.record_file import (
     RECORD_NAME,
@@ -119,7 +119,9 @@ class PredictionRecord:
         try:
             with locked(self._folder, briefly=True):
                 if self._claims.leave():
-                    remove_leftovers(self._folder)
+                    # Folders of single cases are tidied by whoever takes the case over.
+                    for below in ("", VOLUMES, CHANGES, PREVIEWS):
+                        remove_leftovers(self._folder / below)
                     remove_lock(self._folder)
         except StorageError:  # the disk is gone, which was said before
             self._claims.abandon()

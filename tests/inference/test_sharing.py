@@ -15,6 +15,7 @@ import pytest
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.leftovers import name_beside
+from mednext_cli.inference.findings.files import CaseFiles
 from mednext_cli.inference.record import PredictionRecord, Standing
 from tests.inference.doomed import End, Meeting, start
 from tests.inference.synthetic import predict, save_model
@@ -202,6 +203,21 @@ def test_a_killed_run_leaves_nothing_half_written(
     assert maps(out) == whole
     assert len([np.load(path) for path in out.glob("*.npz")]) == 6
     assert not list(out.glob(".*"))
+
+
+def test_the_last_run_removes_half_written_files_from_all_folders(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    record = PredictionRecord(out, {"models": "same"}, {})
+    record.begin([])
+    files = CaseFiles(out, "mr")
+    for path in (files.label_map, files.preview, files.volumes, files.changes):
+        path.parent.mkdir(exist_ok=True)
+        left = name_beside(path)
+        left.with_name(left.name.replace(str(os.getpid()), str(dead.pid))).write_bytes(b"half")
+    record.end()
+    assert [path.name for path in out.rglob("*") if path.is_file()] == ["predict.json"]
 
 
 def test_half_written_files_of_runs_elsewhere_are_spared(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mednext_cli.volumes.scans import LABEL_SUFFIX
 
-VOLUMES, CHANGES = "volumes", "postprocessed"
+VOLUMES, CHANGES, PREVIEWS = "volumes", "postprocessed", "previews"
 ENTROPY, DISAGREEMENT = "entropy", "disagreement"
 
 
@@ -40,7 +40,7 @@ class CaseFiles:
     @property
     def preview(self) -> Path:
         """A picture of three planes."""
-        return self.folder / "previews" / f"{self.case_id}.png"
+        return self.folder / PREVIEWS / f"{self.case_id}.png"
 
     @property
     def volumes(self) -> Path:
