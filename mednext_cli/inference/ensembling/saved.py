@@ -91,7 +91,10 @@ class Saved:
         for _ in range(self.classes):
             with _reading(self.path):
                 values = np.frombuffer(self._stream.read(size), self._type)
-                yield values.reshape(self.grid.shape).astype(np.float32)
+                whole = values.reshape(self.grid.shape).astype(np.float32)
+                if np.isnan(whole.sum()):
+                    raise ValueError("it holds NaN")
+            yield whole
 
 
 @contextmanager
@@ -113,7 +116,7 @@ def open_saved(path: Path, labels: LabelSet) -> Iterator[Saved]:
             whole = stack.enter_context(archive.open("probabilities.npy"))
             np.lib.format.read_magic(whole)
             shape, by_columns, kind = np.lib.format.read_array_header_1_0(whole)
-            if by_columns or kind.kind != "f" or len(shape) != 4 or affine.shape != (4, 4):
+            if by_columns or kind.kind != "f" or len(shape) != 4 or not _is_affine(affine):
                 raise ValueError("not as mednext predict writes it")
         if shape[0] != labels.output_channels:
             raise ScanError(
@@ -122,6 +125,13 @@ def open_saved(path: Path, labels: LabelSet) -> Iterator[Saved]:
             )
         grid = Grid((shape[1], shape[2], shape[3]), affine.astype(np.float64))
         yield Saved(path, grid, shape[0], whole, kind)
+
+
+def _is_affine(found: NDArray[Any]) -> bool:
+    """Whether it takes voxels to a world of three axes."""
+    if found.shape != (4, 4) or found.dtype.kind != "f" or not np.isfinite(found).all():
+        return False
+    return bool(np.linalg.det(found[:3, :3].astype(np.float64)) != 0)
 
 
 @contextmanager

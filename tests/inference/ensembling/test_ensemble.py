@@ -132,6 +132,11 @@ def test_what_cannot_be_averaged_is_one_line(
     cut = save(tmp_path / "cut", scores[1])
     path = cut / "a_probabilities.npz"
     path.write_bytes(path.read_bytes()[:-200])
+    flat, nowhere = (save(tmp_path / name, scores[1]) for name in ("flat", "nowhere"))
+    for folder, factor in ((flat, 0.0), (nowhere, np.nan)):
+        path = folder / "a_probabilities.npz"
+        np.savez(path, probabilities=scores[1].astype(np.float16), affine=AFFINE * factor)
+    broken = save(tmp_path / "broken", np.where(np.arange(5) == 2, np.nan, scores[1]))
     (tmp_path / "nothing").mkdir()
     for folders, text in (
         ((good, elsewhere), "lies on another grid"),
@@ -140,6 +145,9 @@ def test_what_cannot_be_averaged_is_one_line(
         ((good, fewer), "holds 2 classes or regions, there are 3"),
         ((good, apart), "no case in common"),
         ((good, cut), "cannot be read"),
+        ((good, broken), "holds NaN"),
+        ((flat, good), "not as mednext predict writes it"),
+        ((nowhere, good), "not as mednext predict writes it"),
         ((good, tmp_path / "nothing"), "predict.json does not say"),
         ((good,), "needs two folders"),
         ((good, good), "needs two folders"),
