@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import median
 
@@ -92,14 +92,14 @@ def write_profile(path: Path, rows: tuple[PartTime, ...]) -> None:
 
 
 def _time_step(state: TrainingState, loss: SegmentationLoss, batches: Iterator[Batch]) -> Marks:
-    """The times at which the parts of a step began and ended."""
+    """The times at which the parts of a step began and ended, from its beginning on."""
     device = next(state.network.parameters()).device
     state.network.train()
     set_learning_rate(state.optimiser, state.recipe.training, state.share)
     marks = [_now(device)]
     images, labels = next(batches)
-    if (parts := state.recipe.training.accumulate) > 1:  # they are alike: the first is timed
-        images, labels = images.chunk(parts)[0], labels.chunk(parts)[0]
+    parts = state.recipe.training.accumulate
+    images, labels = images.chunk(parts)[0], labels.chunk(parts)[0]
     marks.append(_now(device))
     state.optimiser.zero_grad(set_to_none=True)
     value = forward(state, loss, images, labels)
@@ -107,7 +107,9 @@ def _time_step(state: TrainingState, loss: SegmentationLoss, batches: Iterator[B
     backward(state, value)
     marks.append(_now(device))
     optimise(state, value.detach())
-    return [*marks, _now(device)]
+    data, forwards, backwards, rest = (b - a for a, b in pairwise([*marks, _now(device)]))
+    # The parts of an accumulated batch are alike: one was timed, and counts for all.
+    return list(accumulate((0.0, data, parts * forwards, parts * backwards, rest)))
 
 
 def _now(device: torch.device) -> float:

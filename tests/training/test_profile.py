@@ -1,11 +1,13 @@
 """`mednext train --profile`: the parts of a step, and a run that is left alone."""
 
 import csv
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from mednext_cli.app import main
+from mednext_cli.training import profile
 from mednext_cli.training.profile import summarise
 from tests.training.synthetic import arguments
 
@@ -30,6 +32,18 @@ def test_a_profile_is_a_table_and_makes_no_run(
     assert all(float(row["seconds"]) > 0 for row in rows)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["part", *(row["part"] for row in rows)]
+
+
+def test_all_accumulated_batches_count(
+    boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks, out = count(), tmp_path / "profile.csv"
+    monkeypatch.setattr(profile, "_now", lambda device: float(next(ticks)))
+    options = ("--profile", "1", "--profile-out", str(out), "--set", "training.accumulate=3")
+    assert main(arguments(boxes, tmp_path / "runs", *options)) == 0
+    with out.open(newline="") as stream:
+        seconds = {row["part"]: float(row["seconds"]) for row in csv.DictReader(stream)}
+    assert seconds == {"data": 1, "forward": 3, "backward": 3, "optimiser": 1, "step": 8}
 
 
 def test_a_file_without_a_profile_is_refused(
