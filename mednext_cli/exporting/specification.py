@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["safetensors", "onnx", "openvino", "torchscript"]
+Format = Literal["safetensors", "onnx", "openvino", "torchscript", "monai-bundle"]
 
 
 @dataclass(frozen=True)
