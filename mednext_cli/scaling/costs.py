@@ -57,13 +57,12 @@ def cost_columns(
 
 def _memory_columns(
     dry: DryNetwork, patch_voxels: Sequence[int], batch_size: int
-) -> dict[str, float]:
-    columns: dict[str, float] = {}
+) -> dict[str, float | None]:
+    columns: dict[str, float | None] = {}
     for name, dtype in (("float32", torch.float32), ("half", HALF)):
         memory = memory_of(dry, patch_voxels, batch_size, _ADAMW_MOMENTS, dtype)
         columns |= {"weights_gib": memory.weights_gib, **_named(memory, name)}
-        if memory.training_fused_gib is not None:
-            columns["training_half_fused_gib"] = memory.training_fused_gib
+        columns["training_half_fused_gib"] = memory.training_fused_gib
     return columns
 
 

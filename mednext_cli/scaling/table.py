@@ -130,9 +130,9 @@ class ScaleRow:
     inference_float32_gib: float
     training_half_gib: float
     training_half_checkpointed_gib: float
+    training_half_fused_gib: float | None
     inference_half_gib: float
     checkpointing: str
-    training_half_fused_gib: float | None = None
     published_parameters_millions: float | None = None
     parameters_deviation_percent: float | None = None
     published_multiply_adds_giga: float | None = None

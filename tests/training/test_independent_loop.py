@@ -85,6 +85,7 @@ def _batches(run: Run, cases: str, first: int, count: int) -> list[tuple[Tensor,
             augmentation=AugmentationSettings() if training else None,
             seed=SEED if training else SEED + 1,
             in_memory=True,
+            ignore=IGNORED,
         )
     )
     drawn = (

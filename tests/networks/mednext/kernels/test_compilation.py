@@ -47,7 +47,10 @@ def test_kernels_compile_as_the_table_says(capability, only, tmp_path):
         for column in ("registers", "shared_bytes", "loop_instructions"):
             assert int(new[column]) <= 1.1 * int(old[column]), (key, column)
         assert int(new["spilled"]) <= int(old["spilled"]), key
-        share = [int(row["loop_ffma"]) / int(row["loop_instructions"]) for row in (new, old)]
+        # A kernel whose hidden channels are one tile has no loop.
+        share = [
+            int(row["loop_ffma"]) / max(int(row["loop_instructions"]), 1) for row in (new, old)
+        ]
         assert share[0] >= 0.9 * share[1], key
 
 
