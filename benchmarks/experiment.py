@@ -9,11 +9,10 @@ stay comparable beside other work. Options are those of the command; the same ca
 
 import sys
 import time
-from types import SimpleNamespace
 
 from mednext_cli.app import main_and_exit
 from mednext_cli.experiments import one_run, processes
-from mednext_cli.training import extent
+from mednext_cli.training.extent import Extent
 
 _ONE_RUN = "--one-run"
 
@@ -21,9 +20,7 @@ _ONE_RUN = "--one-run"
 def main() -> None:
     """The command, or one of the processes it begins: then with the processor's clock."""
     if sys.argv[1:] == [_ONE_RUN]:
-        extent.time = SimpleNamespace(  # type: ignore[assignment]  # stands for the module
-            monotonic=time.process_time, perf_counter=time.perf_counter
-        )
+        Extent.clock = staticmethod(time.process_time)  # type: ignore[method-assign]
         sys.exit(one_run.main())
     processes._COMMAND = [sys.executable, __file__, _ONE_RUN]
     sys.argv.insert(1, "experiment")

@@ -67,6 +67,8 @@ class NetworkFamily(ABC, Generic[Chosen]):
             uses; no gradient reaches them.
         recomputes: whether `set_checkpointing` does something.
         fuses: whether it has fused operators of its own, see `set_operators`.
+        capturable: whether its training steps were seen to wait for nothing on a GPU, as a CUDA
+            graph of them asks for.
         runs_without_memory: whether a network can be built and run on PyTorch's device "meta": then
             its weights are checked and its memory is estimated before any is taken.
     """
@@ -79,6 +81,7 @@ class NetworkFamily(ABC, Generic[Chosen]):
     unused_weights: ClassVar[tuple[str, ...]] = ()
     recomputes: ClassVar[bool] = False
     fuses: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False
     runs_without_memory: ClassVar[bool] = False
 
     @abstractmethod

@@ -22,7 +22,6 @@ from mednext_cli.training.state import TrainingState
 from mednext_cli.training.step import update
 
 logger = logging.getLogger(__name__)
-_SEEN_TO_WORK = "mednext"
 _REHEARSALS = 3  # in which kernels are compiled, algorithms chosen and moments allocated
 Step = Callable[[Tensor, Tensor], Tensor]
 Work = Callable[[], Tensor]
@@ -192,11 +191,11 @@ def choose_step(state: TrainingState, loss: SegmentationLoss, processes: Process
     """How the recipe has a step taken: by `update`, or by a CUDA graph of it.
 
     Where there can be none, that is said in a line if the recipe asks for one, and `update` it is.
-    Left to us, only MedNeXt's steps are captured: an operator of another network might wait for the
-    device, which ends the run.
+    Left to us, only the steps of families that were seen to be capturable are: an operator of
+    another network might wait for the device, which ends the run.
     """
     wish, step = state.recipe.training.cuda_graph, partial(update, state, loss)
-    if wish is False or (wish == "auto" and state.recipe.model.network != _SEEN_TO_WORK):
+    if wish is False or (wish == "auto" and not state.spec.family.capturable):
         return step
     device = next(state.network.parameters()).device
     obstacle = _obstacle(state, device, processes)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from mednext_cli.networks.checkpoint import load_checkpoint
 from mednext_cli.networks.mednext.cpu import left_to_pytorch
+from mednext_cli.networks.registry import find_family
+from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training import cuda_graph
 from mednext_cli.training.cuda_graph import CapturedStep, choose_step
@@ -54,7 +56,7 @@ def _state(device: torch.device = CPU, **training: object) -> TrainingState:
     network, precision = _Network().to(device), Precision("float32", device)
     state = SimpleNamespace(
         network=network,
-        spec=SimpleNamespace(deep_supervision=True),
+        spec=SimpleNamespace(deep_supervision=True, family=find_family("mednext")),
         optimiser=build_optimiser(network, recipe.training, precision),
         precision=precision,
         recipe=recipe,
@@ -194,6 +196,7 @@ def test_left_to_us_only_mednext_is_captured(
     state = _state()
     values = {"model": {"network": network}, "training": {"cuda_graph": wish}}
     state.recipe, state.network = Recipe.model_validate(values), _OnCuda()
+    state.spec = cast(NetworkSpec, SimpleNamespace(family=find_family(network)))
     assert isinstance(choose_step(state, SegmentationLoss()), CapturedStep) is captured
 
 

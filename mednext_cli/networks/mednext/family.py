@@ -39,6 +39,7 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
     auxiliary_weights: ClassVar = tuple(f"heads.{level}." for level in range(1, LEVELS + 1))
     recomputes = True
     fuses = True
+    capturable = True
     runs_without_memory = True
 
     def build(
