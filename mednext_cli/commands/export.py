@@ -14,14 +14,19 @@ def export(
     model: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN", help="Checkpoint, run folder, or folder of folds: a file for each."
+            metavar="RUN",
+            help="Checkpoint, run folder, folder of folds (a file for each), or a name of mednext "
+            "models ls.",
         ),
     ],
     to: Annotated[Format, typer.Option(help="Format to write.")],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder for the files.", show_default="export/ beside each"
+            "--out",
+            "-o",
+            help="Folder for the files.",
+            show_default="export/ beside each; of a model by name NAME_export/ here",
         ),
     ] = None,
     quiet: Quiet = False,

@@ -53,7 +53,9 @@ def show(
 
 @app.command("add")
 def add(
-    path: Annotated[Path, typer.Argument(help="Checkpoint, run folder, or folder of folds.")],
+    path: Annotated[
+        Path, typer.Argument(help="Checkpoint, run folder, folder of folds, or name of a model.")
+    ],
     name: Annotated[str, typer.Option(help="What to call it.")],
     card: Annotated[
         Path | None,

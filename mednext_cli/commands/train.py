@@ -47,7 +47,11 @@ _Fold = Annotated[
 ]
 
 _Init = Annotated[
-    Path | None, typer.Option(help="Checkpoint (as mednext upkern makes) or run to start from.")
+    Path | None,
+    typer.Option(
+        help="Checkpoint (as mednext upkern makes), run, or a name of mednext models ls to start "
+        "from."
+    ),
 ]
 _Splits = Annotated[
     Path | None,

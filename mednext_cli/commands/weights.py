@@ -72,7 +72,9 @@ def import_weights(
 
 @app.command("export")
 def export_weights(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of mednext.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint, run folder, or a name of mednext models ls.")
+    ],
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="File: .safetensors, .pt, .pth or .npz by its suffix."),
@@ -84,7 +86,9 @@ def export_weights(
 
     Example: mednext weights export checkpoint_best.pt --out mednext_s_k3.safetensors
     """
+    from mednext_cli.inference.catalogue.checkpoints import one_checkpoint
     from mednext_cli.networks.checkpoint import load_checkpoint
     from mednext_cli.networks.published import export_weights as export
 
-    report(f"{out}: {len(export(out, load_checkpoint(checkpoint)))} tensors")
+    file = one_checkpoint(checkpoint, "CHECKPOINT")
+    report(f"{out}: {len(export(out, load_checkpoint(file)))} tensors")

@@ -8,6 +8,7 @@ from mednext_cli.exporting.specification import Exported, ExportResult, ExportSp
 from mednext_cli.foundation.errors import check_choice
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.progress import track
+from mednext_cli.inference.catalogue.names import is_model_name, resolve_model
 from mednext_cli.inference.models import Model, load_models
 
 _BESIDE = "export"
@@ -24,14 +25,20 @@ def export(spec: ExportSpec) -> ExportResult:
     """Write a file for each checkpoint; one that is there is replaced once the new one is checked.
 
     Raises:
-        CheckpointError: no usable checkpoint, or one without a plan (imported weights).
+        CheckpointError: no usable checkpoint, one without a plan (imported weights), or no model of
+            that name.
+        PluginError: the package of the model does not load.
         SettingsError: no such format, or the network cannot be written in it.
         StorageError: the disk refuses.
     """
     check_choice("--to", spec.to, Format)
     suffix, write = _WRITERS[spec.to]
-    models = load_models([spec.model])
-    paths = [_path(model, spec.out, suffix, len(models) > 1) for model in models]
+    models = load_models([resolve_model(spec.model, "RUN")])
+    # A name's own folder is that of a package, or of the user's models: nothing is written there.
+    out = (
+        Path(f"{spec.model}_export") if spec.out is None and is_model_name(spec.model) else spec.out
+    )
+    paths = [_path(model, out, suffix, len(models) > 1) for model in models]
     for folder in {path.parent for path in paths}:
         check_writable(folder)
     files = []

@@ -12,10 +12,11 @@ class ExportSpec:
     """What `mednext export` is asked to do.
 
     Attributes:
-        model: a checkpoint, run folder or folder of folds, as `predict` takes it; a file is written
-            for each checkpoint.
+        model: a checkpoint, run folder, folder of folds or name, as `predict` takes it; a file is
+            written for each checkpoint.
         to: the format.
-        out: folder for the files; None for `export` beside each checkpoint.
+        out: folder for the files; None for ``export`` beside each checkpoint, of a model by name
+            for ``NAME_export`` in the working folder.
     """
 
     model: Path

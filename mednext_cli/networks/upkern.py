@@ -185,11 +185,15 @@ class UpKernSpec:
     growth: Growth = GROWTH
 
     @property
+    def ending(self) -> str:
+        """Of the name of a result, after that of its source."""
+        way = "" if self.growth == GROWTH else f"_{self.growth}"
+        return f"_upkern_k{self.kernel}{way}{self.source.suffix}"
+
+    @property
     def file(self) -> Path:
         """Where the result goes."""
-        way = "" if self.growth == GROWTH else f"_{self.growth}"
-        named = f"{self.source.stem}_upkern_k{self.kernel}{way}{self.source.suffix}"
-        return self.out or self.source.with_name(named)
+        return self.out or self.source.with_name(f"{self.source.stem}{self.ending}")
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,9 @@ class InitSettings(Section):
     """The first weights, where they are not drawn by the seed: those of another run.
 
     A path is that of a run's folder, whose last checkpoint is taken, of the folder above, whose run
-    of the same fold is, or of a checkpoint. It is relative to the working directory. The weights
-    are in the run once it has begun: to go on it needs no other file.
+    of the same fold is, or of a checkpoint; a name of `mednext models ls` is taken, too. It is
+    relative to the working directory. The weights are in the run once it has begun: to go on it
+    needs no other file.
 
     Attributes:
         upkern: of which weights, whose kernels grow to the network's own where they are smaller

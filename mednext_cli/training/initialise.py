@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import hash_file
+from mednext_cli.inference.catalogue.names import model_path, resolve_model
 from mednext_cli.networks.building import hash_weights
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint
 from mednext_cli.networks.spec import NetworkSpec
@@ -27,7 +28,8 @@ class Start:
     """Which weights a run begins with.
 
     Attributes:
-        path: a checkpoint, the folder of a run, or the folder that holds runs of several folds.
+        path: a checkpoint, the folder of a run, the folder that holds runs of several folds, or a
+            name of ``mednext models ls``.
         fold: of the run, by which one of several is taken.
         growth: how smaller kernels grow; None where the kernels must be the network's own.
         is_option: whether `--init` names it, else the recipe does.
@@ -41,10 +43,12 @@ class Start:
     @property
     def file(self) -> Path:
         """The checkpoint; it need not be there, of a folder is the last one of a run."""
-        of_fold = self.path / f"fold{self.fold}"
-        if of_fold.is_dir():
-            return RunFolder(of_fold).last
-        return RunFolder(self.path).last if self.path.is_dir() else self.path
+        path = model_path(self.path)
+        of_fold = path / f"fold{self.fold}"
+        if not path.is_dir():
+            return path
+        run = RunFolder(of_fold if of_fold.is_dir() else path)
+        return run.best if run.best.is_file() and not run.last.is_file() else run.last
 
 
 def choose_start(option: Path | None, init: InitSettings, fold: str) -> Start | None:
@@ -82,6 +86,7 @@ def initialise(network: nn.Module, spec: NetworkSpec, start: Start, origin: Orig
         CheckpointError: the checkpoint cannot be used, or is of another network; names what
             differs.
     """
+    resolve_model(start.path, "--init" if start.is_option else "[init]")
     checkpoint = load_checkpoint(start.file)
     check_start(checkpoint.network, spec, start)
     weights, kernels = _grown_weights(checkpoint, spec, start)

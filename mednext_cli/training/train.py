@@ -56,7 +56,8 @@ class TrainSpec:
         recipe: resolved.
         fold: "0" to the number of folds - 1, or "all" (every case, no validation).
         runs: where run folders are made.
-        init: checkpoint, or run, whose weights to start from; not beside the recipe's `[init]`.
+        init: checkpoint, run, or name of a model, whose weights to start from; not beside the
+            recipe's `[init]`.
         restart: throw an earlier run of the same folder away.
         extend: go on with a run that was begun with another number of epochs.
         device: auto, cpu, cuda, cuda:N or mps.

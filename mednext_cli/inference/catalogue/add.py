@@ -1,13 +1,13 @@
 """Models that the user gives a name, and takes it from again."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError, nearest
 from mednext_cli.foundation.files import storage_error
 from mednext_cli.foundation.plugins import find_plugins
-from mednext_cli.inference.catalogue.names import KIND
+from mednext_cli.inference.catalogue.names import KIND, resolve_model
 from mednext_cli.inference.catalogue.own import (
     changing_own,
     check_model_name,
@@ -40,7 +40,7 @@ class AddModelSpec:
     """What `mednext models add` is asked to do.
 
     Attributes:
-        path: a checkpoint, run folder or folder of folds.
+        path: a checkpoint, run folder, folder of folds, or the name of another model.
         name: what to call it.
         card: None takes the one in `path`, or beside it, or makes one of what the checkpoint says.
         force: replace the user's model of that name.
@@ -72,6 +72,7 @@ def add_model(spec: AddModelSpec) -> AddModelResult:
     """
     name = check_model_name(spec.name)
     _check_free(name, spec.force)
+    spec = replace(spec, path=resolve_model(spec.path, "PATH"))
     files = _files_of(spec.path)
     with changing_own():
         _check_free(name, spec.force)  # another may have come first

@@ -70,28 +70,49 @@ def _folder_of(plugin: Plugin, target: Any) -> Path:  # noqa: ANN401 - a strange
 
 
 def resolve_models(given: Sequence[Path]) -> tuple[Path, ...]:
-    """Paths as they are, names as the folders that they stand for; a path that exists wins.
+    """Of all that ``--model`` gives; see `resolve_model`."""
+    return tuple(map(resolve_model, given))
+
+
+def resolve_model(given: Path, option: str = "--model") -> Path:
+    """A path as it is, a name as the folder that it stands for; a path that exists wins.
+
+    Args:
+        given: a path or a name. A path with folders in it is no name: whoever reads it says what
+            is wrong with it.
+        option: that gives it, for what is said.
 
     Raises:
         CheckpointError: neither a path nor a name. PluginError: see `find_model`.
     """
-    return tuple(map(_resolve, given))
-
-
-def _resolve(given: Path) -> Path:
     name = str(given)
-    is_name = len(given.parts) == 1 and not given.is_absolute()
-    if _exists(given):
-        if is_name and name in model_names():
-            logger.warning("--model %s is the path here, not the model of that name", name)
-        return given
-    if not is_name:
-        return given  # whoever reads it says what is wrong
-    if name not in model_names():
-        raise CheckpointError(
-            f"{name} does not exist, and no model is called that", nearest(name, model_names())
-        )
-    return find_model(name).folder
+    if _may_be_name(given):
+        there, known = _exists(given), name in model_names()
+        if there and known:
+            logger.warning("%s %s is the path here, not the model of that name", option, name)
+        if not there and not known:
+            raise CheckpointError(
+                f"{name} does not exist, and no model is called that", nearest(name, model_names())
+            )
+    return model_path(given)
+
+
+def model_path(given: Path) -> Path:
+    """What `resolve_model` gives, and what is neither path nor name as it is; nothing is said.
+
+    Raises:
+        CheckpointError, PluginError: see `find_model`.
+    """
+    return find_model(str(given)).folder if is_model_name(given) else given
+
+
+def is_model_name(given: Path) -> bool:
+    """Whether it stands for a model by its name, and is no path that exists."""
+    return _may_be_name(given) and not _exists(given) and str(given) in model_names()
+
+
+def _may_be_name(given: Path) -> bool:
+    return len(given.parts) == 1 and not given.is_absolute()
 
 
 def _exists(path: Path) -> bool:
