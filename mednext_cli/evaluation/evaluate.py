@@ -22,6 +22,7 @@ from mednext_cli.evaluation.metrics.empty_masks import policy_of_dataset
 from mednext_cli.evaluation.pages.overlays import CaseOverlay, draw_overlays, find_images
 from mednext_cli.evaluation.pages.report import ReportTitle, worst_cases, write_report
 from mednext_cli.evaluation.scoring.label_mapping import read_mapping, restrict
+from mednext_cli.evaluation.scoring.left_out import Kept, recorded_only
 from mednext_cli.evaluation.scoring.pairing import Pairs, pair_up
 from mednext_cli.evaluation.scoring.references import (
     Naming,
@@ -29,11 +30,12 @@ from mednext_cli.evaluation.scoring.references import (
     find_references,
     recorded_labels,
 )
-from mednext_cli.evaluation.scoring.score_case import CasePair
+from mednext_cli.evaluation.scoring.score_case import CasePair, CaseScores, label_region
 from mednext_cli.evaluation.scoring.score_cases import (
     CHECK_FILES,
     Failures,
     complete_rows,
+    found_labels,
     note_labels_of_predictions_alone,
     score_cases,
     scored_regions,
@@ -183,14 +185,14 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
     _note_unmatched(matched, spec.missing)
     cases = [pair.case for pair in matched.pairs]
     images = find_images(spec.images, cases, spec.dataset) if spec.images else {}
-    settings = _settings(spec, references.label_set, shared)
+    kept = recorded_only(spec.predictions, shared.mapping if shared else None)
+    settings = _settings(spec, references.label_set, shared, kept)
     check_writable(spec.folder)
     pairs = [pair for pair in matched.pairs if pair.prediction or spec.missing == "worst"]
     scored, failed = score_cases(pairs, settings, spec.workers)
     say_notes({case.case: case.notes for case in scored})
     if settings.label_set is None:
-        check_regions(spec.region_tolerances_mm, scored_regions(scored, settings))
-        note_labels_of_predictions_alone(scored)
+        _look_at_labels(spec, scored, settings, kept)
     scores = complete_rows(scored, failed, settings)
     if not scores:
         raise DatasetError(
@@ -213,8 +215,19 @@ def evaluate(spec: EvaluateSpec) -> EvaluateResult:
         _report(spec, result, draw_overlays(drawn, images, settings, spec.workers))
     if spec.summary_json:
         path = result.folder / "summary.json"
-        write_nnunet_summary(path, matched.pairs, scored, settings.label_set)
+        labels = settings.label_set
+        write_nnunet_summary(path, matched.pairs, scored, labels, settings.kept)
     return result
+
+
+def _look_at_labels(
+    spec: EvaluateSpec, scored: Sequence[CaseScores], settings: ScoreSettings, kept: Kept | None
+) -> None:
+    """What only the label maps tell, where nothing names the labels."""
+    if kept is not None:
+        kept.say(label_region(value) for value in sorted(found_labels(scored) - kept.values))
+    check_regions(spec.region_tolerances_mm, scored_regions(scored, settings))
+    note_labels_of_predictions_alone(scored)
 
 
 def _check_settings(spec: EvaluateSpec) -> None:
@@ -246,7 +259,10 @@ def _of_target(spec: EvaluateSpec, label_map: LabelMap) -> EvaluateSpec:
 
 
 def _settings(
-    spec: EvaluateSpec, label_set: LabelSet | None, shared: SharedLabels | None
+    spec: EvaluateSpec,
+    label_set: LabelSet | None,
+    shared: SharedLabels | None,
+    kept: Kept | None,
 ) -> ScoreSettings:
     if spec.protocol == MEDNEXT and label_set and not label_set.region_training:
         # The paper scores each label by itself: kidney and tumour of KiTS19 apart.
@@ -255,6 +271,7 @@ def _settings(
         label_set = restrict(label_set, shared.mapping)
     if label_set is not None:
         check_regions(spec.region_tolerances_mm, label_set.regions)
+        label_set = kept.restrict(label_set) if kept else label_set
     return ScoreSettings(
         label_set=label_set,
         tolerance_mm=spec.tolerance_mm,
@@ -267,6 +284,7 @@ def _settings(
         mapping=shared.mapping if shared else None,
         ignored=shared.ignored if shared else (),
         resample=spec.resample,
+        kept=kept.values if kept else None,
     )
 
 

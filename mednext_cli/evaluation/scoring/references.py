@@ -22,7 +22,8 @@ from mednext_cli.foundation.files import read_json
 from mednext_cli.foundation.plugins import find_plugins
 from mednext_cli.settings.labels import LabelSet
 
-_DESCRIPTION, _RECORD = "dataset.json", "predict.json"
+_DESCRIPTION = "dataset.json"
+RECORD = "predict.json"
 _LABEL_FOLDERS = ("labelsTr", "gt_segmentations", "labels", "label")
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def find_references(
 
 def recorded_labels(predictions: Path) -> Naming | None:
     """What `mednext predict` wrote down of the labels it wrote; None where it did not."""
-    path = (predictions if predictions.is_dir() else predictions.parent) / _RECORD
+    path = (predictions if predictions.is_dir() else predictions.parent) / RECORD
     if not path.is_file():
         return None
     try:

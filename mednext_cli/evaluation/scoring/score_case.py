@@ -147,7 +147,7 @@ def _check_labels(path: Path, found: tuple[int, ...], label_set: LabelSet | None
 def _regions(maps: ClassMaps, settings: ScoreSettings) -> Mapping[str, tuple[int, ...]]:
     if settings.label_set is not None:
         return settings.label_set.regions
-    wanted = None if settings.mapping is None else set(settings.mapping.values())
+    wanted = settings.reached
     return {label_region(v): (v,) for v in maps.values[1:] if wanted is None or v in wanted}
 
 

@@ -82,10 +82,15 @@ def scored_regions(scored: Sequence[CaseScores], settings: ScoreSettings) -> lis
     """The regions by name: the label set's, or a region for every label that occurs."""
     if settings.label_set is not None:
         return list(settings.label_set.regions)
-    found = {v for case in scored for v in (*case.reference_labels, *case.prediction_labels)}
-    if settings.mapping is not None:
-        found &= set(settings.mapping.values())
+    found = found_labels(scored)
+    if settings.reached is not None:
+        found &= settings.reached
     return [label_region(value) for value in sorted(found)]
+
+
+def found_labels(scored: Sequence[CaseScores]) -> set[int]:
+    """All label values that any map holds, without background."""
+    return {v for case in scored for v in (*case.reference_labels, *case.prediction_labels)}
 
 
 def note_labels_of_predictions_alone(scored: Sequence[CaseScores]) -> None:

@@ -58,6 +58,8 @@ class ScoreSettings:
         ignored: label values of the references whose voxels count in neither map, beside the label
             set's own.
         resample: bring predictions on another grid onto the reference's.
+        kept: label values of the references that predictions were to hold; None for all. Regions
+            of `label_set` are of these already.
     """
 
     label_set: LabelSet | None = None
@@ -70,6 +72,15 @@ class ScoreSettings:
     mapping: Mapping[int, int] | None = None
     ignored: tuple[int, ...] = ()
     resample: bool = False
+    kept: frozenset[int] | None = None
+
+    @property
+    def reached(self) -> frozenset[int] | None:
+        """Label values of the references that predictions can hold; None for any."""
+        if self.mapping is None:
+            return self.kept
+        mapped = frozenset(self.mapping.values())
+        return mapped if self.kept is None else mapped & self.kept
 
     @property
     def not_scored(self) -> tuple[int, ...]:

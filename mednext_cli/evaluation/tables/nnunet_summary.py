@@ -1,13 +1,14 @@
 """summary.json as nnU-Net 2.8.1 writes it (`nnunetv2/evaluation/evaluate_predictions.py`)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
 from mednext_cli.evaluation.metrics.overlap import RegionCounts
 from mednext_cli.evaluation.scoring.score_case import CasePair, CaseScores
+from mednext_cli.evaluation.scoring.score_cases import found_labels
 from mednext_cli.foundation.files import write_text
 from mednext_cli.settings.labels import LabelSet
 
@@ -16,7 +17,7 @@ _NOTHING = RegionCounts(0, 0, 0)
 
 
 def summary_labels(
-    label_set: LabelSet | None, scored: Sequence[CaseScores]
+    label_set: LabelSet | None, scored: Sequence[CaseScores], kept: Set[int] | None = None
 ) -> list[tuple[str, tuple[int, ...]]]:
     """Keys and label values as nnU-Net forms them: labels as 1, trained regions as (1, 2), or as 3
     where the dataset.json writes a region of one label so.
@@ -25,10 +26,9 @@ def summary_labels(
         keys = label_set.summary_keys
         regions = label_set.regions.items()
         return [(keys.get(name, str(tuple(values))), values) for name, values in regions]
-    if label_set is not None:
-        found = set(label_set.names.values())
-    else:
-        found = {v for case in scored for v in (*case.reference_labels, *case.prediction_labels)}
+    found = set(label_set.names.values()) if label_set is not None else found_labels(scored)
+    if kept is not None:
+        found &= kept
     return [(str(value), (value,)) for value in sorted(found) if value]
 
 
@@ -37,13 +37,14 @@ def write_nnunet_summary(
     pairs: Sequence[CasePair],
     scored: Sequence[CaseScores],
     label_set: LabelSet | None,
+    kept: Set[int] | None = None,
 ) -> None:
-    """Write summary.json over the cases that have a prediction.
+    """Write summary.json over the cases that have a prediction; of `kept` label values alone.
 
     Dice and IoU are NaN where neither map holds a label, means leave those cases out, and the
     foreground mean is NaN when a label's mean is.
     """
-    labels = summary_labels(label_set, scored)
+    labels = summary_labels(label_set, scored, kept)
     by_case = {case.case: case for case in scored}
     cases = []
     for pair in sorted(pairs, key=lambda pair: pair.prediction.name if pair.prediction else ""):
