@@ -110,6 +110,14 @@ def predict(
             "disagreement.nii.gz."
         ),
     ] = False,
+    report_page: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Also write report.html: every case's preview and volumes, odd ones first; with "
+            "what --preview and --statistics write.",
+        ),
+    ] = False,
     postprocess: Annotated[
         Path | None,
         typer.Option(
@@ -166,6 +174,7 @@ def predict(
         preview=preview,
         split=split,
         uncertainty=uncertainty,
+        report=report_page,
         mirror_axes=None if mirror_axes is None else read_mirror_axes(mirror_axes),
         weights=None if weights is None else read_member_weights(weights),
         part=None if part is None else read_part(part),

@@ -13,7 +13,7 @@ from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import check_writable
-from mednext_cli.foundation.outcomes import raise_failures
+from mednext_cli.foundation.outcomes import Outcome, raise_failures
 from mednext_cli.foundation.parts import Part
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.average import build_average
@@ -28,6 +28,8 @@ from mednext_cli.inference.models import Model, load_models
 from mednext_cli.inference.postprocessing.find import find_steps
 from mednext_cli.inference.postprocessing.steps import Step
 from mednext_cli.inference.record import PredictionRecord
+from mednext_cli.inference.reporting.cases import read_cases
+from mednext_cli.inference.reporting.page import ReportContent, write_report
 from mednext_cli.inference.sharing import Share
 from mednext_cli.inference.sources import find_cases, select_cases
 from mednext_cli.inference.workload import open_pipeline
@@ -35,6 +37,8 @@ from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.mirror_axes import Axis
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.sections import Operators, Precision
+
+_OTHERS = "The others are done."
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class PredictSpec:
         mirror_axes: to mirror along; None takes those that each was trained with.
         weights: one of `models` each, see `load_models`.
         part: of the cases, sorted by id; None takes all.
+        report: also write ``report.html`` of all cases in the folder, and what it shows of the
+            cases given here: as `statistics` and `preview`.
     """
 
     images: Path | tuple[Case, ...]
@@ -102,6 +108,7 @@ class PredictSpec:
     mirror_axes: tuple[Axis, ...] | None = None
     weights: tuple[float, ...] | None = None
     part: Part | None = None
+    report: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,18 +138,24 @@ def predict(spec: PredictSpec) -> PredictResult:
     device = pick_device(spec.device)
     engine = choose_engine(spec.engine)
     job = _Job(spec, models, engine, device, _find_steps(spec, models[0].plan.label_set))
-    cases = _find_cases(spec, models[0].plan)
+    passed_over: list[str] = []
+    cases = _find_cases(spec, models[0].plan, passed_over)
     if spec.part is not None:
         cases = spec.part.of(cases)
     record = _make_record(job)
     record.check(cases)
     _check_apart(spec)
     made: list[Case] = []
+    failures: list[Outcome[Any]] = []
     if record.is_untidy or any(record.is_open(case) for case in cases):
-        made = _work(job, record, cases)
-    for name, wanted in ((VOLUMES, spec.statistics), (CHANGES, bool(job.steps))):
+        made, failures = _work(job, record, cases)
+    statistics = job.derivation.wanted.statistics
+    for name, wanted in ((VOLUMES, statistics), (CHANGES, bool(job.steps))):
         if made or wanted:
             join_tables(spec.out, name)
+    if spec.report:
+        _report(job, record, (made, cases), failures, passed_over)
+    raise_failures(failures, len(cases), "Put these right and run it again.", _OTHERS)
     names = {case.id for case in made}
     return PredictResult(
         spec.out,
@@ -170,8 +183,8 @@ class _Job:
             probabilities=spec.probabilities,
             uncertainty=maps if spec.uncertainty else (),
             changes=bool(self.steps),
-            statistics=spec.statistics,
-            preview=spec.preview,
+            statistics=spec.statistics or spec.report,
+            preview=spec.preview or spec.report,
             masks=tuple(mask_names(structures).values()) if spec.split else (),
         )
         return Derivation(wanted, structures, plan)
@@ -185,11 +198,13 @@ def _find_steps(spec: PredictSpec, labels: LabelSet) -> tuple[Step, ...]:
     return ()
 
 
-def _find_cases(spec: PredictSpec, plan: Plan) -> list[Case]:
+def _find_cases(spec: PredictSpec, plan: Plan, passed_over: list[str]) -> list[Case]:
     """Those asked for; what lies in the output folder is no scan, even if that is among them."""
     if not isinstance(spec.images, Path):
         return list(spec.images)
-    found = find_cases(spec.images, plan, spec.layout, spec.options, spec.scratch)
+    found = find_cases(
+        spec.images, plan, spec.layout, spec.options, spec.scratch, passed_over.append
+    )
     out = spec.out.resolve()
     if out != spec.images.resolve():
         found = [case for case in found if out not in case.channels[0].path.resolve().parents]
@@ -242,8 +257,10 @@ def _recorded(labels: LabelSet) -> dict[str, Any]:
     }
 
 
-def _work(job: _Job, record: PredictionRecord, cases: list[Case]) -> list[Case]:
-    """Do this process's share of the cases; yields those that it made."""
+def _work(
+    job: _Job, record: PredictionRecord, cases: list[Case]
+) -> tuple[list[Case], list[Outcome[Any]]]:
+    """Do this process's share of the cases: those that it made, and what became of the others."""
     spec = job.spec
     record.begin(cases)
     store = RecordedStore(record, job.derivation, job.steps)
@@ -258,7 +275,41 @@ def _work(job: _Job, record: PredictionRecord, cases: list[Case]) -> list[Case]:
                 share.work(pipeline, count)
     finally:
         record.end()
-    raise_failures(
-        share.failures, len(cases), "Put these right and run it again.", "The others are done."
+    return share.made, share.failures
+
+
+def _report(
+    job: _Job,
+    record: PredictionRecord,
+    given: tuple[Sequence[Case], Sequence[Case]],
+    failures: Sequence[Outcome[Any]],
+    passed_over: Sequence[str],
+) -> None:
+    """Write report.html of the whole folder.
+
+    Args:
+        job: what was done.
+        record: of the folder.
+        given: the cases of this call that it made, and all of them.
+        failures: of this call.
+        passed_over: what was not taken for a case.
+    """
+    made, cases = given
+    facts = {
+        "Models": ", ".join(str(model.path) for model in job.models),
+        "Engine": f"{job.engine}, {job.device}, precision {job.spec.precision}",
+        "This call": f"{len(cases)} cases given, {len(made)} made",
+        "Post-processing": ", ".join(f"{step.structure}: {step.text}" for step in job.steps)
+        or "none",
+    }
+    if job.spec.only is not None:
+        facts["Kept"] = ", ".join(job.derivation.structures)
+    write_report(
+        ReportContent(
+            folder=job.spec.out,
+            facts=facts,
+            cases=read_cases(job.spec.out, record.done_ids()),
+            failed={one.name: one.error or "" for one in failures},
+            passed_over=passed_over,
+        )
     )
-    return share.made

@@ -221,6 +221,18 @@ class PredictionRecord:
         with self._changing() as content:
             content.again.discard(case.id)
 
+    def done_ids(self) -> list[str]:
+        """Of all cases whose label map is there and was made just so, by whichever run."""
+        content = read_record(self._folder)
+        return [
+            name
+            for name, entry in sorted(content.cases.items())
+            if entry.made_with == self._key
+            and name not in content.again
+            and Path(name).name == name  # a record may come from anywhere
+            and CaseFiles(self._folder, name).label_map.is_file()
+        ]
+
     def files(self, case: Case) -> CaseFiles:
         """Where the case's files belong."""
         return CaseFiles(self._folder, case.id)

@@ -2,7 +2,7 @@
 
 import logging
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mednext_cli.datasets.dataset import Case
@@ -30,6 +30,7 @@ def find_cases(
     layout: str | None = None,
     options: LayoutOptions | None = None,
     scratch: Scratch | None = None,
+    passed_over: Callable[[str], None] = lambda line: None,
 ) -> list[Case]:
     """The cases to predict, sorted by id; what is passed over is said in a warning.
 
@@ -42,6 +43,7 @@ def find_cases(
         layout: name of the raw dataset's layout; None finds out.
         options: of that layout.
         scratch: where archives are unpacked; the cases lie there. None does not unpack them.
+        passed_over: is told the same as the warning, in a folder that is no raw dataset.
 
     Raises:
         DatasetError: nothing there, or two files for the same case. ScanError: an archive that
@@ -55,10 +57,11 @@ def find_cases(
     if not _exists(images):
         raise DatasetError(f"{images} does not exist", "Give a scan or a folder of scans.")
     if images.is_dir():
-        return short_ids(_find_below(images, images.absolute().name, plan, scratch))
+        return short_ids(_find_below(images, images.absolute().name, plan, scratch, passed_over))
     if is_archive(images.name) and scratch is not None:
         name = images.name[: -len(".zip")]
-        return short_ids(_find_below(scratch.unpack(images), name, plan, scratch))
+        below = scratch.unpack(images)
+        return short_ids(_find_below(below, name, plan, scratch, passed_over))
     return short_ids(group_cases([_single(images)], len(plan.channels)))
 
 
@@ -84,14 +87,20 @@ def _single(path: Path) -> Item:
     )
 
 
-def _find_below(images: Path, name: str, plan: Plan, scratch: Scratch | None) -> list[Case]:
+def _find_below(
+    images: Path,
+    name: str,
+    plan: Plan,
+    scratch: Scratch | None,
+    passed_over: Callable[[str], None],
+) -> list[Case]:
     """The cases of a folder, which is called `name`."""
     fitting = [] if has_scans(images) else fitting_layouts(images)
     if fitting:
         return _read(images, plan.layout if plan.layout in fitting else fitting[0], plan)
     inside = scratch is not None and scratch.shown(images) != str(images)
     found = search(images, scratch, inside)
-    _say(found, images, scratch or Scratch())
+    _say(found, images, scratch or Scratch(), passed_over)
     items = [item for place in found.places for item in place.items(name)]
     unread = [case for place in found.places for case in place.unread_cases(name)]
     if not items and not unread:
@@ -101,7 +110,7 @@ def _find_below(images: Path, name: str, plan: Plan, scratch: Scratch | None) ->
     return group_cases(items, len(plan.channels), unread)
 
 
-def _say(found: Found, root: Path, scratch: Scratch) -> None:
+def _say(found: Found, root: Path, scratch: Scratch, passed_over: Callable[[str], None]) -> None:
     """Name what is passed over, a line for each reason."""
     for note in found.notes:
         logger.info("%s", note)
@@ -110,8 +119,9 @@ def _say(found: Found, root: Path, scratch: Scratch) -> None:
             str(path.relative_to(root)) if root in path.parents else scratch.shown(path)
             for path in paths
         ]
-        level = logging.INFO if why == NO_SCANS else logging.WARNING
-        logger.log(level, "passed over in %s: %s (%s)", root.name, name_some(names), why)
+        line = f"passed over in {root.name}: {name_some(names)} ({why})"
+        logger.log(logging.INFO if why == NO_SCANS else logging.WARNING, "%s", line)
+        passed_over(line)
 
 
 def _by_reason(passed: Mapping[Path, str]) -> dict[str, list[Path]]:

@@ -1,0 +1,1 @@
+"""report.html of a folder of predictions: what to look at first."""
