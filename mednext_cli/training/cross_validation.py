@@ -9,6 +9,7 @@ from mednext_cli.foundation.errors import StorageError
 from mednext_cli.foundation.memory import give_memory_back
 from mednext_cli.foundation.outcomes import Outcome, attempt, raise_failures
 from mednext_cli.training.distributed import find_processes
+from mednext_cli.training.earlier_folds import find_alike
 from mednext_cli.training.fold_scores import RegionAcrossFolds, compare_folds, write_fold_scores
 from mednext_cli.training.folds import check_splits_file
 from mednext_cli.training.run_folder import RunFolder
@@ -83,6 +84,7 @@ def cross_validate(spec: CrossValidationSpec) -> CrossValidationResult:
 
     A fold that is finished is not trained again. One that fails is said, and the others go on; see
     `CrossValidationResult.raise_failed`. What all would be refused for is, before the first begins.
+    Folds that earlier calls finished by the same recipe are in the table, too.
 
     Raises:
         CacheError, SettingsError: as `train`, of any of the folds before anything is trained.
@@ -99,15 +101,18 @@ def cross_validate(spec: CrossValidationSpec) -> CrossValidationResult:
         give_memory_back()
     runs = {fold: one.value for fold, one in outcomes.items() if one.value is not None}
     folder = next(iter(folders.values())).path.parent
-    rows = compare_folds(
-        {fold: RunFolder(run.folder).validation / "cases.csv" for fold, run in runs.items()}
-        if any(run.dice for run in runs.values())
-        else {}
-    )
+    scored = {fold: RunFolder(run.folder) for fold, run in runs.items() if run.dice}
+    table = scored | find_alike(folder, scored, without=folds)
+    rows = compare_folds({fold: table[fold].scores for fold in sorted(table, key=_in_order)})
     if rows and find_processes().rank == 0:
         write_fold_scores(folder / TABLE, rows)
     failed = {fold: one for fold, one in outcomes.items() if one.value is None}
     return CrossValidationResult(folder, runs, rows, failed)
+
+
+def _in_order(fold: str) -> tuple[int, str]:
+    """10 after 9."""
+    return len(fold), fold
 
 
 def _attempt(spec: TrainSpec, folder: RunFolder) -> Outcome[TrainResult]:

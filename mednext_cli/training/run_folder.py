@@ -72,6 +72,11 @@ class RunFolder:
         """Label maps and scores of the fold's cases, predicted whole."""
         return self.path / "validation"
 
+    @property
+    def scores(self) -> Path:
+        """The scores of these cases; missing until all are predicted."""
+        return self.validation / "cases.csv"
+
 
 def run_folder(runs: Path, dataset: str, label: str, fold: str) -> RunFolder:
     """The folder of a dataset, network (by its label) and fold."""

@@ -10,6 +10,7 @@ import pytest
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import MednextError, StorageError
 from mednext_cli.networks.choice import choose_network
+from mednext_cli.settings.recipe_files import write_recipe
 from mednext_cli.training import cross_validation, validate
 from mednext_cli.training.fold_scores import compare_folds
 from mednext_cli.training.train import TrainResult, TrainSpec, check_run
@@ -48,6 +49,7 @@ class Trained:
         if name in self._errors:
             raise self._errors[name]
         dice = _DICE.get(spec.fold)
+        write_recipe(folder / "recipe.toml", spec.recipe)
         if dice is not None:
             _write_cases(folder / "validation", dice, spec.fold)
         return TrainResult(folder, 60.0, {"organ": sum(dice) / 2} if dice else {})
@@ -98,6 +100,25 @@ def test_all_folds_in_turn_end_with_a_table(
     assert [row["region"] for row in _table(tmp_path)] == ["organ", "lesion", "overall"]
     assert main(arguments(boxes, tmp_path, "--fold", "1,0")) == 0
     assert "--folds 1,0" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_folds_that_are_finished_already_stay_in_the_table(
+    boxes: Path, tmp_path: Path, trained: Callable[..., Trained], capsys: Captured
+) -> None:
+    """As a list of folds after all of them, or one job a fold, would lose them."""
+    one = trained()
+    three = ("--set", "training.folds=3")
+    assert main(arguments(boxes, tmp_path, "--fold", "cv", *three)) == 0
+    whole = _table(tmp_path)
+    one.specs.clear()
+    assert main(arguments(boxes, tmp_path, "--fold", "2,1", *three)) == 0
+    assert list(one.specs) == ["S-k3-w4/fold2", "S-k3-w4/fold1"]
+    assert _table(tmp_path) == whole
+    capsys.readouterr()
+    changed = (*three, "--set", "training.learning_rate=1e-5")
+    assert main(arguments(boxes, tmp_path, "--fold", "1,2", *changed)) == 0
+    assert "fold 0 has another recipe" in capsys.readouterr().err
+    assert "dice_fold0" not in _table(tmp_path)[0]
 
 
 def test_a_fold_that_fails_does_not_lose_the_others(

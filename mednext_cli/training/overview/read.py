@@ -105,7 +105,7 @@ def read_run(folder: RunFolder) -> Run:
         patch_dice=max((dice for dice in moving if dice is not None), default=None),
         mean_dice=scores.pop(_OVERALL, None),
         dice=scores,
-        cases=_case_ids(folder.validation / "cases.csv") if scores else frozenset(),
+        cases=_case_ids(folder.scores) if scores else frozenset(),
     )
 
 
