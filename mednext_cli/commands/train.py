@@ -168,14 +168,29 @@ def _within(
     """With the largest network that the budget affords."""
     from dataclasses import replace
 
+    from mednext_cli.networks.choice import choose_network
     from mednext_cli.training.afford import AffordSpec, afford
+    from mednext_cli.training.kept_choice import choice_file, find_choice, keep_choice
 
     if any(chosen):
         raise SettingsError(
             "--budget chooses the network", "Leave out --network, --model and --kernel."
         )
-    result = afford(AffordSpec(spec.recipe, spec.cache, budget, device_sheet, spec.device))
+    if spec.extend:
+        raise SettingsError(
+            "--budget affords a network for the epochs of the recipe, and --extend makes them more",
+            "Name the network with --model and --kernel instead.",
+        )
+    asked = AffordSpec(spec.recipe, spec.cache, budget, device_sheet, spec.device)
+    file = choice_file(spec.runs, asked)
+    before = None if spec.restart else find_choice(file)
+    if before is not None:
+        label = choose_network(before.model).label
+        report(f"{label}, as an earlier call chose ({file}); --restart chooses anew")
+        return replace(spec, recipe=before)
+    result = afford(asked)
     show_choice(result.choice)
+    keep_choice(file, result.recipe, budget)
     return replace(spec, recipe=result.recipe)
 
 

@@ -22,12 +22,13 @@ from mednext_cli.experiments.processes import run_in_process
 from mednext_cli.experiments.results import write_results
 from mednext_cli.experiments.saved import join_saved, save_experiment
 from mednext_cli.experiments.sharing import Share
-from mednext_cli.experiments.transfer import find_target, run_transfer
+from mednext_cli.experiments.transfer import find_target
 from mednext_cli.experiments.transfer_results import (
     NOTHING_TRANSFERRED,
     TransferResults,
     write_transfer,
 )
+from mednext_cli.experiments.transferring import run_transfer
 from mednext_cli.foundation.errors import CacheError, MednextError, SettingsError
 from mednext_cli.foundation.files import make_folder
 from mednext_cli.foundation.locks import locked

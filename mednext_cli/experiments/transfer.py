@@ -1,4 +1,4 @@
-"""Trained arms on another dataset: as they are, and fine-tuned on a few of its cases.
+"""Which runs there are to be on another dataset: arms as they are, and fine-tuned on a few cases.
 
 Whatever an arm was fine-tuned on, the cases that are scored are the same: those of the fold. Labels
 that only one of the datasets has are not scored. A network that is fine-tuned learns the labels of
@@ -6,7 +6,7 @@ the other dataset; where these are not the experiment's, its output layer begins
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,12 @@ from mednext_cli.datasets.label_map import (
     LabelMap,
     read_label_map,
     share_labels,
-    within_target,
 )
-from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
 from mednext_cli.experiments.layout import RunKey
-from mednext_cli.experiments.notes import FailedNote, WholeNote, cases_file, read_note, write_note
-from mednext_cli.experiments.one_run import RunTask, explain_failure
-from mednext_cli.experiments.plan import ExperimentPlan, ExperimentSpec
-from mednext_cli.experiments.processes import run_in_process
-from mednext_cli.experiments.sharing import Share
+from mednext_cli.experiments.notes import WholeNote, cases_file, read_note
+from mednext_cli.experiments.one_run import RunTask
+from mednext_cli.experiments.plan import ExperimentPlan, ExperimentSpec, PlannedRun
 from mednext_cli.foundation.errors import SettingsError
-from mednext_cli.inference.predict import PredictSpec, predict
 from mednext_cli.networks.recipes import check_recipe
 from mednext_cli.settings.experiment import Transfer
 from mednext_cli.settings.labels import LabelSet
@@ -34,9 +29,8 @@ from mednext_cli.settings.recipe_files import RecipeSource, lay_over
 from mednext_cli.training.folds import choose_fold, splits_file_of
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.splits import draw_cases
-from mednext_cli.training.validate import raw_case
 
-_SHARED = "shared"  # scores by the labels of both datasets, beside those by all of the other's
+SHARED = "shared"  # scores by the labels of both datasets, beside those by all of the other's
 logger = logging.getLogger(__name__)
 
 
@@ -45,13 +39,13 @@ class TransferRun:
     """An arm's run on the other dataset.
 
     Attributes:
-        start: the run of the experiment that gives the network.
+        start: the run of the experiment that gives the network; whole.
         cases: of the other dataset, that it is fine-tuned on; 0 for none.
         task: what is to be done.
         chosen: whether this call is to do it, if nobody has.
     """
 
-    start: RunKey
+    start: PlannedRun
     cases: int
     task: RunTask
     chosen: bool
@@ -86,7 +80,7 @@ def find_target(plan: ExperimentPlan, source: CachedDataset, cache: Path) -> Tar
     """
     if (transfer := plan.experiment.transfer) is None:
         return None
-    cached = open_cache(Path(transfer.cache or cache) / transfer.dataset)
+    cached = open_cache((Path(transfer.cache or cache) / transfer.dataset).resolve())
     label_map = None
     if transfer.label_map:
         label_map = _of_source(read_label_map(transfer.label_map), source.plan.label_set)
@@ -140,36 +134,6 @@ def _check_cases(plan: ExperimentPlan, cached: CachedDataset, most: int) -> None
             draw_cases(choose_fold(cached, str(fold), arm.recipe.training, splits), most, 0)
 
 
-def run_transfer(
-    plan: ExperimentPlan, spec: ExperimentSpec, target: Target
-) -> Mapping[str, FailedNote]:
-    """Score all whole runs of an experiment on the other dataset; those done are kept.
-
-    Returns:
-        Runs that failed, by name.
-
-    Raises:
-        StorageError: the disk refuses.
-        KeyboardInterrupt: interrupted; what is done stays.
-    """
-    runs = {run.task.key: run for run in transfer_runs(plan, spec, target) if run.chosen}
-    todo = [run.task for run in runs.values() if not is_whole(run, target)]
-
-    def work(task: RunTask) -> None:
-        run = runs[task.key]
-        try:
-            _do(run, plan, target)
-        except Exception as error:
-            logger.debug("%s", task.key.name, exc_info=error)
-            write_note(task.folder, task.key, explain_failure(error))
-
-    if todo:
-        todo[0].out.mkdir(parents=True, exist_ok=True)
-        Share(plan.out.transfer, todo, {}, lambda key: is_whole(runs[key], target)).work(work)
-    notes = {key.name: read_note(plan.out.transfer, key) for key in runs}
-    return {name: note for name, note in notes.items() if isinstance(note, FailedNote)}
-
-
 def transfer_runs(
     plan: ExperimentPlan, spec: ExperimentSpec, target: Target
 ) -> Iterator[TransferRun]:
@@ -192,7 +156,7 @@ def transfer_runs(
                 device=spec.device,
                 level=logging.getLogger("mednext_cli").getEffectiveLevel(),
             )
-            yield TransferRun(run.key, cases, task, run.chosen)
+            yield TransferRun(run, cases, task, run.chosen)
 
 
 def _recipe(
@@ -222,49 +186,4 @@ def scores_file(run: TransferRun, note: WholeNote, target: Target) -> Path:
     """
     validation = cases_file(run.task.folder, note).parent
     apart = run.cases and target.label_map is not None
-    return (validation.parent / _SHARED if apart else validation) / "summary.csv"
-
-
-def _do(run: TransferRun, plan: ExperimentPlan, target: Target) -> None:
-    task = run.task
-    names = _validation_cases(task, target.cached)
-    if run.cases:
-        if not isinstance(read_note(task.folder, task.key), WholeNote):
-            run_in_process(task)
-        note = read_note(task.folder, task.key)
-        if isinstance(note, WholeNote) and target.label_map is not None:
-            made = cases_file(task.folder, note).parent
-            label_map = within_target(target.label_map, target.cached.plan.label_set)
-            _score(made, made.parent / _SHARED, target, names, label_map)
-        return
-    made = task.folder.runs(task.key) / f"fold{task.fold}" / "validation"
-    start = next(one for one in plan.runs if one.key == run.start)
-    cases = tuple(raw_case(target.cached, name) for name in names)
-    predict(PredictSpec(cases, (start.folder.last,), made, device=task.device))
-    _score(made, made, target, names, target.label_map)
-    assert isinstance(start.note, WholeNote)  # noqa: S101 - only whole runs are transferred
-    folder = made.parent.relative_to(task.out).as_posix()
-    update = {"folder": folder, "minutes": 0.0, "all_minutes": 0.0, "steps": 0}
-    write_note(task.folder, task.key, start.note.model_copy(update=update))
-
-
-def _validation_cases(task: RunTask, cached: CachedDataset) -> tuple[str, ...]:
-    """Those of the fold; fewer training cases than asked for are refused before anything else."""
-    training = task.recipe.training
-    whole = choose_fold(cached, str(task.fold), training, splits_file_of(cached.folder))
-    return draw_cases(whole, training.cases, task.seed).validation
-
-
-def _score(
-    predictions: Path,
-    out: Path,
-    target: Target,
-    names: tuple[str, ...],
-    label_map: LabelMap | None,
-) -> None:
-    labels = {name: Path(target.cached.case(name).label_path or "") for name in names}
-    known = target.cached.plan.label_set
-    spec = EvaluateSpec(
-        predictions, labels, out, label_set=known, label_map=label_map, resample=True
-    )
-    evaluate(spec).raise_failed()
+    return (validation.parent / SHARED if apart else validation) / "summary.csv"

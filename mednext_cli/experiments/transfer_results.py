@@ -131,14 +131,14 @@ def _compare(
         note = read_note(plan.out.transfer, run.task.key)
         if isinstance(note, WholeNote) and is_whole(run, target):
             scores = scores_file(run, note, target).with_name("cases.csv")
-            tables.setdefault(run.cases, {})[run.start] = scores
+            tables.setdefault(run.cases, {})[run.start.key] = scores
     arms = list(plan.arms)
     return {cases: compare_arms(read_scores(tables[cases]), arms) for cases in sorted(tables)}
 
 
 def _rows(run: TransferRun, plan: ExperimentPlan, target: Target) -> Iterator[TransferRow]:
     note = read_note(plan.out.transfer, run.task.key)
-    key, name = run.start, target.cached.name
+    key, name = run.start.key, target.cached.name
     if not isinstance(note, WholeNote) or not is_whole(run, target):
         status = "failed" if isinstance(note, FailedNote) else "missing"
         yield TransferRow(key.arm, key.seed, key.fold, run.cases, status, name)

@@ -7,6 +7,7 @@ import pytest
 from mednext_cli.app import main
 from tests.experiments.synthetic import TINY, arguments, read_rows, write_recipe
 from tests.preprocessing.test_scheduler import started_scheduler, worker
+from tests.training.synthetic import NAME
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -15,7 +16,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-ARMS = """
+ARMS = f"""
+[transfer]
+dataset = "{NAME}"
+cases = [0, 1]
+budget = 1.0
 [arms.good]
 [arms.grown]
 start = "good"
@@ -37,6 +42,10 @@ def test_runs_go_to_the_workers_and_a_bad_one_is_named(
         finally:
             one.kill()
             one.wait()
-    assert "1 of 3 runs failed (bad, seed 0, fold 0: " in capsys.readouterr().err
+    assert "1 of 7 runs failed (bad, seed 0, fold 0: " in capsys.readouterr().err
     rows = {row["arm"]: row["status"] for row in read_rows(tmp_path / "out" / "experiment.csv")}
     assert rows == {"good": "ok", "grown": "ok", "bad": "failed"}
+    rows = read_rows(tmp_path / "out" / "transfer.csv")
+    assert {(row["arm"], row["training_cases"], row["status"]) for row in rows} == {
+        (arm, cases, "ok") for arm in ("good", "grown") for cases in ("0", "1")
+    }

@@ -24,7 +24,7 @@ MAP = '[label_map]\norgan = "organ"\n'
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Pretended:
     pretended = Pretended({"k3": 0.7, "k3-cases1": 0.6, "k3-cases2": 0.65})
-    for module in ("run", "transfer"):
+    for module in ("run", "transferring"):
         monkeypatch.setattr(f"mednext_cli.experiments.{module}.run_in_process", pretended)
     return pretended
 
@@ -97,7 +97,7 @@ def test_arms_are_compared_on_the_other_dataset_case_by_case(
     boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretended = Pretended({"k3": 0.7, "wide": 0.6, "k3-cases1": 0.5, "wide-cases1": 0.55})
-    for module in ("run", "transfer"):
+    for module in ("run", "transferring"):
         monkeypatch.setattr(f"mednext_cli.experiments.{module}.run_in_process", pretended)
     recipe = write_recipe(
         tmp_path,
@@ -124,7 +124,7 @@ def test_a_run_that_was_killed_before_it_was_scored_is_scored_by_the_shared_labe
     out, recipe = tmp_path / "out", _transfer(tmp_path, 'cases = [1]\nlabel_map = "map.toml"\n')
     command = arguments(recipe, boxes, out)
     with monkeypatch.context() as patched:
-        patched.setattr("mednext_cli.experiments.transfer._score", killed)
+        patched.setattr("mednext_cli.experiments.transferring._score", killed)
         assert main(command) == 130
     assert len(runs.done) == 2
 
@@ -132,7 +132,7 @@ def test_a_run_that_was_killed_before_it_was_scored_is_scored_by_the_shared_labe
         write_scores(place / "cases.csv", 0.25, 0)
         (place / "summary.csv").write_text("region,metric,mean\norgan,dice,0.25\n")
 
-    monkeypatch.setattr("mednext_cli.experiments.transfer._score", score)
+    monkeypatch.setattr("mednext_cli.experiments.transferring._score", score)
     assert main(command) == 0
     assert len(runs.done) == 2  # nothing is trained again
     (row,) = read_rows(out / "transfer.csv")

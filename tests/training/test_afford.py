@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.training.afford import AffordSpec, afford
+from mednext_cli.training.train import TrainSpec
 from tests.training.conftest import NAME, TINY
 
 
@@ -29,11 +31,45 @@ def test_the_largest_that_fits_is_trained(cache: Path) -> None:
         afford(replace(spec, recipe=load_recipe("cpu", ("training.minutes=3",)), budget="1 h"))
 
 
+def test_a_later_call_goes_on_with_the_network_that_was_chosen(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a CPU hours are measured: another call could afford another network."""
+    asked: list[AffordSpec] = []
+    trained: list[TrainSpec] = []
+
+    def pretended(spec: AffordSpec) -> SimpleNamespace:
+        asked.append(spec)
+        training = spec.recipe.training.model_copy(update={"batch_size": len(asked)})
+        recipe = spec.recipe.model_copy(update={"training": training})
+        return SimpleNamespace(recipe=recipe, choice=None)
+
+    monkeypatch.setattr("mednext_cli.training.afford.afford", pretended)
+    monkeypatch.setattr("mednext_cli.commands.train.show_choice", lambda _: None)
+    monkeypatch.setattr("mednext_cli.commands.train._train_fold", trained.append)
+    folders = ["--cache", str(cache), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
+
+    def train(*options: str) -> int:
+        assert main(["train", NAME, *folders, "--recipe", "cpu", *options]) == 0
+        return trained[-1].recipe.training.batch_size or 0
+
+    assert train("--budget", "2 GiB, 1 h") == 1
+    assert train("--budget", "2GiB,1h") == 1  # not asked again
+    assert "as an earlier call chose" in capsys.readouterr().out
+    assert trained[0].recipe == trained[1].recipe
+    assert train("--budget", "2 GiB, 2 h") == 2
+    assert train("--budget", "2 GiB, 1 h", "--set", "training.epochs=3") == 3
+    assert train("--budget", "2 GiB, 1 h", "--restart") == 4
+    assert train("--budget", "2 GiB, 1 h") == 4
+    assert len(asked) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
         (["--budget", "much"], "is not a budget"),
         (["--budget", "1 GiB", "--model", "S"], "--budget chooses the network"),
+        (["--budget", "1 GiB", "--extend"], "Name the network with --model and --kernel"),
         (["--budget", "1 GiB", "--recipe", "baselines/uxnet"], "among MedNeXts"),
         (["--budget", "1 GiB", "--set", "training.precision=float16"], "does not work on the CPU"),
         (["--device-sheet", "h100"], "--device-sheet is for --budget"),
