@@ -14,6 +14,10 @@ from mednext_cli.settings.values import Flag, Frozen, Name, NotNegative
 _Count = Annotated[int, Field(strict=True, ge=0)]
 
 
+def _new_token() -> str:
+    return secrets.token_hex(8)
+
+
 class WholeNote(Frozen):
     """A run that was trained and validated.
 
@@ -26,6 +30,8 @@ class WholeNote(Frozen):
         steps: of the optimiser.
         parameters: trainable.
         peak_gib: see the column of experiment.csv.
+        token: tells this training from another of the same run; "" in notes of earlier versions.
+        start_token: that of the run it began from, as that was then; "" without one.
     """
 
     status: Literal["whole"] = "whole"
@@ -38,6 +44,14 @@ class WholeNote(Frozen):
     steps: _Count
     parameters: _Count
     peak_gib: NotNegative
+    token: str = Field(default_factory=_new_token)
+    start_token: str = ""
+
+    def is_behind(self, start: "Note | None") -> bool:
+        """Whether the run it began from has been trained anew since."""
+        if not isinstance(start, WholeNote) or not self.start_token or not start.token:
+            return False
+        return self.start_token != start.token
 
 
 class FailedNote(Frozen):
@@ -53,7 +67,7 @@ class FailedNote(Frozen):
     version: Literal[1] = 1
     reason: str
     ours: Flag = False
-    token: str = Field(default_factory=lambda: secrets.token_hex(8))
+    token: str = Field(default_factory=_new_token)
 
 
 Note = WholeNote | FailedNote
@@ -67,12 +81,20 @@ def read_note(folder: ExperimentFolder, key: RunKey) -> Note | None:
     try:
         content = read_json(path)
         kind = WholeNote if content.get("status") == "whole" else FailedNote
-        note: Note = kind.model_validate(content)
+        note: Note = kind.model_validate({"token": "", **content})
     except (DatasetError, AttributeError, ValidationError):
         return None
     if isinstance(note, WholeNote) and not cases_file(folder, note).is_file():
         return None
     return note
+
+
+def read_token(path: Path) -> str:
+    """The token in the file of a note; "" where there is none."""
+    try:
+        return str(read_json(path).get("token", ""))
+    except (DatasetError, AttributeError):
+        return ""
 
 
 def write_note(folder: ExperimentFolder, key: RunKey, note: Note) -> None:

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 
 from mednext_cli.experiments.layout import ExperimentFolder, RunKey
-from mednext_cli.experiments.notes import FailedNote, WholeNote, write_note
+from mednext_cli.experiments.notes import FailedNote, WholeNote, read_token, write_note
 from mednext_cli.foundation.children import GROUP_SIGNALS
 from mednext_cli.foundation.devices import is_out_of_memory, pick_device
 from mednext_cli.foundation.errors import MednextError
@@ -46,6 +46,7 @@ class RunTask(Frozen):
         recipe: resolved, with the run's seed, and the run that gives its first weights.
         device: see `TrainSpec`.
         level: of notes, as `logging` has it.
+        start_note: what became of the run that it begins from.
     """
 
     out: Path
@@ -56,6 +57,7 @@ class RunTask(Frozen):
     recipe: Recipe
     device: str
     level: int
+    start_note: Path | None = None
 
     @property
     def key(self) -> RunKey:
@@ -134,6 +136,7 @@ def _note(task: RunTask, result: TrainResult) -> WholeNote:
         steps=checkpoint.progress.iteration,
         parameters=_count_parameters(checkpoint.network),
         peak_gib=peak_bytes(device) / GIB,
+        start_token=read_token(task.start_note) if task.start_note is not None else "",
     )
 
 

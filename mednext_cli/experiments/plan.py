@@ -83,6 +83,7 @@ class PlannedRun:
         note: what became of it so far.
         begun: whether there is a checkpoint to go on from.
         chosen: whether this call is to do it, if nobody has.
+        is_behind: whether it is whole, but the run it began from has been trained anew since.
     """
 
     key: RunKey
@@ -93,6 +94,7 @@ class PlannedRun:
     note: Note | None
     begun: bool
     chosen: bool
+    is_behind: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -103,7 +105,7 @@ class PlannedRun:
     def state(self) -> str:
         """For people."""
         if self.is_whole:
-            return "whole"
+            return "whole, its start is newer" if self.is_behind else "whole"
         if isinstance(self.note, FailedNote):
             return "failed, is tried again" if self.chosen else "failed"
         return ("begun" if self.begun else "to do") if self.chosen else "left out"
@@ -239,7 +241,8 @@ class _Planner:
             note = read_note(self.out, key)
             minutes = note.minutes if isinstance(note, WholeNote) else known[key.arm]
             start = self.arms[key.arm].start
-            below = planned[RunKey(start, key.seed, key.fold)].charged_minutes if start else 0.0
+            begun_from = planned[RunKey(start, key.seed, key.fold)] if start else None
+            below = begun_from.charged_minutes if begun_from else 0.0
             folder = self.folder(key)
             planned[key] = PlannedRun(
                 key=key,
@@ -250,6 +253,7 @@ class _Planner:
                 note=note,
                 begun=has_begun(folder),
                 chosen=key in self.chosen,
+                is_behind=_is_behind(note, begun_from),
             )
         return tuple(planned.values())
 
@@ -268,3 +272,7 @@ class _Planner:
         budgets = {name: arm.recipe.training.minutes for name, arm in self.arms.items()}
         return {name: means[name] if budgets[name] is None else budgets[name] or nan
                 for name in self.arms}  # fmt: skip
+
+
+def _is_behind(note: Note | None, start: PlannedRun | None) -> bool:
+    return isinstance(note, WholeNote) and start is not None and note.is_behind(start.note)

@@ -123,6 +123,7 @@ def experiment(spec: ExperimentSpec) -> ExperimentResult:
     with locked(plan.out.path, briefly=True):  # whoever writes last has seen all runs
         plan = plan_experiment(spec)
         arms, comparison = write_results(plan)
+    _warn_of_those_behind(plan)
     failed = {
         run.key: run.note for run in plan.runs if run.chosen and isinstance(run.note, FailedNote)
     }
@@ -135,6 +136,17 @@ def experiment(spec: ExperimentSpec) -> ExperimentResult:
         found = write_transfer(plan, spec, target)
         write_results(plan, found)
     return replace(result, transfer=found, failed_transfer=failed_transfer)
+
+
+def _warn_of_those_behind(plan: ExperimentPlan) -> None:
+    for run in plan.runs:
+        if run.is_behind:
+            logger.warning(
+                "%s began from weights that have been trained anew since: to do it again, "
+                "remove %s",
+                run.key.name,
+                plan.out.runs(run.key),
+            )
 
 
 def _save(plan: ExperimentPlan) -> None:
@@ -158,8 +170,10 @@ def _start(plan: ExperimentPlan, key: RunKey) -> RunKey | None:
 
 
 def _task(plan: ExperimentPlan, run: PlannedRun, spec: ExperimentSpec) -> RunTask:
+    start = _start(plan, run.key)
     return RunTask(
         out=plan.out.path.resolve(),
+        start_note=None if start is None else plan.out.note(start).resolve(),
         cache=(spec.cache / plan.experiment.dataset).resolve(),
         arm=run.key.arm,
         seed=run.key.seed,

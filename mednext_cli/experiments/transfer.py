@@ -154,6 +154,7 @@ def transfer_runs(
                 fold=run.key.fold,
                 recipe=_recipe(plan, run.key, run.folder, target.transfer, cases),
                 device=spec.device,
+                start_note=plan.out.note(run.key).resolve(),
                 level=logging.getLogger("mednext_cli").getEffectiveLevel(),
             )
             yield TransferRun(run, cases, task, run.chosen)

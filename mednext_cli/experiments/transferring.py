@@ -51,6 +51,14 @@ def run_transfer(
     elif todo:
         _share(folder, todo, target)
     notes = {run.task.key.name: read_note(folder, run.task.key) for run in runs}
+    for run in runs:
+        note = notes[run.task.key.name]
+        if isinstance(note, WholeNote) and note.is_behind(run.start.note):
+            logger.warning(
+                "%s is of weights that have been trained anew since: to do it again, remove %s",
+                run.task.key.name,
+                folder.runs(run.task.key),
+            )
     return {name: note for name, note in notes.items() if isinstance(note, FailedNote)}
 
 
@@ -108,8 +116,10 @@ def _do(run: TransferRun, target: Target) -> None:
     _score(made, made, target, names, target.label_map)
     assert isinstance(run.start.note, WholeNote)  # noqa: S101 - only whole runs are transferred
     folder = made.parent.relative_to(task.out).as_posix()
+    note = run.start.note
     update = {"folder": folder, "minutes": 0.0, "all_minutes": 0.0, "steps": 0}
-    write_note(task.folder, task.key, run.start.note.model_copy(update=update))
+    update["start_token"] = note.token
+    write_note(task.folder, task.key, note.model_copy(update=update))
 
 
 def _validation_cases(task: RunTask, cached: CachedDataset) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mednext_cli.experiments.notes import FailedNote, WholeNote, write_note
+from mednext_cli.experiments.notes import FailedNote, WholeNote, read_token, write_note
 from mednext_cli.experiments.one_run import RunTask
 from mednext_cli.networks.choice import choose_network
 from mednext_cli.training.run_folder import run_folder
@@ -83,6 +83,7 @@ class Pretended:
             steps=7,
             parameters=1000,
             peak_gib=0.5,
+            start_token=read_token(task.start_note) if task.start_note else "",
         )
         write_note(task.folder, task.key, note)
 

@@ -1,5 +1,6 @@
 """An experiment with pretended runs: tables, failures, what is done again and what is not."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,25 @@ def test_the_folder_alone_runs_it_again(boxes: Path, tmp_path: Path, runs: Prete
     runs.done.clear()
     assert main(arguments(out / "experiment.toml", boxes, out)) == 0
     assert [name.split(",")[0] for name in runs.done] == ["longer", "k5"] * 2
+
+
+def test_arms_of_a_start_that_was_trained_anew_are_named(
+    boxes: Path, tmp_path: Path, runs: Pretended, capsys: Capture
+) -> None:
+    """Their scores are of weights that are gone; nothing is trained or thrown away unasked."""
+    out = tmp_path / "out"
+    command = arguments(write_recipe(tmp_path), boxes, out)
+    assert main(command) == 0
+    assert "trained anew" not in capsys.readouterr().err
+    shutil.rmtree(out / "runs" / "k3" / "seed1")
+    runs.done.clear()
+    assert main(command) == 0
+    assert runs.done == ["k3, seed 1, fold 0"]
+    said = capsys.readouterr().err
+    behind = out / "runs" / "k5" / "seed1"
+    assert "k5, seed 1, fold 0 began from weights that have been trained anew since" in said
+    assert f"remove {behind}" in said
+    assert "k5, seed 0" not in said
+    shutil.rmtree(behind)
+    assert main(command) == 0
+    assert "trained anew" not in capsys.readouterr().err
