@@ -6,7 +6,7 @@
 Each network is trained with two seeds on fold 0, by its published optimiser and rate, with the same
 patches of 32 x 64 x 32 voxels, batch and augmentation, on one thread; a run on each core. Minutes
 are of processor time spent in steps, so that what else the machine does takes nothing from a
-network. Widths are such that a CPU does some hundred steps of each (see _NETWORKS). nnU-Net's own
+network. Widths are such that a CPU does some hundred steps of each (see NETWORKS). nnU-Net's own
 code has its own plan. The same command goes on where an interrupted one stopped.
 """
 
@@ -27,8 +27,10 @@ from threading import Lock
 
 NAME, PEER = "Task04_Hippocampus", "nnunetv2"
 _PATCH, _STEPS = "[32, 64, 32]", 50
+# `mednext` with training.minutes of the processor.
+PROCESSOR_MINUTES = (str(Path(__file__).with_name("baselines_ours.py")),)
 # Of the widths that a CPU can train; what is not said is as published.
-_NETWORKS: dict[str, tuple[str, ...]] = {
+NETWORKS: dict[str, tuple[str, ...]] = {
     "mednext": ("mednext.base_channels=16",),
     "nnunet": ("nnunet.features=16",),
     "nnunet_resenc": ("nnunet_resenc.features=16",),
@@ -70,7 +72,7 @@ def main() -> None:
     runs = [_Run(name, seed) for seed in job.options.seeds for name in job.options.networks]
     with ThreadPoolExecutor(job.options.side_by_side) as pool:
         rows = list(pool.map(job.measure, runs))
-    job.write(rows)
+    write(job.options.out / "baselines.csv", rows)
     job.rank(rows)
 
 
@@ -81,7 +83,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, help="bin of the peers' environment, for nnU-Net")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--networks", nargs="+", default=[*_NETWORKS, PEER])
+    parser.add_argument("--networks", nargs="+", default=[*NETWORKS, PEER])
     parser.add_argument("--side-by-side", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
     if options.peers is None and PEER in options.networks:
@@ -98,7 +100,7 @@ class _Job:
 
     def prepare(self) -> None:
         """The cache; nnU-Net's own preprocessing and the same split."""
-        _mednext("preprocess", self.options.data, "--dataset", "msd", "--cache", self.cache)
+        run_mednext("preprocess", self.options.data, "--dataset", "msd", "--cache", self.cache)
         if PEER in self.options.networks:
             self._prepare_peer()
 
@@ -115,7 +117,7 @@ class _Job:
 
     def _train(self, run: _Run) -> dict[str, object]:
         settings = [
-            *(f"model.{setting}" for setting in _NETWORKS[run.network]),
+            *(f"model.{setting}" for setting in NETWORKS[run.network]),
             *(f"training.minutes={self.options.minutes}", f"training.seed={run.seed}"),
             *(f"training.patch_voxels={_PATCH}", "training.batch_size=2", "training.workers=0"),
             *(f"training.iterations_per_epoch={_STEPS}", "training.validation_iterations=4"),
@@ -125,9 +127,9 @@ class _Job:
         words = ["train", NAME, "--cache", self.cache, "--network", run.network, "--runs", runs]
         for setting in settings:
             words += ["--set", setting]
-        _mednext(*words, program=[str(Path(__file__).with_name("baselines_ours.py"))])
+        run_mednext(*words, program=PROCESSOR_MINUTES)
         [folder] = runs.glob(f"{NAME}/*/fold0")
-        steps = _read(folder / "log.csv")[-1]["iteration"]
+        steps = read(folder / "log.csv")[-1]["iteration"]
         return self._row(run, folder / "validation", steps, settings)
 
     def _train_peer(self, run: _Run) -> dict[str, object]:
@@ -153,13 +155,13 @@ class _Job:
     ) -> dict[str, object]:
         """Dice of the fold's cases, scored by the same code for all."""
         scores = self.options.out / "scores" / run.name
-        _mednext(
+        run_mednext(
             *("evaluate", predictions, self._labels_of(predictions), "--dataset", "msd"),
             *("--out", scores, "--workers", "0"),
         )
         dice = {
             row["region"]: float(row["mean"])
-            for row in _read(scores / "summary.csv")
+            for row in read(scores / "summary.csv")
             if row["metric"] == "dice"
         }
         return {
@@ -227,13 +229,6 @@ class _Job:
             fold = {"train": list(split.training), "val": list(split.validation)}
             (made / "splits_final.json").write_text(json.dumps([fold] * 5))
 
-    def write(self, rows: list[dict[str, object]]) -> None:
-        """`baselines.csv`, a row a network and seed."""
-        with (self.options.out / "baselines.csv").open("w", newline="", encoding="utf-8") as stream:
-            table = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
-
     def rank(self, rows: list[dict[str, object]]) -> None:
         """One leaderboard a seed: methods are compared on the same cases."""
         for seed in self.options.seeds:
@@ -243,10 +238,13 @@ class _Job:
                 if row["seed"] == seed
             ]
             if len(entries) > 1:
-                _mednext("leaderboard", *entries, "--out", self.options.out / f"leaderboard_{seed}")
+                run_mednext(
+                    "leaderboard", *entries, "--out", self.options.out / f"leaderboard_{seed}"
+                )
 
 
-def _mednext(*words: object, program: Sequence[str] = ("-m", "mednext_cli")) -> None:
+def run_mednext(*words: object, program: Sequence[str] = ("-m", "mednext_cli")) -> None:
+    """`mednext` with these words, on one thread; it must succeed."""
     command = [sys.executable, *program, *map(str, words), "--quiet"]
     subprocess.run(command, env=_environment(), check=True)
 
@@ -261,9 +259,18 @@ def _folders(folder: Path) -> dict[str, str]:
     return {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")}
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def read(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV."""
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    """A CSV of rows that all have the columns of the first."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ class NetworkFamily(ABC, Generic[Chosen]):
         auxiliary_weights: how the names of weights begin that only these heads have.
         unused_weights: how the names of weights begin that the published network has and never
             uses; no gradient reaches them.
+        published_entry: under what name the published code looks for weights in a `torch.save`
+            file; None where the file is the weights themselves.
         recomputes: whether `set_checkpointing` does something.
         fuses: whether it has fused operators of its own, see `set_operators`.
         capturable: whether its training steps were seen to wait for nothing on a GPU, as a CUDA
@@ -79,6 +81,7 @@ class NetworkFamily(ABC, Generic[Chosen]):
     deep_supervision: ClassVar[bool] = False
     auxiliary_weights: ClassVar[tuple[str, ...]] = ()
     unused_weights: ClassVar[tuple[str, ...]] = ()
+    published_entry: ClassVar[str | None] = None
     recomputes: ClassVar[bool] = False
     fuses: ClassVar[bool] = False
     capturable: ClassVar[bool] = False

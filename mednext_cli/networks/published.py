@@ -93,6 +93,8 @@ def import_file(
 def export_weights(path: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Write a checkpoint's weights under the published names, in the format of the suffix.
 
+    In a `torch.save` file they lie where the published code looks for them.
+
     Returns:
         What was written.
 
@@ -106,5 +108,5 @@ def export_weights(path: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
     state_dict = without_counters(checkpoint.state_dict)
     check_fit(expected_weights(network), state_dict)
     weights: dict[str, Tensor] = network.family.publish(network.settings, state_dict)
-    write_weights(path, weights)
+    write_weights(path, weights, network.family.published_entry)
     return weights

@@ -128,8 +128,13 @@ def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:  # noqa: ANN401 
     return weights
 
 
-def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+def write_weights(path: Path, weights: Mapping[str, Tensor], entry: str | None = None) -> None:
     """Write bare weights in the format of the suffix.
+
+    Args:
+        path: the file.
+        weights: by name.
+        entry: of a `torch.save` file, which holds them under this name; None where it is they.
 
     Raises:
         SettingsError: the suffix is none of .safetensors, .pt, .pth and .npz.
@@ -140,12 +145,12 @@ def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
             f"{path} has no suffix that says the format", f"Use one of {', '.join(_WRITTEN)}."
         )
     # In memory first: the libraries turn a full disk into errors that do not say so.
-    content = _serialise(path.suffix, weights)
+    content = _serialise(path.suffix, weights, entry)
     with replacing(path) as beside:
         beside.write_bytes(content)
 
 
-def _serialise(suffix: str, weights: Mapping[str, Tensor]) -> bytes:
+def _serialise(suffix: str, weights: Mapping[str, Tensor], entry: str | None) -> bytes:
     if suffix == ".safetensors":
         from safetensors.torch import save
 
@@ -157,5 +162,5 @@ def _serialise(suffix: str, weights: Mapping[str, Tensor]) -> bytes:
 
         np.savez(buffer, allow_pickle=False, **{n: v.numpy() for n, v in weights.items()})
     else:
-        torch.save(dict(weights), buffer)
+        torch.save({entry: dict(weights)} if entry else dict(weights), buffer)
     return buffer.getvalue()

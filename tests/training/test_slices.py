@@ -14,6 +14,15 @@ from tests.preprocessing.synthetic import make_raw
 from tests.training.synthetic import NAME, TINY, arguments, run_folder
 
 _SLICES = ("model.mednext.dimensions=2", "training.patch_voxels=[1, 32, 16]")
+# Of other networks than MedNeXt that take slices, the smallest.
+_OTHERS = {
+    "nnunet": ("dimensions=2", "features=4"),
+    "nnunet_resenc": ("dimensions=2", "features=4"),
+    "transunet_2d": (
+        *("base_channels=32", "resnet_blocks=[1, 1, 1]", "decoder_channels=[8, 8, 8, 8]"),
+        *("vit_layers=1", "vit_width=8", "vit_mlp_width=16", "vit_heads=2"),
+    ),
+}
 
 
 @pytest.mark.slow
@@ -23,13 +32,33 @@ def test_a_network_of_slices_trains_and_predicts(boxes: Path, tmp_path: Path) ->
     checkpoint = load_checkpoint(run / "checkpoint_last.pt")
     assert checkpoint.network.patch_rule.dimensions == 2
     assert checkpoint.state_dict["stem.weight"].ndim == 4
+    _check_predictions(run, boxes, tmp_path / "maps")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", _OTHERS)
+def test_so_does_every_network_that_has_slices(boxes: Path, tmp_path: Path, network: str) -> None:
+    settings = (*TINY[1:], _SLICES[1], *(f"model.{network}.{one}" for one in _OTHERS[network]))
+    changes = [part for setting in settings for part in ("--set", setting)]
+    words = ["--cache", str(boxes), "--runs", str(tmp_path / "runs"), "--device", "cpu"]
+    assert main(["train", NAME, "--network", network, *words, *changes]) == 0
+    [run] = (tmp_path / "runs" / NAME).glob("*/fold0")
+    checkpoint = load_checkpoint(run / "checkpoint_last.pt")
+    assert (checkpoint.network.name, checkpoint.network.patch_rule.dimensions) == (network, 2)
+    assert checkpoint.plan
+    assert checkpoint.plan.patch_voxels == (1, 32, 16)
+    _check_predictions(run, boxes, tmp_path / "maps")
+
+
+def _check_predictions(run: Path, boxes: Path, out: Path) -> None:
+    """What the run predicts is on the scans' grids, and what its validation predicted."""
     scans = boxes.parent / "raw" / NAME / "imagesTr"
-    options = ["--model", str(run), "--out", str(tmp_path / "maps"), "--device", "cpu"]
+    options = ["--model", str(run), "--out", str(out), "--device", "cpu"]
     assert main(["predict", str(scans), *options]) == 0
     validated = sorted((run / "validation").glob("*.nii.gz"))
     assert validated
     for kept in validated:
-        made, scan = tmp_path / "maps" / kept.name, scans / kept.name.replace(".nii", "_0000.nii")
+        made, scan = out / kept.name, scans / kept.name.replace(".nii", "_0000.nii")
         assert read_grid(made).shape == read_grid(scan).shape
         assert np.array_equal(read_label_map(made).array, read_label_map(kept).array)
 

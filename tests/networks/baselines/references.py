@@ -54,6 +54,19 @@ def assert_matches(outputs: list[Tensor], expected: list[Tensor], tolerance: flo
         assert (output - wanted).abs().max() <= tolerance * wanted.abs().max()
 
 
+def of_early_monai(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As MONAI saved them before 2022: each residual block has a shortcut, used or not."""
+    first = ".conv1.conv.weight"
+    added = {
+        name.replace(first, ".conv3.conv.weight"): torch.ones(*value.shape[:2], 1, 1, 1)
+        for name, value in weights.items()
+        if name.endswith(first) and value.shape[0] == value.shape[1]
+    }
+    assert added
+    assert added.keys().isdisjoint(weights)
+    return {**weights, **added}
+
+
 def assert_round_trip(
     name: str, network: str, said: Mapping[str, Any], folder: Path, beside: tuple[str, ...] = ()
 ) -> None:

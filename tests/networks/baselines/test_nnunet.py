@@ -118,7 +118,8 @@ def test_what_is_exported_loads_into_the_published_network_and_comes_back(name, 
     save_checkpoint(tmp_path / "ours.pt", Checkpoint(spec, weights))
     assert main(["weights", "export", str(tmp_path / "ours.pt"), "--out", str(out)]) == 0
     if suffix == ".pth":
-        published_network(name).load_state_dict(torch.load(out, weights_only=True))
+        saved = torch.load(out, weights_only=True)["network_weights"]  # where nnU-Net looks
+        published_network(name).load_state_dict(saved)
     again = import_weights(out, name)
     assert again.network == spec
     assert again.state_dict.keys() == weights.keys()
@@ -136,7 +137,7 @@ def test_heads_that_were_not_trained_are_zero_in_the_published_network(name, tmp
     save_checkpoint(tmp_path / "ours.pt", Checkpoint(spec, weights))
     assert main(["weights", "export", str(tmp_path / "ours.pt"), "--out", str(out)]) == 0
     theirs = published_network(name)
-    theirs.load_state_dict(torch.load(out, weights_only=True))
+    theirs.load_state_dict(torch.load(out, weights_only=True)["network_weights"])
     assert theirs.decoder.seg_layers[0].weight.abs().max() == 0
     assert import_weights(out, name).network == spec
 

@@ -13,6 +13,7 @@ from mednext_cli.networks.spec import describe_network
 from tests.networks.baselines.references import (
     assert_matches,
     load_reference,
+    of_early_monai,
     reference_file,
 )
 
@@ -74,6 +75,15 @@ def test_a_checkpoint_of_monai_gives_its_numbers_and_goes_back(tmp_path, options
     for name, value in network.state_dict().items():
         assert torch.equal(written.pop(name), value), name
     assert not written
+
+
+def test_shortcuts_that_early_versions_saved_and_never_used_are_passed_over(tmp_path):
+    network, path = monai_network(tmp_path)
+    expected = import_weights(path, "swin_unetr").state_dict
+    torch.save({"state_dict": of_early_monai(network.state_dict())}, tmp_path / "early.pt")
+    found = import_weights(tmp_path / "early.pt", "swin_unetr").state_dict
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 @pytest.mark.slow

@@ -13,7 +13,12 @@ from mednext_cli.networks.published import export_weights, import_weights
 from mednext_cli.networks.registry import find_family
 from mednext_cli.networks.spec import describe_network
 from mednext_cli.settings.recipe import ModelSettings
-from tests.networks.baselines.references import assert_matches, assert_round_trip, load_reference
+from tests.networks.baselines.references import (
+    assert_matches,
+    assert_round_trip,
+    load_reference,
+    of_early_monai,
+)
 
 FILES = ["unetr", "unetr_perceptron"]  # with tokens of a convolution, and of a linear layer
 SAID = {"num_heads": 4, "patch_voxels": [32, 48, 32]}
@@ -60,12 +65,15 @@ def test_a_checkpoint_of_monai_gives_its_numbers_and_goes_back(monai, tmp_path):
     network.load_state_dict(torch.load(tmp_path / "back.pt"))
 
 
-@pytest.mark.parametrize("version", ["before its norm", "with cross attention"])
+@pytest.mark.parametrize("version", ["before its norm", "with cross attention", "the first"])
 def test_weights_of_other_versions_are_read(monai, tmp_path, version):
     network, _ = monai
     weights = network.state_dict()
     if version == "before its norm":
         weights = {name: value for name, value in weights.items() if "cross" not in name}
+    elif version == "the first":  # of the published weights for BTCV
+        weights = of_early_monai(weights)
+        weights["vit.patch_embedding.cls_token"] = torch.ones(1, 1, 8)
     else:
         weights["vit.blocks.0.cross_attn.to_q.weight"] = torch.ones(8, 8)
     torch.save(weights, tmp_path / "old.pt")

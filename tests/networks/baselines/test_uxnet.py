@@ -9,7 +9,12 @@ from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.published import export_weights, import_weights
 from mednext_cli.networks.spec import describe_network
-from tests.networks.baselines.references import assert_matches, assert_round_trip, load_reference
+from tests.networks.baselines.references import (
+    assert_matches,
+    assert_round_trip,
+    load_reference,
+    of_early_monai,
+)
 
 SMALL = {"depths": (1, 2, 1, 1), "feat_size": (2, 3, 4, 5), "hidden_size": 6}
 
@@ -34,6 +39,15 @@ def test_settings_are_read_off_the_weights(tmp_path):
     assert import_weights(tmp_path / "ux.pt", "uxnet").network == spec
     with pytest.raises(CheckpointError, match=r"depths \(1, 2, 1, 1\), not \(2, 2, 2, 2\)"):
         import_weights(tmp_path / "ux.pt", "uxnet", {"depths": (2, 2, 2, 2)})
+
+
+def test_shortcuts_that_early_versions_of_monai_saved_are_passed_over(tmp_path):
+    spec = describe_network("uxnet", 2, 3, **SMALL)
+    published = export_weights(tmp_path / "ux.pt", Checkpoint(spec, build_plain(spec).state_dict()))
+    torch.save(of_early_monai(published), tmp_path / "early.pt")
+    found = import_weights(tmp_path / "early.pt", "uxnet")
+    assert found.network == spec
+    assert found.state_dict.keys() == published.keys()
 
 
 def test_other_weights_are_refused(tmp_path):

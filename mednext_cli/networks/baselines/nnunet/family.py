@@ -40,6 +40,7 @@ class NnUNetFamily(NetworkFamily[NnUNetSettings]):
     requires: ClassVar = {"dynamic_network_architectures": "mednext[baselines]"}
     deep_supervision = True
     auxiliary_weights: ClassVar = tuple(f"heads.{level}." for level in range(1, MOST_STAGES))
+    published_entry = "network_weights"  # `nnUNetv2_train -pretrained_weights` looks there
     recomputes = True
     runs_without_memory = True
     residual: ClassVar = False

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mednext_cli.networks.baselines.monai_versions import without_unused_shortcuts
 from mednext_cli.networks.baselines.shapes import agree, count_parts, root_of
 from mednext_cli.networks.baselines.swin_unetr.settings import STAGES, SwinUNETRSettings
 from mednext_cli.networks.baselines.swin_unetr.windows import relative_position_index
@@ -31,7 +32,8 @@ def read_monai(
     image, head = weights["encoder1.layer.conv1.conv.weight"], weights["out.conv.conv.weight"]
     in_channels, out_channels = image.shape[1], head.shape[0]
     settings = agree(SwinUNETRSettings, found, said)
-    ours = {name: value for name, value in weights.items() if not name.endswith(_INDEX)}
+    used = without_unused_shortcuts(weights)
+    ours = {name: value for name, value in used.items() if not name.endswith(_INDEX)}
     return PublishedNetwork(settings, in_channels, out_channels, False, ours)
 
 

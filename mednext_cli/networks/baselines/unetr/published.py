@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mednext_cli.networks.baselines.monai_versions import without_unused_shortcuts
 from mednext_cli.networks.baselines.shapes import agree, check_patch, root_of
 from mednext_cli.networks.baselines.unetr.family import LAYERS, TOKEN, UNETRSettings
 from mednext_cli.networks.family import PublishedNetwork
 
 _CROSS_ATTENTION = re.compile(r"vit\.blocks\.\d+\.(norm_)?cross_attn\.")
 _EMBEDDING = "vit.patch_embedding"
+_CLASS_TOKEN = f"{_EMBEDDING}.cls_token"  # of the first versions, and so of the published weights
 
 
 def read_monai(
@@ -55,8 +57,12 @@ def _cube(tokens: int) -> dict[str, Any]:
 
 
 def _as_of_today(weights: Mapping[str, Tensor], width: int) -> dict[str, Tensor]:
-    """Some versions save cross attention and others its norm alone; nothing uses either."""
-    kept = {name: value for name, value in weights.items() if not _CROSS_ATTENTION.match(name)}
+    """Without what some version saves and none uses, but for the norms that today's has."""
+    kept = {
+        name: value
+        for name, value in without_unused_shortcuts(weights).items()
+        if name != _CLASS_TOKEN and not _CROSS_ATTENTION.match(name)
+    }
     for layer in range(LAYERS):
         norm = f"vit.blocks.{layer}.norm_cross_attn."
         kept[norm + "weight"] = weights.get(norm + "weight", torch.ones(width))

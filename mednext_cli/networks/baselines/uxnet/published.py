@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mednext_cli.networks.baselines.monai_versions import without_unused_shortcuts
 from mednext_cli.networks.baselines.shapes import agree, count_parts
 from mednext_cli.networks.baselines.uxnet.family import STAGES, UXNetSettings
 from mednext_cli.networks.family import PublishedNetwork
@@ -27,7 +28,8 @@ def read_published(
     image, head = weights["encoder1.layer.conv1.conv.weight"], weights["out.conv.conv.weight"]
     in_channels, out_channels = image.shape[1], head.shape[0]
     settings = agree(UXNetSettings, found, said)
-    return PublishedNetwork(settings, in_channels, out_channels, False, dict(weights))
+    ours = without_unused_shortcuts(weights)
+    return PublishedNetwork(settings, in_channels, out_channels, False, ours)
 
 
 def _found(weights: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""What holds for every family also holds for its other networks: of slices, and other versions."""
+
+import pytest
+
+from tests.networks import small_networks
+from tests.networks import test_registry_contract as contract
+from tests.networks.small_networks import SMALL, Small
+
+VARIANTS = {
+    "mednext_2d": Small(
+        (1, 16, 32),
+        {"base_channels": 4, "dimensions": 2, "expansion": (2,) * 9, "blocks": (1,) * 9},
+        family="mednext",
+    ),
+    "nnunet_2d": Small((1, 24, 16), {"features": 4, "dimensions": 2}, family="nnunet"),
+    "nnunet_resenc_2d": Small(
+        (1, 24, 16), {"features": 4, "dimensions": 2}, family="nnunet_resenc"
+    ),
+    "nnformer_synapse": Small(
+        (16, 32, 32),
+        {"variant": "synapse", "embed_dim": 24, "depths": (2, 1, 1, 1)},
+        family="nnformer",
+    ),
+    "swin_unetr_v2": Small(
+        (32, 64, 32), {**SMALL["swin_unetr"].settings, "use_v2": True}, family="swin_unetr"
+    ),
+}
+CONTRACT = (
+    contract.test_settings_come_back_from_plain_values,
+    contract.test_computing_again_changes_nothing,
+    contract.test_it_is_built_and_run_without_memory,
+    pytest.param(contract.test_half_precision_is_finite, marks=pytest.mark.slow),
+    pytest.param(contract.test_it_is_compiled_as_one_graph, marks=pytest.mark.slow),
+)
+
+
+every_variant = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if "v2" in name else name for name in VARIANTS],
+)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    for name, small in VARIANTS.items():
+        monkeypatch.setitem(small_networks.SMALL, name, small)
+
+
+@every_variant
+@pytest.mark.parametrize("holds", CONTRACT)
+def test_what_holds_for_every_network(name, holds):
+    holds(name)
+
+
+@every_variant
+def test_gradients_reach_every_weight(name):
+    deep = contract.family_of(name).deep_supervision
+    contract.test_gradients_reach_every_weight_that_is_used(name, deep)
+
+
+@every_variant
+def test_a_checkpoint_gives_the_same_network(name, tmp_path):
+    contract.test_a_checkpoint_gives_the_same_network(name, tmp_path)
