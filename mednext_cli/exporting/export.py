@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mednext_cli.exporting import monai_bundle, onnx, openvino, safetensors, torchscript
+from mednext_cli.exporting import monai_bundle, nnunet, onnx, openvino, safetensors, torchscript
 from mednext_cli.exporting.specification import Exported, ExportResult, ExportSpec, Format
 from mednext_cli.foundation.errors import check_choice
 from mednext_cli.foundation.files import check_writable
@@ -18,6 +18,7 @@ _WRITERS: Mapping[Format, tuple[str, Callable[[Model, Path], str]]] = {
     "openvino": (openvino.SUFFIX, openvino.write),
     "torchscript": (torchscript.SUFFIX, torchscript.write),
     "monai-bundle": (monai_bundle.SUFFIX, monai_bundle.write),
+    "nnunet": (nnunet.SUFFIX, nnunet.write),
 }
 
 

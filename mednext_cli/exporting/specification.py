@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Format = Literal["safetensors", "onnx", "openvino", "torchscript", "monai-bundle"]
+Format = Literal["safetensors", "onnx", "openvino", "torchscript", "monai-bundle", "nnunet"]
 
 
 @dataclass(frozen=True)
