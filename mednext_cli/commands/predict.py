@@ -118,6 +118,26 @@ def predict(
             "what --preview and --statistics write.",
         ),
     ] = False,
+    dicom_seg: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-seg", help="Also write dicom/CASE.seg.dcm, a DICOM SEG of a DICOM series."
+        ),
+    ] = False,
+    rtstruct: Annotated[
+        bool,
+        typer.Option(
+            "--rtstruct", help="Also write dicom/CASE.rtstruct.dcm, contours as RT Structure Set."
+        ),
+    ] = False,
+    uid_seed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            show_default="of what they hold alone",
+            help="Other UIDs of these for another text, the same for the same.",
+        ),
+    ] = None,
     postprocess: Annotated[
         Path | None,
         typer.Option(
@@ -175,6 +195,9 @@ def predict(
         split=split,
         uncertainty=uncertainty,
         report=report_page,
+        dicom_seg=dicom_seg,
+        rtstruct=rtstruct,
+        uid_seed=uid_seed,
         mirror_axes=None if mirror_axes is None else read_mirror_axes(mirror_axes),
         weights=None if weights is None else read_member_weights(weights),
         part=None if part is None else read_part(part),

@@ -63,7 +63,8 @@ class RecordedStore:
         self._record, self._derivation, self._steps = record, derivation, steps
 
     def before_reading(self, case: Case) -> None:
-        """Note which scan it is."""
+        """Note which scan it is, if what is wanted can be made of it."""
+        self._derivation.check(case)
         self._record.identify(case)
 
     def write(self, predicted: Predicted) -> None:
@@ -93,6 +94,7 @@ class RecordedStore:
         """
         files = self._record.files(case)
         self._derivation.write(files, case, read_label_map(files.label_map))
+        self._record.note_described(case)
 
     def _write_scores(self, files: CaseFiles, predicted: Predicted) -> None:
         """What the label map does not tell, each in one step."""

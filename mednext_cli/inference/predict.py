@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mednext_cli import __version__
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.foundation.devices import pick_device
@@ -20,7 +21,16 @@ from mednext_cli.inference.average import build_average
 from mednext_cli.inference.catalogue.names import resolve_models
 from mednext_cli.inference.engine import EngineOptions, choose_engine
 from mednext_cli.inference.findings.derive import Derivation, join_tables
-from mednext_cli.inference.findings.files import CHANGES, DISAGREEMENT, ENTROPY, VOLUMES, Wanted
+from mednext_cli.inference.findings.dicom import check_objects
+from mednext_cli.inference.findings.files import (
+    CHANGES,
+    CONTOURS,
+    DISAGREEMENT,
+    ENTROPY,
+    SEGMENTATION,
+    VOLUMES,
+    Wanted,
+)
 from mednext_cli.inference.findings.structures import choose_structures, mask_names
 from mednext_cli.inference.folds import Folds
 from mednext_cli.inference.label_maps import RecordedStore
@@ -37,6 +47,7 @@ from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.mirror_axes import Axis
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.sections import Operators, Precision
+from mednext_cli.volumes.formats.dicom_objects import Origin
 
 _OTHERS = "The others are done."
 
@@ -79,6 +90,9 @@ class PredictSpec:
         part: of the cases, sorted by id; None takes all.
         report: also write ``report.html`` of all cases in the folder, and what it shows of the
             cases given here: as `statistics` and `preview`.
+        dicom_seg: also write ``dicom/CASE.seg.dcm``; every case has to be a DICOM series.
+        rtstruct: also write ``dicom/CASE.rtstruct.dcm``, likewise.
+        uid_seed: other UIDs of these for another text; None takes those of what they hold alone.
     """
 
     images: Path | tuple[Case, ...]
@@ -109,6 +123,9 @@ class PredictSpec:
     weights: tuple[float, ...] | None = None
     part: Part | None = None
     report: bool = False
+    dicom_seg: bool = False
+    rtstruct: bool = False
+    uid_seed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +142,7 @@ def predict(spec: PredictSpec) -> PredictResult:
 
     Raises:
         CheckpointError, SettingsError: the models cannot be used, or not together.
+        SettingsError: also options that exclude each other, or DICOM objects of other scans.
         DatasetError: no cases. FailedCases: some could not be predicted; the others are done.
         StorageError: the disk refuses.
         KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
@@ -142,6 +160,7 @@ def predict(spec: PredictSpec) -> PredictResult:
     cases = _find_cases(spec, models[0].plan, passed_over)
     if spec.part is not None:
         cases = spec.part.of(cases)
+    check_objects(job.derivation.wanted.dicom, cases)
     record = _make_record(job)
     record.check(cases)
     _check_apart(spec)
@@ -186,8 +205,21 @@ class _Job:
             statistics=spec.statistics or spec.report,
             preview=spec.preview or spec.report,
             masks=tuple(mask_names(structures).values()) if spec.split else (),
+            dicom=_kinds(spec),
+            uid_seed=spec.uid_seed or "",
         )
-        return Derivation(wanted, structures, plan)
+        hashes = tuple(model.sha256 for model in self.models)
+        origin = Origin(plan.dataset, __version__, hashes, spec.uid_seed or "")
+        return Derivation(wanted, structures, plan, origin)
+
+
+def _kinds(spec: PredictSpec) -> tuple[str, ...]:
+    """The DICOM objects that are wanted."""
+    asked = {SEGMENTATION: spec.dicom_seg, CONTOURS: spec.rtstruct}
+    kinds = tuple(kind for kind, wanted in asked.items() if wanted)
+    if spec.uid_seed is not None and not kinds:
+        raise SettingsError("--uid-seed is for --dicom-seg and --rtstruct", "Add one of them.")
+    return kinds
 
 
 def _find_steps(spec: PredictSpec, labels: LabelSet) -> tuple[Step, ...]:

@@ -19,7 +19,14 @@ from mednext_cli.foundation.errors import MednextError, SettingsError, StorageEr
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.foundation.locks import locked, remove_lock
 from mednext_cli.inference.claims import Claims, has_traces
-from mednext_cli.inference.findings.files import CHANGES, PREVIEWS, VOLUMES, CaseFiles, Wanted
+from mednext_cli.inference.findings.files import (
+    CHANGES,
+    DICOM,
+    PREVIEWS,
+    VOLUMES,
+    CaseFiles,
+    Wanted,
+)
 from mednext_cli.inference.identity import Comparison, Identities
 from mednext_cli.inference.record_file import (
     RECORD_NAME,
@@ -120,7 +127,7 @@ class PredictionRecord:
             with locked(self._folder, briefly=True):
                 if self._claims.leave():
                     # Folders of single cases are tidied by whoever takes the case over.
-                    for below in ("", VOLUMES, CHANGES, PREVIEWS):
+                    for below in ("", VOLUMES, CHANGES, PREVIEWS, DICOM):
                         remove_leftovers(self._folder / below)
                     remove_lock(self._folder)
         except StorageError:  # the disk is gone, which was said before
@@ -140,8 +147,13 @@ class PredictionRecord:
         files = self.files(case)
         if not self._is_labelled(case) or not _all_there(self._wanted.of_networks(files)):
             return Standing.MINE
-        described = _all_there(self._wanted.of_labels(files))
+        described = _all_there(self._wanted.of_labels(files)) and self._has_seeds(case)
         return Standing.DONE if described else Standing.UNDESCRIBED
+
+    def _has_seeds(self, case: Case) -> bool:
+        """Whether the DICOM objects that are wanted were written with the seed that is."""
+        known = self._content.cases[case.id].uid_seeds
+        return all(known.get(kind) == self._wanted.uid_seed for kind in self._wanted.dicom)
 
     def _is_labelled(self, case: Case) -> bool:
         """Whether the label map is the one that would be made."""
@@ -212,9 +224,21 @@ class PredictionRecord:
         seen = self._identities.of(case)
         with self._changing() as content:
             content.cases[case.id] = Entry(
-                seen.places, seen.status, seen.content, self._key, round(seconds, 3)
+                *(seen.places, seen.status, seen.content, self._key, round(seconds, 3)),
+                uid_seeds=self._seeds(),
             )
             content.again.discard(case.id)
+
+    def note_described(self, case: Case) -> None:
+        """What is made of a label map was made now."""
+        if not self._wanted.dicom:
+            return
+        with self._changing() as content:
+            known = content.cases[case.id]
+            content.cases[case.id] = replace(known, uid_seeds=known.uid_seeds | self._seeds())
+
+    def _seeds(self) -> dict[str, str]:
+        return dict.fromkeys(self._wanted.dicom, self._wanted.uid_seed)
 
     def give_up(self, case: Case) -> None:
         """The case failed: ``--force`` has nothing more to do for it."""

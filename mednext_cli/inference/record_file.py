@@ -27,6 +27,7 @@ class Entry:
         places, status, content: the scan it was made from, as in `Identity`.
         made_with: hash of the settings; None where it is being replaced or nobody knows.
         seconds: the networks took.
+        uid_seeds: of the DICOM objects beside it, by kind.
     """
 
     places: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class Entry:
     content: str | None = None
     made_with: str | None = None
     seconds: float = 0.0
+    uid_seeds: dict[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> Identity | None:

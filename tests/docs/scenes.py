@@ -14,6 +14,7 @@ import numpy as np
 from mednext_cli.app import main
 from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.settings.recipe import Recipe
+from tests.datasets.conftest import write_series
 
 _SHAPE = "24,64,64"
 _TINY = (
@@ -92,6 +93,19 @@ def trained_folds() -> None:
         run("train", "kits19", "--kernel", "5", "--fold", fold)
 
 
+def trained_folds_and_series() -> None:
+    """The folds, scans/, and one of them as DICOM in ct_series/."""
+    trained_folds()
+    scan = nib.load(next(Path("scans").glob("*.nii.gz")))
+    write_series(
+        Path("ct_series"),
+        np.asarray(scan.dataobj).astype(np.int16).transpose(1, 0, 2),
+        tuple(map(float, scan.header.get_zooms())),
+        StudyInstanceUID="1.2.3",
+        FrameOfReferenceUID="1.2.4",
+    )
+
+
 def nnunet_folder() -> None:
     """Dataset500_Kidneys with test cases, nnU-Net's splits of it, and predictions of nnU-Net."""
     raw = Path("Dataset500_Kidneys")
@@ -132,7 +146,7 @@ def hippocampus() -> None:
 
 SCENES: dict[str, Callable[[], None]] = {
     "README.md": main_job,
-    "docs/concepts/prediction.md": trained_folds,
+    "docs/concepts/prediction.md": trained_folds_and_series,
     "docs/concepts/recipe.md": hippocampus,
     "docs/datasets.md": own_data,
     "docs/export.md": trained,

@@ -1,4 +1,4 @@
-"""What is made of a scan and its label map: statistics, preview, a mask of each structure."""
+"""What is made of a scan and its label map: statistics, preview, masks, DICOM objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.files import write_text
 from mednext_cli.inference.findings.columns import volumes_of
+from mednext_cli.inference.findings.dicom import check_series, write_objects
 from mednext_cli.inference.findings.files import CaseFiles, Wanted
 from mednext_cli.inference.findings.preview import Subject, write_preview
 from mednext_cli.inference.findings.statistics import Statistics
 from mednext_cli.inference.findings.structures import mask_names
 from mednext_cli.preprocessing.source import on_grid, read_in_order
 from mednext_cli.settings.plan import Plan
+from mednext_cli.volumes.formats.dicom_objects import Origin
 from mednext_cli.volumes.scans import write_label_map
 from mednext_cli.volumes.volume import Volume
 
@@ -29,11 +31,22 @@ class Derivation:
         wanted: what is made.
         structures: label value by name, those that label maps hold.
         plan: of the networks.
+        origin: of label maps, as DICOM objects name it.
     """
 
     wanted: Wanted
     structures: Mapping[str, int]
     plan: Plan
+    origin: Origin
+
+    def check(self, case: Case) -> None:
+        """Refuse, before it is predicted, a case that cannot be described.
+
+        Raises:
+            ScanError: as the DICOM objects say that are wanted.
+        """
+        if self.wanted.dicom:
+            check_series(case)
 
     def write(self, files: CaseFiles, case: Case, labels: Volume) -> None:
         """Make what is wanted of a case.
@@ -48,6 +61,8 @@ class Derivation:
         """
         if self.wanted.masks:
             self._write_masks(files, case, labels.array)
+        if kinds := self.wanted.dicom:
+            write_objects(kinds, files, case, labels, self.structures, self.origin)
         if self.wanted.statistics or self.wanted.preview:
             self._describe(files, case, labels)
 

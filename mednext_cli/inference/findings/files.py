@@ -11,8 +11,9 @@ from pathlib import Path
 
 from mednext_cli.volumes.scans import LABEL_SUFFIX
 
-VOLUMES, CHANGES, PREVIEWS = "volumes", "postprocessed", "previews"
+VOLUMES, CHANGES, PREVIEWS, DICOM = "volumes", "postprocessed", "previews", "dicom"
 ENTROPY, DISAGREEMENT = "entropy", "disagreement"
+SEGMENTATION, CONTOURS = "seg", "rtstruct"
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,14 @@ class CaseFiles:
         """A map of `ENTROPY` or `DISAGREEMENT`."""
         return self.folder / "uncertainty" / self.case_id / f"{name}{LABEL_SUFFIX}"
 
+    def dicom(self, kind: str) -> Path:
+        """The DICOM object `SEGMENTATION` or `CONTOURS`."""
+        return self.folder / DICOM / f"{self.case_id}.{kind}.dcm"
+
     def remove_beside(self) -> None:
         """Remove all but the label map; what is not there, or not ours, stays so."""
-        for path in (self.probabilities, self.preview, self.volumes, self.changes):
+        objects = map(self.dicom, (SEGMENTATION, CONTOURS))
+        for path in (self.probabilities, self.preview, self.volumes, self.changes, *objects):
             path.unlink(missing_ok=True)
         for folder in (self.mask("").parent, self.uncertainty("").parent):
             for path in folder.glob(f"*{LABEL_SUFFIX}"):
@@ -82,6 +88,8 @@ class Wanted:
         statistics: volumes, intensities and extents.
         preview: a picture.
         masks: names of the files with one structure each.
+        dicom: `SEGMENTATION` and `CONTOURS`, those that are wanted.
+        uid_seed: of their UIDs.
     """
 
     probabilities: bool = False
@@ -90,6 +98,8 @@ class Wanted:
     statistics: bool = False
     preview: bool = False
     masks: tuple[str, ...] = ()
+    dicom: tuple[str, ...] = ()
+    uid_seed: str = ""
 
     def of_networks(self, files: CaseFiles) -> Iterator[Path]:
         """The files that only the networks can make anew."""
@@ -106,3 +116,4 @@ class Wanted:
         if self.preview:
             yield files.preview
         yield from map(files.mask, self.masks)
+        yield from map(files.dicom, self.dicom)

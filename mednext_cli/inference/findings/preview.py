@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mednext_cli.foundation.files import replacing
-from mednext_cli.inference.findings.structures import count_voxels
+from mednext_cli.inference.findings.structures import COLOURS, colour_of, count_voxels
 from mednext_cli.settings.plan import ChannelNormalisation
 from mednext_cli.volumes.orientation import to_canonical
 from mednext_cli.volumes.planes import PLANES, on_screen
@@ -24,10 +24,6 @@ _GAP, _LINE = 6, 14  # pixels
 _MOST_NAMED = 12
 _SOFT_TISSUE_HU = (-160.0, 240.0)
 _PERCENTILES = (1.0, 99.5)
-_COLOURS = (
-    *((230, 85, 60), (70, 160, 240), (120, 200, 70), (250, 190, 50), (190, 110, 220)),
-    *((60, 200, 190), (240, 130, 180), (170, 140, 90), (150, 150, 250), (200, 220, 110)),
-)
 Array = NDArray[Any]
 
 
@@ -114,7 +110,7 @@ def _panel(
     enlarged = labels[rows][:, columns]
     coloured = np.array(picture.convert("RGB"))
     edge = _edges(enlarged)
-    coloured[edge] = np.array(_COLOURS, np.uint8)[(enlarged[edge] - 1) % len(_COLOURS)]
+    coloured[edge] = np.array(COLOURS, np.uint8)[(enlarged[edge] - 1) % len(COLOURS)]
     return Image.fromarray(coloured)
 
 
@@ -128,7 +124,7 @@ def _edges(labels: Array) -> NDArray[np.bool_]:
 def _side_by_side(panels: Sequence[Image.Image], found: Mapping[str, int]) -> Image.Image:
     """The panels on black, and below them the structures that were found, by colour."""
     named = list(found.items())[:_MOST_NAMED]
-    lines = [(name, _COLOURS[(value - 1) % len(_COLOURS)]) for name, value in named]
+    lines = [(name, colour_of(value)) for name, value in named]
     if len(found) > len(named):
         lines.append((f"and {len(found) - len(named)} more", (200, 200, 200)))
     lines = lines or [("nothing was found", (200, 200, 200))]

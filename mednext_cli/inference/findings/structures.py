@@ -9,6 +9,16 @@ from numpy.typing import NDArray
 from mednext_cli.foundation.errors import SettingsError, nearest
 from mednext_cli.settings.labels import LabelSet, region_name
 
+COLOURS = (
+    *((230, 85, 60), (70, 160, 240), (120, 200, 70), (250, 190, 50), (190, 110, 220)),
+    *((60, 200, 190), (240, 130, 180), (170, 140, 90), (150, 150, 250), (200, 220, 110)),
+)
+
+
+def colour_of(value: int) -> tuple[int, int, int]:
+    """Red, green and blue of a label value, wherever it is shown."""
+    return COLOURS[(value - 1) % len(COLOURS)]
+
 
 def read_only(text: str) -> tuple[str, ...]:
     """Names of structures as ``--only`` gives them, with commas between.

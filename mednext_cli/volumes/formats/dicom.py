@@ -51,7 +51,7 @@ class Dicom(Format):
     def read_grid(self, path: Path, index: int | None = None) -> Grid:
         """See `Format`."""
         _check_single(path, index)
-        return _grid(path, _in_order(path, find_series(path)))
+        return _grid(path, slices_in_order(path))
 
     def read_volumes(self, path: Path, indices: Sequence[int | None]) -> Iterator[Volume]:
         """See `Format`: (column, row, slice), rescale slope and intercept applied.
@@ -93,6 +93,15 @@ def is_series(path: Path) -> bool:
     return path.is_dir() and holds_dicom(path)
 
 
+def slices_in_order(path: Path) -> list[Header]:
+    """The slices of a series, in the order of its volume's third axis.
+
+    Raises:
+        ScanError: as `Dicom.read_grid`.
+    """
+    return _in_order(path, find_series(path))
+
+
 def _check_single(path: Path, index: int | None) -> None:
     if index is not None:
         raise ScanError(
@@ -101,7 +110,7 @@ def _check_single(path: Path, index: int | None) -> None:
 
 
 def _volume(path: Path) -> Volume:
-    slices = _in_order(path, find_series(path))
+    slices = slices_in_order(path)
     grid = _grid(path, slices)
     array = empty_as_canonical(grid, np.float32)
     for index, header in enumerate(slices):
