@@ -50,7 +50,8 @@ or from `training.patch_voxels`.
 _ELSEWHERE = """## Elsewhere
 
 Whether the network runs through `torch.compile` (one graph, no breaks), `torch.onnx.export` and the
-engine `openvino` with the logits of PyTorch.
+engine `openvino` with the logits of PyTorch. Tests hold the engine `onnx` to them, with a small
+network of each.
 """
 _COLUMNS = {
     "Size": ("patch", "parameters (M)", "multiply-adds (G)", "GiB", "GiB, checkpointing"),
