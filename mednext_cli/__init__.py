@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     )
     from mednext_cli.inference.postprocessing.fit import fit_postprocessing as fit_postprocessing
     from mednext_cli.inference.predict import PredictResult as PredictResult
-    from mednext_cli.inference.predict import PredictSpec as PredictSpec
     from mednext_cli.inference.predict import predict as predict
     from mednext_cli.inference.predictor import Prediction as Prediction
     from mednext_cli.inference.predictor import Predictor as Predictor
+    from mednext_cli.inference.specification import PredictSpec as PredictSpec
     from mednext_cli.networks.recipes import load_recipe as load_recipe
     from mednext_cli.networks.upkern import UpKernResult as UpKernResult
     from mednext_cli.networks.upkern import UpKernSpec as UpKernSpec
@@ -96,8 +96,9 @@ _NAMES = {
         "FitPostprocessingSpec",
         "fit_postprocessing",
     ),
-    "inference.predict": ("PredictResult", "PredictSpec", "predict"),
+    "inference.predict": ("PredictResult", "predict"),
     "inference.predictor": ("Prediction", "Predictor"),
+    "inference.specification": ("PredictSpec",),
     "networks.recipes": ("load_recipe",),
     "networks.upkern": ("UpKernResult", "UpKernSpec", "upkern"),
     "preprocessing.run": ("PreprocessResult", "PreprocessSpec", "preprocess"),

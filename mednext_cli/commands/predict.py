@@ -168,9 +168,9 @@ def predict(
     from mednext_cli.inference.findings.structures import read_only
     from mednext_cli.inference.folds import read_folds
     from mednext_cli.inference.models import read_member_weights, read_mirror_axes
-    from mednext_cli.inference.predict import PredictSpec
     from mednext_cli.inference.predict import predict as run
     from mednext_cli.inference.sources import read_ids
+    from mednext_cli.inference.specification import PredictSpec
 
     spec = PredictSpec(
         images=images,

@@ -21,7 +21,8 @@ from mednext_cli.experiments.transfer import (
     is_whole,
     transfer_runs,
 )
-from mednext_cli.inference.predict import PredictSpec, predict
+from mednext_cli.inference.predict import predict
+from mednext_cli.inference.specification import PredictSpec
 from mednext_cli.training.folds import choose_fold, splits_file_of
 from mednext_cli.training.splits import draw_cases
 from mednext_cli.training.validate import raw_case
