@@ -6,7 +6,8 @@ A process each. Sizes are of the published network for one channel and 14 classe
 lower resolutions, on a patch of 128^3 voxels, or of 1 x 512 x 512 for networks of slices. What is
 run here has a patch of 64^3, or 1 x 256 x 256, batch 1, float32 and one thread. Memory is measured
 in another process, in which the C library gives freed blocks back at once: what it would keep
-between blocks is not the network's.
+between blocks is not the network's. Seconds are estimated as `mednext scale-report` does, by what
+this processor was measured to do at most in the same process.
 """
 
 import argparse
@@ -32,8 +33,11 @@ from mednext_cli.networks.patches import Patch, shown_patch
 from mednext_cli.networks.registry import family_names
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.complexity import count_complexity
+from mednext_cli.scaling.device_sheets import find_sheet
+from mednext_cli.scaling.dry_run import DryNetwork
 from mednext_cli.scaling.measure import Measurement, measure_network
 from mednext_cli.scaling.memory import estimate_memory
+from mednext_cli.scaling.roofline import estimate_time
 from mednext_cli.settings.recipe import ModelSettings
 
 _PAPER, _HERE = {3: (128, 128, 128), 2: (1, 512, 512)}, {3: (64, 64, 64), 2: (1, 256, 256)}
@@ -47,6 +51,10 @@ def main() -> None:
     parser.add_argument("--one", help="measure this network in this process")
     parser.add_argument("--memory", help="print the GiB of a step of this network")
     parser.add_argument("--only", nargs="*", help="leave the rows of the others as they are")
+    parser.add_argument(
+        "--times", action="store_true", help="only seconds; the rest of a row stays"
+    )
+    parser.add_argument("--times-of", help="print the seconds of this network")
     options = parser.parse_args()
     if options.one:
         print(json.dumps(_measure(options.one)))
@@ -54,9 +62,15 @@ def main() -> None:
     if options.memory:
         print(json.dumps(_measured(options.memory).step.gib))
         return
+    if options.times_of:
+        print(json.dumps(_seconds(options.times_of, _measured(options.times_of))))
+        return
     rows = {row["network"]: row for row in _read(options.out)}
     for name in options.only or family_names():
-        rows[name] = _in_a_process(name)
+        if options.times:
+            rows[name] = _with_times(rows[name], _told("--times-of", name))
+        else:
+            rows[name] = _in_a_process(name)
         print(rows[name], flush=True)
         _write(options.out, [rows[name] for name in family_names() if name in rows])
 
@@ -65,6 +79,15 @@ def _in_a_process(name: str) -> dict[str, object]:
     row: dict[str, object] = _told("--one", name)
     gib = _told("--memory", name, MALLOC_MMAP_THRESHOLD_="131072")
     return {what: round(gib, 3) if what == "step_gib_measured" else row[what] for what in row}
+
+
+def _with_times(row: dict[str, object], seconds: dict[str, object]) -> dict[str, object]:
+    """The row with other seconds, in their usual places."""
+    changed = {name: value for name, value in row.items() if name not in seconds}
+    places = list(changed)
+    first = places.index("patch_voxels") + 1
+    before = {name: changed[name] for name in places[:first]}
+    return before | seconds | {name: changed[name] for name in places[first:]}
 
 
 def _told(*options: str, **environment: str) -> Any:  # noqa: ANN401 - what this script prints
@@ -77,6 +100,18 @@ def _told(*options: str, **environment: str) -> Any:  # noqa: ANN401 - what this
 def _measured(name: str) -> Measurement:
     here, patch = _network(name, _HERE)
     return measure_network(here, patch, 1, torch.device("cpu"))
+
+
+def _seconds(name: str, measured: Measurement) -> dict[str, object]:
+    """Of a patch forward, and of a step as measured and as estimated for this processor."""
+    spec, patch = _network(name, _HERE)
+    work = DryNetwork(spec, "cpu").train(patch, 1, torch.float32, False).work
+    estimated = estimate_time(work, 0, find_sheet("cpu")).expected_seconds
+    return {
+        "forward_seconds": round(measured.forward.seconds, 3),
+        "step_seconds": round(measured.step.seconds, 3),
+        "step_seconds_estimated": round(estimated, 3),
+    }
 
 
 def _measure(name: str) -> dict[str, object]:
@@ -94,8 +129,7 @@ def _measure(name: str) -> dict[str, object]:
         "training_gib": round(memory.training_gib, 2),
         "training_checkpointed_gib": round(memory.training_checkpointed_gib, 2),
         "patch_voxels": shown_patch(patch),
-        "forward_seconds": round(measured.forward.seconds, 3),
-        "step_seconds": round(measured.step.seconds, 3),
+        **_seconds(name, measured),
         "step_gib_measured": round(measured.step.gib, 3),
         "step_gib_estimated": round(expected.training_gib - expected.weights_gib, 3),
         **{what: _tried(run, here, patch) for what, run in _ELSEWHERE.items()},
@@ -177,7 +211,7 @@ def _read(path: Path) -> list[dict[str, object]]:
 
 def _write(path: Path, rows: list[dict[str, object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(stream, list(max(rows, key=len)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
