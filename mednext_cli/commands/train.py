@@ -183,7 +183,7 @@ def _within(
         )
     asked = AffordSpec(spec.recipe, spec.cache, budget, device_sheet, spec.device)
     file = choice_file(spec.runs, asked)
-    before = None if spec.restart else find_choice(file)
+    before = None if spec.restart else find_choice(file, spec.recipe)
     if before is not None:
         label = choose_network(before.model).label
         report(f"{label}, as an earlier call chose ({file}); --restart chooses anew")

@@ -57,11 +57,14 @@ def test_a_later_call_goes_on_with_the_network_that_was_chosen(
     assert train("--budget", "2GiB,1h") == 1  # not asked again
     assert "as an earlier call chose" in capsys.readouterr().out
     assert trained[0].recipe == trained[1].recipe
+    assert train("--budget", "2 GiB, 1 h", "--set", "training.workers=3") == 1
+    assert trained[-1].recipe.training.workers == 3  # of this call, not of the one that chose
     assert train("--budget", "2 GiB, 2 h") == 2
     assert train("--budget", "2 GiB, 1 h", "--set", "training.epochs=3") == 3
     assert train("--budget", "2 GiB, 1 h", "--restart") == 4
     assert train("--budget", "2 GiB, 1 h") == 4
-    assert len(asked) == 4
+    assert train("--budget", "2 GiB, 1 h", "--operators", "stock") == 5  # other memory and hours
+    assert len(asked) == 5
 
 
 @pytest.mark.parametrize(
