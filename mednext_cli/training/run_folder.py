@@ -8,6 +8,8 @@ from pathlib import Path
 from mednext_cli.foundation.files import storage_error
 from mednext_cli.foundation.locks import LOCK_NAME
 
+BEGINNING = "started from the checkpoint with SHA-256"
+"""How the remark of a recipe.toml begins that says which weights the run began with."""
 logger = logging.getLogger(__name__)
 
 
@@ -74,7 +76,7 @@ class RunFolder:
 
     @property
     def scores(self) -> Path:
-        """The scores of these cases; missing until all are predicted."""
+        """The scores of these cases; missing until they are predicted, but for some that failed."""
         return self.validation / "cases.csv"
 
 

@@ -17,6 +17,7 @@ from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training.average import WeightAverage
 from mednext_cli.training.distributed import ALONE, Processes
 from mednext_cli.training.precision import Precision
+from mednext_cli.training.run_folder import BEGINNING
 
 LAST_WEIGHTS = "weights"
 """Beside the optimiser's state: the weights that an average is taken of."""
@@ -104,7 +105,7 @@ class TrainingState:
             return []
         kernels = " and ".join(map(str, sorted(set(origin.init_kernels))))
         grown = f", its kernels of {kernels} grown by UpKern" if kernels else ""
-        return [f"started from the checkpoint with SHA-256 {origin.init}{grown}"]
+        return [f"{BEGINNING} {origin.init}{grown}"]
 
     @property
     def epoch(self) -> int:

@@ -32,6 +32,7 @@ from mednext_cli.training.loop import LoopSpec
 from mednext_cli.training.state import TrainingState
 from mednext_cli.volumes.scans import LABEL_SUFFIX
 
+_NOTE = "made_by.json"
 _SCORES = ("cases.csv", "summary.csv", "report.html")
 _REMEDY = "Put these right and run the same command again."
 logger = logging.getLogger(__name__)
@@ -109,6 +110,15 @@ def _known_dice(folder: Path, names: Sequence[str]) -> dict[str, float] | None:
     return {region: float(means[region]) for region in table.regions}
 
 
+def validated_cases(folder: Path) -> set[str]:
+    """The cases that a validation is of, whether or not all of them could be scored.
+
+    Args:
+        folder: of the validation.
+    """
+    return set(_read_note(folder / _NOTE).get("cases") or ())
+
+
 def _path(folder: Path, case_id: str) -> Path:
     return folder / f"{case_id}{LABEL_SUFFIX}"
 
@@ -131,7 +141,7 @@ def _begin(folder: Path, state: TrainingState, keys: Mapping[str, str]) -> None:
         state: with the weights.
         keys: what each case's cache was made from, its label too, by case id.
     """
-    note = folder / "made_by.json"
+    note = folder / _NOTE
     made_by = {
         "weights": hash_weights(state.network.state_dict()),
         "plan": state.plan.model_dump(mode="json", exclude={"mirror_axes"}),  # the recipe's count

@@ -1,6 +1,7 @@
 """Folds in turn, kernels in turn: what is trained, what is told, and what a failure leaves."""
 
 import csv
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from mednext_cli.networks.choice import choose_network
 from mednext_cli.settings.recipe_files import write_recipe
 from mednext_cli.training import cross_validation, validate
 from mednext_cli.training.fold_scores import compare_folds
+from mednext_cli.training.run_folder import BEGINNING
 from mednext_cli.training.train import TrainResult, TrainSpec, check_run
 from tests.training.synthetic import NAME, arguments
 
@@ -29,6 +31,11 @@ def _write_cases(folder: Path, dice: tuple[float, ...], fold: str) -> None:
         for region, value in (("organ", value), ("lesion", "nan" if index else value / 2))
     ]
     (folder / "cases.csv").write_text("\n".join(["case,region,dice", *rows]) + "\n")
+
+
+def _write_log(folder: Path, epochs: int) -> None:
+    rows = ["dice_moving,seconds", *(f"0.5,{epoch + 1}" for epoch in range(epochs))]
+    (folder / "log.csv").write_text("\n".join(rows) + "\n")
 
 
 class Trained:
@@ -49,9 +56,13 @@ class Trained:
         if name in self._errors:
             raise self._errors[name]
         dice = _DICE.get(spec.fold)
-        write_recipe(folder / "recipe.toml", spec.recipe)
+        started = [] if spec.init is None else [f"{BEGINNING} 0123"]
+        write_recipe(folder / "recipe.toml", spec.recipe, started)
+        _write_log(folder, spec.recipe.training.epochs)
         if dice is not None:
             _write_cases(folder / "validation", dice, spec.fold)
+            note = {"cases": {f"{spec.fold}{index}": "" for index in range(len(dice))}}
+            (folder / "validation" / "made_by.json").write_text(json.dumps(note))
         return TrainResult(folder, 60.0, {"organ": sum(dice) / 2} if dice else {})
 
 
@@ -119,6 +130,32 @@ def test_folds_that_are_finished_already_stay_in_the_table(
     assert main(arguments(boxes, tmp_path, "--fold", "1,2", *changed)) == 0
     assert "fold 0 has another recipe" in capsys.readouterr().err
     assert "dice_fold0" not in _table(tmp_path)[0]
+
+
+def test_folds_that_are_not_finished_or_began_otherwise_stay_out_of_the_table(
+    boxes: Path, tmp_path: Path, trained: Callable[..., Trained], capsys: Captured
+) -> None:
+    trained()
+    three = ("--set", "training.folds=3")
+    assert main(arguments(boxes, tmp_path, "--fold", "cv", *three)) == 0
+    first = tmp_path / NAME / "S-k3-w4" / "fold0"
+
+    def columns(*options: str) -> list[str]:
+        assert main(arguments(boxes, tmp_path, "--fold", "1,2", *three, *options)) == 0
+        return [name for name in _table(tmp_path)[0] if name.startswith("dice_fold")]
+
+    assert columns() == ["dice_fold0", "dice_fold1"]
+    capsys.readouterr()
+    assert columns("--init", str(first)) == ["dice_fold1"]
+    assert "fold 0 has another recipe" in capsys.readouterr().err
+    note = first / "validation" / "made_by.json"
+    whole = note.read_text()
+    note.write_text(json.dumps({"cases": {"00": "", "01": "", "failed": ""}}))
+    assert columns() == ["dice_fold1"]
+    note.write_text(whole)
+    _write_log(first, 1)  # as one that is extended: its scores are those of before
+    assert columns() == ["dice_fold1"]
+    assert "fold 0 is not finished" in capsys.readouterr().err
 
 
 def test_a_fold_that_fails_does_not_lose_the_others(

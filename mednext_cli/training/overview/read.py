@@ -13,7 +13,7 @@ from mednext_cli.foundation.errors import DatasetError, MednextError
 from mednext_cli.foundation.files import read_text, read_toml
 from mednext_cli.settings.flat import flatten
 from mednext_cli.settings.progress import is_out_of_patience
-from mednext_cli.training.run_folder import RunFolder
+from mednext_cli.training.run_folder import BEGINNING, RunFolder
 
 _OVERALL = "overall"  # of summary.csv
 _REMARK = "# "
@@ -48,6 +48,11 @@ class Run:
     dice: Mapping[str, float | None]
     mean_dice: float | None
     cases: frozenset[str]
+
+    @property
+    def is_begun_with_weights(self) -> bool:
+        """Whether its first weights were a checkpoint's."""
+        return any(remark.startswith(BEGINNING) for remark in self.remarks)
 
     @property
     def of_epochs(self) -> int | None:
