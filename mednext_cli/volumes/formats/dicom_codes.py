@@ -126,7 +126,7 @@ def code_of(name: str) -> Coding:
     """The codes of a structure, by its name."""
     from pydicom.sr.codedict import codes
 
-    plain = "_".join(re.findall(r"[a-z0-9]+", name.lower()))
+    plain = "_".join(re.findall(r"\w+", name.lower().replace("_", " ")))  # of any alphabet
     category, keyword, side = _find(plain)
     kind = getattr(codes.SCT, keyword, None) if keyword else None
     if kind is None:

@@ -88,11 +88,14 @@ class Subject:
 
     @cached_property
     def _content(self) -> str:
-        """Hash of everything but the dates and the patient."""
+        """Hash of everything; archives correct patients and keep the UIDs of their scans."""
+        source = self.source
         digest = hashlib.sha256(np.ascontiguousarray(self.numbers).data)
-        instances = [one.instance for one in self.source.slices]
-        said = (self.origin, self.source.series, instances, self.structures)
-        digest.update(repr(said).encode())
+        common = [(str(one.tag), str(one.value)) for one in source.common]
+        placed = (source.orientation, source.pixel_spacing, source.thickness, source.size)
+        of_series = (source.series, source.series_number, source.modality, source.date, source.time)
+        said = (self.origin, self.structures, source.slices, placed, of_series, common)
+        digest.update(repr(said).encode(errors="surrogatepass"))
         return digest.hexdigest()
 
     def series_number(self, which: int) -> int:

@@ -1,6 +1,7 @@
 """DICOM SEG and RT Structure Set, read back by other libraries and put over the NIfTI label map."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -223,11 +224,17 @@ def test_the_same_is_written_twice_and_no_uid_is_of_two_contents(tmp_path: Path)
     other = labels()
     other[3, 3, 3] = 1
     seeded = dataclasses.replace(ORIGIN, uid_seed="second reading")
+    corrected = shutil.copytree(folder, tmp_path / "corrected")  # as archives do it: UIDs stay
+    for path in corrected.iterdir():
+        one = pydicom.dcmread(path)
+        one.PatientID = "p-8"
+        one.save_as(path)
     subjects = {
         "first": subject_of(folder, labels()),
         "again": subject_of(folder, labels()),
         "seeded": subject_of(folder, labels(), seeded),
         "other": subject_of(folder, other),
+        "corrected": subject_of(corrected, labels()),
     }
     uids: dict[str, set[str]] = {}
     for name, subject in subjects.items():
@@ -240,7 +247,7 @@ def test_the_same_is_written_twice_and_no_uid_is_of_two_contents(tmp_path: Path)
         first, again = (tmp_path / f"{name}.{kind}.dcm" for name in ("first", "again"))
         assert first.read_bytes() == again.read_bytes()
     assert uids["first"] == uids["again"]
-    assert len(uids["first"] | uids["seeded"] | uids["other"]) == 12
+    assert len(uids["first"] | uids["seeded"] | uids["other"] | uids["corrected"]) == 16
 
 
 @pytest.mark.parametrize(
@@ -328,7 +335,8 @@ def test_codes_are_those_of_snomed() -> None:
         coding = code_of(name)
         assert (coding.kind.scheme_designator, coding.kind.value) == ("SCT", value), name
         assert (coding.side.value if coding.side else None) == side, name
-    for name in ("prostate_uterus", "vertebrae_C9", "left_aorta", "anterior", "12"):
+    strange = ("brain 肿瘤", "Μεγάλη aorta", "lung_nódulo")  # not only what is ASCII of them
+    for name in ("prostate_uterus", "vertebrae_C9", "left_aorta", "anterior", "12", *strange):
         assert code_of(name).kind.scheme_designator == "99MEDNEXT", name
 
 
