@@ -78,6 +78,13 @@ def test_it_runs_our_command_as_a_user_without_rights() -> None:
     assert "RUN" not in names[: names.index("USER")]  # what the image does, that user can do
 
 
+def test_no_caches_of_the_users_stay_where_other_users_write() -> None:
+    final = _final_stage()
+    user = next(index for index, (name, _) in enumerate(final) if name == "USER")
+    commands = [rest for name, rest in final[user:] if name == "RUN"]
+    assert all(re.search(r"find /tmp .*-delete$", one) for one in commands)
+
+
 def test_what_is_copied_is_there_and_reaches_the_context() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
