@@ -58,7 +58,7 @@ def _read_volumes(path: Path) -> dict[str, float]:
             return {row["structure"]: float(row["volume_ml"]) for row in csv.DictReader(stream)}
     except FileNotFoundError:
         return {}
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, csv.Error):
         logger.warning("%s cannot be read: the report does without", path)
         return {}
 

@@ -68,18 +68,20 @@ def test_uncertainty_is_the_mean_over_the_structures(
 
 
 def test_what_is_lost_or_damaged_is_left_out(tmp_path: Path) -> None:
-    for name, table in (("none", None), ("bad", "case,structure\n1,2\n"), ("odd", "a\0b")):
+    huge = f"structure,volume_ml\n{'x' * 200_000},1\n"  # more than a field of a table may have
+    tables = {"none": None, "bad": "case,structure\n1,2\n", "odd": "a\0b", "huge": huge}
+    for name, table in tables.items():
         files = CaseFiles(tmp_path, name)
         files.preview.parent.mkdir(exist_ok=True)
         files.volumes.parent.mkdir(exist_ok=True)
         if table is not None:
             files.volumes.write_text(table)
             files.preview.write_bytes(b"\x89PNG but no picture")
-    found = read_cases(tmp_path, ["none", "bad", "odd"])
-    assert [dict(one.volumes_ml) for one in found] == [{}, {}, {}]
+    found = read_cases(tmp_path, tables)
+    assert [dict(one.volumes_ml) for one in found] == [{}, {}, {}, {}]
     content = ReportContent(tmp_path, {}, found, {}, ["passed over in scans: a (no scan)"])
     page = write_report(content).read_text(encoding="utf-8")
-    assert page.count("<h3>") == 3
+    assert page.count("<h3>") == 4
     assert "<img" not in page
     assert "passed over in scans: a (no scan)" in page
 
