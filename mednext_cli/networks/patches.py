@@ -62,19 +62,23 @@ class PatchRule:
 
     def problem(self, patch: Sequence[int]) -> str:
         """Why the network does not take this patch; empty where it does."""
-        inner, text = patch[len(patch) - self.dimensions :], shown_patch(patch)
+        objection = self._objection(patch)  # no text of sizes: torch.compile may leave them open
+        return f"a patch of {shown_patch(patch)} voxels: {objection}" if objection else ""
+
+    def _objection(self, patch: Sequence[int]) -> str:
+        inner = patch[len(patch) - self.dimensions :]
         if self.fixed is not None and tuple(patch) != self.fixed:
-            return f"a patch of {text} voxels: the network takes {shown_patch(self.fixed)} only"
+            return f"the network takes {shown_patch(self.fixed)} only"
         if len(patch) > self.dimensions and patch[0] != 1:
-            return f"a patch of {text} voxels: a network of slices takes 1 x height x width"
+            return "a network of slices takes 1 x height x width"
         if any(
             length % divisor or length == 0
             for length, divisor in zip(inner, self.divisors, strict=True)
         ):
-            return f"a patch of {text} voxels: {self._divisibility()}"
+            return self._divisibility()
         if self._is_too_small(inner):
             order = ", in some order of the axes" if self._in_any_order else ""
-            return f"a patch of {text} voxels: the smallest is {shown_patch(self.smallest)}{order}"
+            return f"the smallest is {shown_patch(self.smallest)}{order}"
         return ""
 
     def _divisibility(self) -> str:
@@ -83,8 +87,11 @@ class PatchRule:
         return f"the axes must be divisible by {', '.join(map(str, self.divisors))}"
 
     def _is_too_small(self, inner: Sequence[int]) -> bool:
-        arranged: Callable[[Sequence[int]], Sequence[int]] = sorted if self._in_any_order else tuple
-        return any(map(lt, arranged(inner), arranged(self.smallest)))
+        if not self._in_any_order:
+            return any(map(lt, inner, self.smallest))
+        # As if both were sorted, which torch.compile cannot do with sizes it leaves open.
+        return any(_how_many(inner, least) < _how_many(self.smallest, least)
+                   for least in self.smallest)  # fmt: skip
 
     def check(self, patch: Sequence[int]) -> None:
         """Raise `SettingsError` unless the network takes this patch.
@@ -100,6 +107,10 @@ class PatchRule:
         ends = [self._rounded(whole, way) for way in (math.floor, math.ceil)]
         found = [shown_patch(self.fit(end)[3 - len(patch) :]) for end in ends]
         return " or ".join(dict.fromkeys(found))
+
+
+def _how_many(lengths: Sequence[int], least: int) -> int:
+    return sum(length >= least for length in lengths)
 
 
 def shown_patch(patch: Sequence[int]) -> str:

@@ -101,6 +101,8 @@ def trained_folds_and_series() -> None:
         Path("ct_series"),
         np.asarray(scan.dataobj).astype(np.int16).transpose(1, 0, 2),
         tuple(map(float, scan.header.get_zooms())),
+        RescaleSlope=1,
+        RescaleIntercept=0,
         StudyInstanceUID="1.2.3",
         FrameOfReferenceUID="1.2.4",
     )

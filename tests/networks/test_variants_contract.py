@@ -1,7 +1,9 @@
 """What holds for every family also holds for its other networks: of slices, and other versions."""
 
 import pytest
+import torch
 
+from mednext_cli.networks.building import build_plain
 from tests.networks import small_networks
 from tests.networks import test_registry_contract as contract
 from tests.networks.small_networks import SMALL, Small
@@ -61,3 +63,15 @@ def test_gradients_reach_every_weight(name):
 @every_variant
 def test_a_checkpoint_gives_the_same_network(name, tmp_path):
     contract.test_a_checkpoint_gives_the_same_network(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mednext", "mednext_2d"])
+def test_one_graph_takes_patches_of_any_size(name):
+    """As a compiled network is given when it predicts scans smaller than its patch."""
+    network = build_plain(small_networks.small_spec(name)).eval().double()
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True, dynamic=True)
+    images = small_networks.small_image(name).double()
+    with torch.no_grad():
+        for given in (images, torch.cat([images, images], -1)):
+            torch.testing.assert_close(compiled(given), network(given))
