@@ -213,7 +213,8 @@ def _write_checkpoint(path: Path, model: Model, weights: Mapping[str, torch.Tens
         "grad_scaler_state": None,
         "trainer_name": _TRAINER,
         "init_args": {"configuration": _CONFIGURATION, "fold": _fold(model.path)},
-        "inference_allowed_mirroring_axes": model.mirror_axes,
+        # As mednext predict mirrors; nnU-Net takes none for none, not an empty tuple.
+        "inference_allowed_mirroring_axes": model.mirrored or None,
         "current_epoch": model.checkpoint.progress.epochs,
     }
     buffer = BytesIO()  # in memory first: torch turns a full disk into errors that do not say so

@@ -93,6 +93,7 @@ class RecordedStore:
             ScanError: the scan or its label map cannot be read. StorageError: the disk refuses.
         """
         files = self._record.files(case)
+        self._record.prepare_describing(case)
         self._derivation.write(files, case, read_label_map(files.label_map))
         self._record.note_described(case)
 

@@ -229,6 +229,21 @@ class PredictionRecord:
             )
             content.again.discard(case.id)
 
+    def prepare_describing(self, case: Case) -> None:
+        """Note that DICOM objects are about to be replaced: until `note_described`, nobody knows
+        which seed theirs is.
+        """
+        if not self._wanted.dicom:
+            return
+        with self._changing() as content:
+            known = content.cases[case.id]
+            others = {
+                kind: seed
+                for kind, seed in known.uid_seeds.items()
+                if kind not in self._wanted.dicom
+            }
+            content.cases[case.id] = replace(known, uid_seeds=others)
+
     def note_described(self, case: Case) -> None:
         """What is made of a label map was made now."""
         if not self._wanted.dicom:

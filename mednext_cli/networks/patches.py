@@ -90,8 +90,9 @@ class PatchRule:
         if not self._in_any_order:
             return any(map(lt, inner, self.smallest))
         # As if both were sorted, which torch.compile cannot do with sizes it leaves open.
-        return any(_how_many(inner, least) < _how_many(self.smallest, least)
-                   for least in self.smallest)  # fmt: skip
+        return any(
+            _how_many(inner, least) < _how_many(self.smallest, least) for least in self.smallest
+        )
 
     def check(self, patch: Sequence[int]) -> None:
         """Raise `SettingsError` unless the network takes this patch.

@@ -10,12 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mednext_cli.volumes.formats.dicom_objects import text
+
 if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
 SCHEME = "99MEDNEXT"
 SCHEME_NAME = "mednext: structures as their dataset names them"
-_LONGEST_VALUE, _LONGEST_MEANING = 16, 64  # SH, LO
+_LONGEST_VALUE = 16  # characters of a code (SH)
 _SIDED = {
     "adrenal_gland": "AdrenalGland",
     "amygdala": "Amygdala",
@@ -156,6 +158,6 @@ def _own(name: str) -> "Code":
     from pydicom.sr.coding import Code
 
     value = name
-    if len(name) > _LONGEST_VALUE or not name.isascii() or "\\" in name:
+    if len(name) > _LONGEST_VALUE or not name.isascii() or not name.isprintable() or "\\" in name:
         value = hashlib.sha256(name.encode()).hexdigest()[:_LONGEST_VALUE]
-    return Code(value, SCHEME, name.replace("\\", "/")[:_LONGEST_MEANING])
+    return Code(value, SCHEME, text(name))

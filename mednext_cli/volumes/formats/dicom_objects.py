@@ -69,13 +69,14 @@ class Subject:
 
     Attributes:
         source: the series that it lies on.
-        numbers: (slices, rows, columns), 1 for the first of `structures`, 2 for the second, ...
+        numbers: (slices, rows, columns), 1 for the first of `structures`, 2 for the second, ...;
+            in the smallest type that holds them.
         structures: what it may hold.
         origin: by what it was made.
     """
 
     source: Source
-    numbers: NDArray[np.uint8]
+    numbers: NDArray[np.unsignedinteger]
     structures: tuple[Structure, ...]
     origin: Origin
 
@@ -103,23 +104,26 @@ class Subject:
         return 100 * (self.source.series_number or 0) + which
 
 
-def number_frames(labels: NDArray[Any], structures: tuple[Structure, ...]) -> NDArray[np.uint8]:
+def number_frames(
+    labels: NDArray[Any], structures: tuple[Structure, ...]
+) -> NDArray[np.unsignedinteger]:
     """The frames of a label map, see `Subject`.
 
     Args:
         labels: (columns, rows, slices), as a series is read.
-        structures: at most 255.
+        structures: those that are written.
     """
-    table = np.zeros(max(int(labels.max(initial=0)), *(one.value for one in structures)) + 1)
-    table = table.astype(np.uint8)
+    values = [int(labels.max(initial=0)), *(one.value for one in structures)]
+    table = np.zeros(max(values) + 1, np.min_scalar_type(len(structures)))
     for number, one in enumerate(structures, start=1):
         table[one.value] = number
     return np.ascontiguousarray(table[labels.T])
 
 
 def text(value: str) -> str:
-    r"""As a short line of DICOM holds it: no backslash, which parts values."""
-    return value.replace("\\", "/")[:LONGEST_TEXT].strip()
+    r"""As a short line of DICOM holds it: no backslash, which parts values, and no line breaks."""
+    printable = "".join(sign if sign.isprintable() else " " for sign in value)
+    return " ".join(printable.replace("\\", "/").split())[:LONGEST_TEXT].strip()
 
 
 def texts(structures: tuple[Structure, ...]) -> list[str]:

@@ -149,7 +149,7 @@ def _contours(
 
 
 def _outlines(
-    numbers: NDArray[np.uint8], number: int, box: tuple[slice, ...]
+    numbers: NDArray[np.unsignedinteger], number: int, box: tuple[slice, ...]
 ) -> Iterator[tuple[int, Points]]:
     """Each polygon of a structure as (column, row), and the slice that it lies in."""
     corner = np.array([box[2].start, box[1].start], dtype=np.float64)

@@ -1,7 +1,5 @@
 """The reports in headless Chromium: what a reader clicks, and that nothing complains."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,19 +8,11 @@ import pytest
 
 from mednext_cli.evaluation.evaluate import EvaluateSpec, evaluate
 from mednext_cli.evaluation.leaderboard import LeaderboardSpec, leaderboard
+from tests.browser import CHROMIUM, IN_BROWSER
 from tests.evaluation.conftest import boxes
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = os.environ.get("MEDNEXT_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium found: install one or name it with MEDNEXT_CHROMIUM"
-    ),
-]
+pytestmark = IN_BROWSER
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 HOSTILE = "<img src=x onerror=alert(1)>"
 

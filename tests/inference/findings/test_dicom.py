@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.errors import StorageError
 from mednext_cli.inference.findings import dicom
+from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.torch_engine import NetworkEngine
 from tests.datasets.conftest import write_series
 from tests.inference.synthetic import predict, save_model
@@ -128,6 +130,25 @@ def test_another_seed_makes_other_uids_without_networks(
     assert len(calls) == asked
     seeds = json.loads((out / "predict.json").read_text())["cases"]["a"]["uid_seeds"]
     assert seeds == {"seg": "", "rtstruct": "second"}
+
+
+@pytest.mark.slow
+def test_a_kill_between_writing_and_noting_leaves_no_seed_that_is_not_the_files(
+    images: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert predict(images, out, model, options=("--dicom-seg",)) == 0
+    first = objects(out)
+
+    def killed(record: PredictionRecord, case: Case) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PredictionRecord, "note_described", killed)
+        assert predict(images, out, model, options=("--dicom-seg", "--uid-seed", "other")) == 130
+    assert objects(out) != first
+    assert predict(images, out, model, options=("--dicom-seg",)) == 0
+    assert objects(out) == first
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """report.html of predictions, as Chromium shows it."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,18 +7,10 @@ from PIL import Image
 
 from mednext_cli.inference.reporting.cases import ReportedCase
 from mednext_cli.inference.reporting.page import ReportContent, write_report
+from tests.browser import CHROMIUM, IN_BROWSER
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = os.environ.get("MEDNEXT_CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium found: install one or name it with MEDNEXT_CHROMIUM"
-    ),
-]
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture

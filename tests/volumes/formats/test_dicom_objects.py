@@ -295,7 +295,7 @@ def test_series_that_cannot_be_referred_to(
 
 def test_names_fit_and_stay_apart(tmp_path: Path) -> None:
     folder = series(tmp_path / "series")
-    names = ("x" * 80 + "a", "x" * 80 + "b", "left\\right", "Niere, größer")
+    names = ("x" * 80 + "a", "x" * 80 + "b", "left\\right", "Niere, größer", "two\r\nlines\x00")
     structures = tuple(Structure(name, value, (9, 9, 9)) for value, name in enumerate(names, 1))
     source = read_source(folder)
     made = np.zeros((COLUMNS, ROWS, SLICES), np.uint8)
@@ -306,12 +306,29 @@ def test_names_fit_and_stay_apart(tmp_path: Path) -> None:
     rois = pydicom.dcmread(tmp_path / "a.rtstruct.dcm").StructureSetROISequence
     said = [str(one.SegmentLabel) for one in segments]
     assert said == [str(one.ROIName) for one in rois]
-    assert said[2:] == ["left/right", "Niere, größer"]
-    assert len(set(said)) == 4
+    assert said[2:] == ["left/right", "Niere, größer", "two lines"]
+    assert len(set(said)) == 5
     assert max(map(len, said)) <= 64
     codes = [str(one.SegmentedPropertyTypeCodeSequence[0].CodeValue) for one in segments]
-    assert len(set(codes)) == 4
+    assert len(set(codes)) == 5
     assert max(map(len, codes)) <= 16
+    assert all(code.isprintable() for code in codes)
+
+
+def test_more_structures_than_a_byte_counts(tmp_path: Path) -> None:
+    folder = series(tmp_path / "series")
+    structures = tuple(Structure(f"part {value}", value, (9, 9, 9)) for value in range(1, 301))
+    made = np.zeros((COLUMNS, ROWS, SLICES), np.uint16)
+    made[3:5, 4, 6], made[8, 9, 6] = 300, 44  # 44 is what a byte would have of 300
+    subject = Subject(read_source(folder), number_frames(made, structures), structures, ORIGIN)
+    write_segmentation(tmp_path / "a.seg.dcm", subject)
+    write_structure_set(tmp_path / "a.rtstruct.dcm", subject)
+    seg = highdicom.seg.segread(tmp_path / "a.seg.dcm")
+    volume = seg.get_volume(combine_segments=True, allow_missing_positions=True).array
+    values, counts = np.unique(volume[volume > 0], return_counts=True)
+    assert dict(zip(values.tolist(), counts.tolist(), strict=True)) == {44: 1, 300: 2}
+    rois = pydicom.dcmread(tmp_path / "a.rtstruct.dcm").ROIContourSequence
+    assert [roi.ReferencedROINumber for roi in rois if "ContourSequence" in roi] == [44, 300]
 
 
 def test_codes_are_those_of_snomed() -> None:
