@@ -109,9 +109,10 @@ def build_app(arguments: Sequence[str] = ()) -> typer.Typer:
     if called in commands and known:
         _add(app, commands[called])
         return app
+    add = _add if not arguments or called else _show  # alone, options ask for help or the version
     for plugin in commands.values():
         if plugin.built_in:
-            _add(app, plugin)
+            add(app, plugin)
     _add_strangers(app, {key: plugin for key, plugin in commands.items() if not plugin.built_in})
     return app
 
@@ -154,6 +155,15 @@ def _add(app: typer.Typer, plugin: Plugin) -> None:
         app.add_typer(target, name=plugin.name, rich_help_panel=panel)
     else:
         app.command(plugin.name, rich_help_panel=panel)(target)
+
+
+def _show(app: typer.Typer, plugin: Plugin) -> None:
+    """Add what the help says of a command; Typer takes a while to look at the options of all."""
+    target = plugin.load()
+    if isinstance(target, typer.Typer):
+        app.command(plugin.name, help=target.info.help, rich_help_panel="Commands")(_stand_in)
+    else:
+        app.command(plugin.name, help=target.__doc__, rich_help_panel="Commands")(_stand_in)
 
 
 def _show_version(wanted: bool) -> None:

@@ -35,6 +35,21 @@ def test_all_commands_of_the_design_are_there() -> None:
     }  # fmt: skip
 
 
+def test_help_says_of_every_command_what_its_own_help_begins_with(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of commands among them; it shows no command itself, whose options take long."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name in {call[0] for call in _commands()}:
+        assert main([name, "--help"]) == 0
+        _, _, own = capsys.readouterr().out.partition("[OPTIONS]")
+        summary = next(line for line in own.splitlines()[1:] if line.strip()).strip()
+        (line,) = [line for line in shown.splitlines() if line.startswith(f"│ {name} ")]
+        assert line.strip("│ ").removeprefix(name).strip() == summary
+
+
 def test_help_has_an_example_and_the_shared_options(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
