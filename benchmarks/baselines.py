@@ -56,23 +56,28 @@ NETWORKS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
+    """A network that is trained for some minutes with one seed."""
+
     network: str
     seed: int
+    minutes: float
 
     @property
     def name(self) -> str:
+        """Of its folders."""
         return f"{self.network}_{self.seed}"
 
 
 def main() -> None:
     """Train what is not trained, score all, and rank them."""
-    job = _Job(_options())
+    options = _options()
+    job = Job(options)
     job.prepare()
-    runs = [_Run(name, seed) for seed in job.options.seeds for name in job.options.networks]
-    with ThreadPoolExecutor(job.options.side_by_side) as pool:
+    runs = [Run(name, seed, options.minutes) for seed in options.seeds for name in options.networks]
+    with ThreadPoolExecutor(options.side_by_side) as pool:
         rows = list(pool.map(job.measure, runs))
-    write(job.options.out / "baselines.csv", rows)
+    write(options.out / "baselines.csv", rows)
     job.rank(rows)
 
 
@@ -91,7 +96,13 @@ def _options() -> argparse.Namespace:
     return options
 
 
-class _Job:
+class Job:
+    """Networks on the hippocampus, each trained once and scored alike.
+
+    Args:
+        options: data, out, peers, seeds and networks.
+    """
+
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.cache = options.out / "cache"
@@ -104,27 +115,32 @@ class _Job:
         if PEER in self.options.networks:
             self._prepare_peer()
 
-    def measure(self, run: _Run) -> dict[str, object]:
+    def measure(self, run: Run) -> dict[str, object]:
         """Train one network if that is not done, score it, and give its row."""
         done = self.options.out / "rows" / f"{run.name}.json"
         if not done.exists():
-            row = self._train_peer(run) if run.network == PEER else self._train(run)
+            row = self._train_peer(run) if run.network == PEER else self.train(run)
             done.parent.mkdir(exist_ok=True)
             done.write_text(json.dumps(row))
         row = dict(json.loads(done.read_text()))
         print(row, flush=True)
         return row
 
-    def _train(self, run: _Run) -> dict[str, object]:
+    def train(self, run: Run) -> dict[str, object]:
+        """Train one of our networks, and give its row."""
         settings = [
             *(f"model.{setting}" for setting in NETWORKS[run.network]),
-            *(f"training.minutes={self.options.minutes}", f"training.seed={run.seed}"),
+            *(f"training.minutes={run.minutes}", f"training.seed={run.seed}"),
             *(f"training.patch_voxels={_PATCH}", "training.batch_size=2", "training.workers=0"),
             *(f"training.iterations_per_epoch={_STEPS}", "training.validation_iterations=4"),
             'augmentation.mirror_axes=["left_right"]',
         ]
+        return self.train_with(run, settings, "--network", run.network)
+
+    def train_with(self, run: Run, settings: list[str], *more: object) -> dict[str, object]:
+        """Train with these settings and further words of the command, and give the row."""
         runs = self.options.out / "runs" / run.name
-        words = ["train", NAME, "--cache", self.cache, "--network", run.network, "--runs", runs]
+        words = ["train", NAME, "--cache", self.cache, "--runs", runs, *more]
         for setting in settings:
             words += ["--set", setting]
         run_mednext(*words, program=PROCESSOR_MINUTES)
@@ -132,14 +148,14 @@ class _Job:
         steps = read(folder / "log.csv")[-1]["iteration"]
         return self._row(run, folder / "validation", steps, settings)
 
-    def _train_peer(self, run: _Run) -> dict[str, object]:
+    def _train_peer(self, run: Run) -> dict[str, object]:
         results = self.options.out / "nnunet" / f"results_{run.seed}"
         command = [
             *(
                 str(self.options.peers / "python"),
                 str(Path(__file__).with_name("baselines_peer.py")),
             ),
-            *("--minutes", str(self.options.minutes), "--seed", str(run.seed)),
+            *("--minutes", str(run.minutes), "--seed", str(run.seed)),
         ]
         more = {**_folders(self.options.out / "nnunet"), "nnUNet_results": str(results)}
         more |= {"nnUNet_n_proc_DA": "0", "nnUNet_compile": "f", "nnUNet_def_n_proc": "1"}
@@ -151,7 +167,7 @@ class _Job:
         return self._row(run, validation, told["steps"], ["its own plan"])
 
     def _row(
-        self, run: _Run, predictions: Path, steps: object, settings: list[str]
+        self, run: Run, predictions: Path, steps: object, settings: list[str]
     ) -> dict[str, object]:
         """Dice of the fold's cases, scored by the same code for all."""
         scores = self.options.out / "scores" / run.name
@@ -171,7 +187,7 @@ class _Job:
             "dice_posterior": round(dice["posterior"], 4),
             "dice_mean": round((dice["anterior"] + dice["posterior"]) / 2, 4),
             "steps": int(str(steps)),
-            "training_minutes": self.options.minutes,
+            "training_minutes": run.minutes,
             "settings": " ".join(settings),
             "mednext": version("mednext"),
             "torch": version("torch"),

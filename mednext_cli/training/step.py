@@ -1,7 +1,10 @@
 """One step: forward, loss, backward, clipped gradients, the optimiser."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from mednext_cli.networks.building import run_all_heads
 from mednext_cli.training.distributed import mean_of
@@ -13,7 +16,7 @@ def update(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels:
     """Take one step, unless loss or gradient is not finite: then weights and moments stay.
 
     That is decided on the device, so that the host does not wait for it here. Of several processes
-    each has a batch of its own; loss and gradients are means over them.
+    each has a batch of its own; loss and gradients are means over them, exchanged once a step.
 
     Args:
         state: network, optimiser and precision are used; progress is left to the caller.
@@ -27,10 +30,11 @@ def update(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels:
     """
     state.optimiser.zero_grad(set_to_none=True)
     parts = state.recipe.training.accumulate
-    values = []
+    values: list[Tensor] = []
     for batch in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-        value = forward(state, loss, *batch) / parts
-        backward(state, value)
+        with nullcontext() if len(values) == parts - 1 else _own_gradients(state):
+            value = forward(state, loss, *batch) / parts
+            backward(state, value)
         values.append(value.detach())
     return optimise(state, mean_of(state.processes, torch.stack(values).sum()))
 
@@ -46,6 +50,12 @@ def forward(state: TrainingState, loss: SegmentationLoss, images: Tensor, labels
 def backward(state: TrainingState, value: Tensor) -> None:
     """Gradients of the loss, scaled where the precision asks for it."""
     state.precision.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+
+
+def _own_gradients(state: TrainingState) -> AbstractContextManager[None]:
+    """Adds up the gradients of this process, until those of a last part are exchanged with them."""
+    parallel = state.parallel
+    return parallel.no_sync() if isinstance(parallel, DistributedDataParallel) else nullcontext()
 
 
 def optimise(state: TrainingState, value: Tensor) -> Tensor:

@@ -258,5 +258,10 @@ def _announce(state: TrainingState, loop: LoopSpec, label: str) -> None:
         loop.device,
         str(state.precision.dtype).removeprefix("torch."),
     )
+    if state.recipe.training.patience is not None and not loop.split.validation:
+        logger.warning(
+            "training.patience has no effect: no case is left to validate on, and the run ends as "
+            "its epochs or minutes say"
+        )
     if (minutes := state.recipe.training.minutes) is not None:
         logger.info("training ends after %g minutes of steps; training.epochs is not used", minutes)

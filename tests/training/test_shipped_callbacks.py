@@ -237,6 +237,7 @@ def test_the_real_weights_and_biases_keeps_it_in_the_runs_folder(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what its own dependencies call deprecated
 def test_the_real_mlflow_keeps_it_beside_the_runs(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

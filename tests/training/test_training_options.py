@@ -29,12 +29,12 @@ ALL = (
 COLUMNS = ("iteration", "training_loss", "validation_loss", "dice_mean", "learning_rate")
 
 
-def _folder(runs: Path) -> Path:
-    return runs / NAME / "S-k3-w4" / "fold0"
+def _folder(runs: Path, fold: str = "0") -> Path:
+    return runs / NAME / "S-k3-w4" / f"fold{fold}"
 
 
-def _rows(runs: Path) -> list[dict[str, str]]:
-    with (_folder(runs) / "log.csv").open(newline="") as stream:
+def _rows(runs: Path, fold: str = "0") -> list[dict[str, str]]:
+    with (_folder(runs, fold) / "log.csv").open(newline="") as stream:
         return [{key: row[key] for key in COLUMNS} for row in csv.DictReader(stream)]
 
 
@@ -46,11 +46,13 @@ def _state(runs: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("augmenting", ["worker", "network"])
 def test_a_run_with_all_options_goes_on_bit_by_bit(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augmenting: str
 ) -> None:
     undisturbed, interrupted = tmp_path / "undisturbed", tmp_path / "interrupted"
-    assert train(runs=undisturbed, settings=ALL) == 0
+    settings = (*ALL, f"augmentation.device={augmenting}")
+    assert train(runs=undisturbed, settings=settings) == 0
     update = cuda_graph.update
     steps: list[int] = []
 
@@ -62,14 +64,26 @@ def test_a_run_with_all_options_goes_on_bit_by_bit(
 
     with monkeypatch.context() as patch:
         patch.setattr(cuda_graph, "update", stop_in_the_fourth_step)
-        assert train(runs=interrupted, settings=ALL) == 130
+        assert train(runs=interrupted, settings=settings) == 130
     assert steps == [2] * 4
-    assert train(runs=interrupted, settings=ALL) == 0
+    assert train(runs=interrupted, settings=settings) == 0
     for first, second in zip(_state(undisturbed), _state(interrupted), strict=True):
         assert all(torch.equal(first[name], second[name]) for name in first)
     assert _rows(undisturbed) == _rows(interrupted)
     average, last = _state(undisturbed)
     assert not all(torch.equal(average[name], last[name]) for name in last)
+
+
+@pytest.mark.slow
+def test_augmented_where_the_network_is_a_run_sees_the_same_patches(
+    train: Train, tmp_path: Path
+) -> None:
+    runs = {where: tmp_path / where for where in ("worker", "network")}
+    for where, folder in runs.items():
+        settings = (f"augmentation.device={where}", "training.epochs=1")
+        assert train(runs=folder, settings=settings) == 0
+    one, other = (float(_rows(folder)[0]["training_loss"]) for folder in runs.values())
+    assert one == pytest.approx(other, rel=1e-3)
 
 
 @pytest.mark.slow
@@ -121,6 +135,16 @@ def test_a_run_without_patience_left_is_finished(
         assert len(_rows(tmp_path / "runs")) == 2
     assert "training ends after epoch 2: the patch Dice was not better" in capsys.readouterr().err
     assert (_folder(tmp_path / "runs") / "validation" / "cases.csv").is_file()
+
+
+@pytest.mark.slow
+def test_patience_without_a_validation_case_is_said_to_have_no_effect(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ("training.patience=1", "training.iterations_per_epoch=1")
+    assert train("--fold", "all", settings=settings) == 0
+    assert "training.patience has no effect" in capsys.readouterr().err
+    assert len(_rows(tmp_path / "runs", "all")) == 2
 
 
 @pytest.mark.slow
