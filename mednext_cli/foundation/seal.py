@@ -14,6 +14,12 @@ def seal(content: bytes | memoryview) -> bytes:
     return _MARK + hashlib.sha256(content).digest()
 
 
+def unsealed(content: bytes) -> bytes | None:
+    """What stands before the seal; None where there is no seal, or another one."""
+    before, end = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
+    return before if end == seal(before) else None
+
+
 def is_whole(path: Path) -> bool | None:
     """Whether no byte of a sealed file has changed; None where there is no seal.
 

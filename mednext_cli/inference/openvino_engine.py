@@ -1,9 +1,18 @@
-"""OpenVINO on the CPU; an optional extra."""
+"""OpenVINO on the CPU; an optional extra.
 
+Nine tenths of its start are the conversion of the network, so that converted graphs are kept.
+What OpenVINO compiles of them is not: it takes little longer to compile than to read, and differs
+by processor, cores and options.
+"""
+
+import logging
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,14 +22,17 @@ from torch import Tensor, nn
 from mednext_cli.foundation.devices import pick_dtype
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.inference.engine import EngineOptions, activation_of
+from mednext_cli.inference.kept_graphs import kept_path, open_or_make
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.settings.plan import Plan
 
+logger = logging.getLogger(__name__)
+_LENGTH_BYTES = 8  # of the number before a graph's description
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
 class OpenVinoEngine:
-    """The network converted at run time, compiled once per tile shape.
+    """The network converted the first time, compiled once per tile shape.
 
     Args:
         checkpoint: the network.
@@ -42,7 +54,7 @@ class OpenVinoEngine:
         self._openvino = load_openvino("the engine openvino", "use --engine torch")
         self.device, self.activation = options.device, activation_of(plan)
         self._precision = _PRECISIONS[pick_dtype(options.precision, options.device)]
-        self._network = build_network(checkpoint)
+        self._checkpoint = checkpoint
         self._compiled: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -54,8 +66,31 @@ class OpenVinoEngine:
         return torch.from_numpy(np.array(result[0], dtype=np.float32))
 
     def _compile(self, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - openvino is untyped
-        graph = convert_network(self._openvino, self._network, shape, shape)
+        versions = [version("openvino"), str(torch.__version__)]
+        path = kept_path("openvino", self._checkpoint, {"shape": shape, "versions": versions})
+        graph = open_or_make(path, lambda: self._convert(shape), self._read)
         return compile_graph(self._openvino, graph, self._precision)
+
+    def _convert(self, shape: tuple[int, ...]) -> bytes:
+        """The converted network: its description, that one's length before it, and its weights."""
+        logger.info("converting the network for OpenVINO, which is kept for the next time")
+        spec = self._checkpoint.network
+        rule, example = spec.patch_rule, shape
+        if spec.has_one_graph:  # the smallest patch does, and tracing runs the network
+            example = (1, spec.in_channels, *rule.fit(rule.smallest))
+        network = build_network(self._checkpoint)
+        graph = convert_network(self._openvino, network, example, shape)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.xml"
+            self._openvino.save_model(graph, path, compress_to_fp16=False)
+            description, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+        return len(description).to_bytes(_LENGTH_BYTES, "little") + description + weights
+
+    def _read(self, content: bytes) -> Any:  # noqa: ANN401 - openvino is untyped
+        end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+        weights = np.frombuffer(content, np.uint8, offset=end)
+        core, tensor = self._openvino.Core(), self._openvino.Tensor(weights)
+        return core.read_model(content[_LENGTH_BYTES:end], tensor)
 
 
 def load_openvino(what: str, instead: str) -> Any:  # noqa: ANN401 - openvino is untyped

@@ -55,14 +55,14 @@ def test_a_graph_is_made_once(model: Path, cache: Path, built: list[int], tmp_pa
     assert works(open_engine(model))
     assert works(open_engine(model))
     assert len(built) == 1
-    [kept] = cache.glob("*/*.onnx")
+    [kept] = cache.glob("*/*.sealed")
     kept.write_bytes(kept.read_bytes()[:50])
     assert works(open_engine(model))
     assert works(open_engine(model))
     assert len(built) == 2
     assert works(open_engine(save_model(tmp_path / "other.pt", seed=1)))
     assert len(built) == 3
-    assert len(list(cache.glob("*/*.onnx"))) == 2
+    assert len(list(cache.glob("*/*.sealed"))) == 2
 
 
 def test_it_works_without_a_place_to_keep_it(
