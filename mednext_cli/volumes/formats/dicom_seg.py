@@ -95,7 +95,8 @@ def _frames(subject: Subject) -> dict[str, Any]:
         return {"pixel_array": subject.numbers}
     position = [float(value) for value in subject.source.slices[0].position]
     planes = [PlanePositionSequence("PATIENT", position)]
-    return {"pixel_array": subject.numbers[:1], "plane_positions": planes}
+    one = {"pixel_array": subject.numbers[:1], "plane_positions": planes}
+    return {**one, "omit_empty_frames": False}  # it would say so itself
 
 
 def _images(source: Source) -> list["Dataset"]:

@@ -65,17 +65,13 @@ def objects(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (out / "dicom").iterdir()}
 
 
-def test_both_are_the_label_map_on_the_grid_of_the_series(
-    images: Path, model: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    assert predict(images, out, model, options=BOTH) == 0
-    labels = nib.load(out / "a.nii.gz")
+def check_objects(out: Path, name: str) -> Any:
+    """Both objects are the label map, where it lies; gives the segmentation."""
+    labels = nib.load(out / f"{name}.nii.gz")
     expected = np.asarray(labels.dataobj)
     assert set(np.unique(expected)) == {0, 1, 4}
-    seg = highdicom.seg.segread(out / "dicom" / "a.seg.dcm")
+    seg = highdicom.seg.segread(out / "dicom" / f"{name}.seg.dcm")
     assert [one.SegmentLabel for one in seg.SegmentSequence] == ["kidney", "tumour"]
-    assert seg.PatientID == "patient 0"
     volume = seg.get_volume(combine_segments=True, allow_missing_positions=True)
     places = np.argwhere(volume.array)
     lps = places @ volume.affine[:3, :3].T + volume.affine[:3, 3]
@@ -87,9 +83,53 @@ def test_both_are_the_label_map_on_the_grid_of_the_series(
         volume.array[volume.array > 0]
     ]
     np.testing.assert_array_equal(found, expected)
+    return seg
+
+
+def test_both_are_the_label_map_on_the_grid_of_the_series(
+    images: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert predict(images, out, model, options=BOTH) == 0
+    assert check_objects(out, "a").PatientID == "patient 0"
     structures = pydicom.dcmread(out / "dicom" / "a.rtstruct.dcm")
     drawn = [len(roi.ContourSequence) for roi in structures.ROIContourSequence]
     assert min(drawn) >= 5
+
+
+REAL = Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+@pytest.mark.parametrize("of_package", ["CT_small.dcm", "dicomdirtests/98892001/CT5N"])
+def test_scanners_own_headers_are_taken_over(of_package: str, model: Path, tmp_path: Path) -> None:
+    """A slice, and five with what GE's CT wrote of them; of few voxels, in pydicom's package."""
+    series = tmp_path / "images" / "a"
+    series.mkdir(parents=True)
+    source = REAL / of_package
+    for path in [source] if source.is_file() else source.iterdir():
+        shutil.copy(path, series / path.name)
+    assert predict(tmp_path / "images", tmp_path / "out", model, options=BOTH) == 0
+    seg = check_objects(tmp_path / "out", "a")
+    first = pydicom.dcmread(next(series.iterdir()))
+    for name in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "StudyDate"):
+        assert seg[name].value == first[name].value, name
+
+
+@pytest.mark.parametrize(
+    ("of_package", "said"),
+    [
+        ("dicomdirtests/77654033/CT2", "two slices in one place"),
+        ("dicomdirtests/98892003/MR700", "has another orientation than"),
+        ("dicomdirtests/98892001/CT2N", "a localizer"),
+    ],
+)
+def test_real_series_that_are_no_volume_are_named(
+    of_package: str, said: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(REAL / of_package, tmp_path / "images" / "a")
+    assert predict(tmp_path / "images", tmp_path / "out", model, options=BOTH) == 2
+    assert said in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*.dcm"))
 
 
 def test_they_are_made_later_and_lost_ones_again_without_networks(
