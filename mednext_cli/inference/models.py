@@ -4,8 +4,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from numbers import Real
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError, nearest
 from mednext_cli.foundation.files import hash_file
@@ -83,6 +85,7 @@ class Model:
     def _mirrored_along(self, axes: Sequence[Axis], mirror: bool | None) -> "Model":
         if mirror is False:
             raise SettingsError("--mirror-axes with --no-mirror", "Drop one of them.")
+        check_axes(axes)
         wanted = tuple(sorted(AXES.index(axis) for axis in set(axes)))
         if strange := [AXES[axis] for axis in wanted if axis not in self.mirror_axes]:
             logger.warning("%s was not trained mirrored along %s", self.path, ", ".join(strange))
@@ -96,14 +99,18 @@ def read_mirror_axes(text: str) -> tuple[Axis, ...]:
         SettingsError: there is no such axis.
     """
     names = [part.strip() for part in text.split(",") if part.strip()]
-    found = tuple(axis for axis in AXES if axis in names)
+    check_axes(names or [text])
+    return tuple(axis for axis in AXES if axis in names)
+
+
+def check_axes(names: Sequence[str]) -> None:
+    """Raise `SettingsError` unless these are axes to mirror along, at least one."""
     unknown = [name for name in names if name not in AXES]
-    if unknown or not found:
-        named = unknown[0] if unknown else text
+    if unknown or not names:
+        named = str(unknown[0]) if unknown else ""
         raise SettingsError(
             f"--mirror-axes {named}: there is no such axis", nearest(named, list(AXES))
         )
-    return found
 
 
 def read_member_weights(text: str) -> tuple[float, ...]:
@@ -116,7 +123,7 @@ def read_member_weights(text: str) -> tuple[float, ...]:
         weights = tuple(float(part) for part in text.split(","))
     except ValueError:
         weights = ()
-    if not weights or not all(0 < weight < inf for weight in (*weights, sum(weights))):
+    if not _can_weigh(weights):
         raise SettingsError(f"--weights {text!r} are no weights", "Like --weights 2,1.")
     return weights
 
@@ -153,11 +160,20 @@ def load_models(
 
 
 def check_member_weights(weights: Sequence[float] | None, count: int) -> None:
-    """Raise `SettingsError` unless there is one for each of so many that are averaged."""
-    if weights is not None and len(weights) != count:
+    """Raise `SettingsError` unless there is one above 0 for each of so many that are averaged."""
+    if weights is None:
+        return
+    if not _can_weigh(weights):
+        raise SettingsError(f"--weights {weights!r} are no weights", "Like --weights 2,1.")
+    if len(weights) != count:
         raise SettingsError(
             f"--weights has {len(weights)} numbers for {count} to average", "Give one for each."
         )
+
+
+def _can_weigh(weights: Sequence[Any]) -> bool:
+    numbers = all(isinstance(weight, Real) for weight in weights)
+    return numbers and bool(weights) and all(0 < one < inf for one in (*weights, sum(weights)))
 
 
 def _check_card(path: Path, models: Sequence[Model]) -> None:

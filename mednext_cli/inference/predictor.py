@@ -23,6 +23,7 @@ from mednext_cli.inference.postprocessing.find import find_steps
 from mednext_cli.inference.sources import check_volumes, find_cases
 from mednext_cli.preprocessing.apply import prepare_image, prepare_volumes
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
+from mednext_cli.settings.mirror_axes import Axis
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.sections import Operators, Precision
 from mednext_cli.volumes.checks import check_affine
@@ -62,6 +63,10 @@ class Predictor:
         mirror: whether mirrored images are averaged; None takes the recipe's.
         folds: of folders of folds, those to average, such as ("0", "2") or ("all",); None takes
             all, which must be finished.
+        weights: of each model in the average, above 0; folds share theirs. None weighs all
+            checkpoints alike.
+        mirror_axes: to mirror along, such as ("left_right",), whatever the recipe says; None takes
+            those that each network was trained with.
         postprocess: whether labels are post-processed as is stored with the models.
 
     Raises:
@@ -80,12 +85,14 @@ class Predictor:
         overlap: float | None = None,
         mirror: bool | None = None,
         folds: Folds | None = None,
+        weights: Sequence[float] | None = None,
+        mirror_axes: Sequence[Axis] | None = None,
         postprocess: bool = True,
     ) -> None:
         given = [model] if isinstance(model, str | PathLike) else model
         paths = resolve_models([Path(path) for path in given])
-        loaded = load_models(paths, folds)
-        models = [network.asked(overlap, mirror) for network in loaded]
+        loaded = load_models(paths, folds, weights)
+        models = [network.asked(overlap, mirror, mirror_axes) for network in loaded]
         options = EngineOptions(pick_device(device), operators, precision)
         labels = models[0].plan.label_set
         self._steps = find_steps(paths, labels) if postprocess else ()

@@ -48,6 +48,27 @@ def test_as_the_command_on_awkward_grids(model: Path, scans: Path, tmp_path: Pat
         check(predictor, scans / f"{case}.nii.gz", tmp_path / "out", case)
 
 
+def test_members_are_chosen_weighed_and_mirrored_as_the_command_does(
+    scans: Path, tmp_path: Path
+) -> None:
+    for fold in range(3):
+        folder = tmp_path / "S-k3" / f"fold{fold}"
+        folder.mkdir(parents=True)
+        save_model(folder / "checkpoint_last.pt", fold, finished=True)
+    single, scan = save_model(tmp_path / "one.pt", 3), scans / "oblique.nii.gz"
+    options = ("--folds", "0,2", "--weights", "3,0.5", "--mirror-axes", "superior_inferior")
+    models = (tmp_path / "S-k3", single)
+    command = (*options, "--probabilities")
+    assert predict(scan, tmp_path / "out", *models, options=command) == 0
+    given = {"folds": ("0", "2"), "weights": (3, 0.5), "mirror_axes": ("superior_inferior",)}
+    check(Predictor(models, device="cpu", **given), scan, tmp_path / "out", "oblique")
+    weighed = Predictor(models, device="cpu", **given)(scan, probabilities=True)
+    for name in given:
+        others = {key: value for key, value in given.items() if key != name}
+        found = Predictor(models, device="cpu", **others)(scan, probabilities=True)
+        assert (found.probabilities != weighed.probabilities).any(), name
+
+
 @pytest.mark.slow
 def test_as_the_command_on_the_phantom_with_two_networks(tmp_path: Path) -> None:
     phantom(PhantomSpec(tmp_path / "raw", cases=1, shape=(24, 64, 64), workers=0))
@@ -122,5 +143,13 @@ def test_settings_are_checked(model: Path, tmp_path: Path) -> None:
         Predictor(model, overlap=2)
     with pytest.raises(MednextError):
         Predictor(tmp_path / "none.pt")
+    for weights in ((0,), (float("nan"),), ("2",), (), (1, 1)):
+        with pytest.raises(SettingsError, match="--weights"):
+            Predictor(model, weights=weights)
+    for axes in (("left",), "left_right", ()):
+        with pytest.raises(SettingsError, match="there is no such axis"):
+            Predictor(model, mirror_axes=axes)
+    with pytest.raises(SettingsError, match="--mirror-axes with --no-mirror"):
+        Predictor(model, mirror=False, mirror_axes=("left_right",))
     with pytest.raises(MednextError, match="warp"):
         Predictor(model, engine="warp")
