@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mednext_cli.foundation.files import make_folder, storage_error
-from mednext_cli.foundation.leftovers import name_beside
+from mednext_cli.foundation.leftovers import name_beside, remove_leftovers
 
 
 @contextmanager
@@ -14,11 +14,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a fresh folder beside `path`, which takes its place on success; else nothing changes.
 
     What was at `path` goes once the new folder is there. A run that is killed between leaves none
-    there, never a mixture.
+    there, never a mixture; what it left beside it goes the next time.
 
     Raises:
         StorageError: the disk refuses.
     """
+    remove_leftovers(path.parent)
     beside, old = name_beside(path), name_beside(path)
     try:
         make_folder(beside)

@@ -1,9 +1,10 @@
-"""Names of half-written files, and the removal of those whose writer is no more."""
+"""Names of half-written files and folders, and the removal of those whose writer is no more."""
 
 import contextlib
 import hashlib
 import os
 import re
+import shutil
 import socket
 import time
 from functools import cache
@@ -37,7 +38,7 @@ def _machine() -> str:
 
 
 def remove_leftovers(folder: Path, *, alone: bool = False) -> None:
-    """Remove the half-written files of processes that are no more.
+    """Remove the half-written files and folders of processes that are no more.
 
     Another machine's are left alone for a week: whether its processes live cannot be seen.
 
@@ -48,8 +49,15 @@ def remove_leftovers(folder: Path, *, alone: bool = False) -> None:
     for path in folder.glob(".*"):
         found = _NAME.fullmatch(path.name)
         if found and (alone or _is_abandoned(path, int(found[1]), found[2])):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _is_abandoned(path: Path, process: int, machine: str) -> bool:

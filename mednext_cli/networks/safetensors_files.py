@@ -18,6 +18,8 @@ from mednext_cli.networks.weight_files import unreadable
 
 SUFFIX = ".safetensors"
 _DESCRIPTION, _CHECKSUM = "mednext", "mednext_sha256"
+_METADATA = "__metadata__"  # in the header, which begins with its length and ends aligned
+_LENGTH_BYTES = _ALIGNMENT_BYTES = 8
 
 
 def write_safetensors(
@@ -44,7 +46,17 @@ def write_safetensors(
     # Copies: the format refuses tensors that share memory. In memory first, see `write_weights`.
     content = save({name: value.contiguous().clone() for name, value in weights.items()}, metadata)
     with replacing(path) as beside:
-        beside.write_bytes(content)
+        beside.write_bytes(_in_order(content))
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same file, its metadata sorted: the library has them in another order each time."""
+    start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+    header = json.loads(content[_LENGTH_BYTES:start])
+    header[_METADATA] = dict(sorted(header[_METADATA].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _ALIGNMENT_BYTES)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text + content[start:]
 
 
 def _checksum(weights: Mapping[str, Tensor], text: str) -> str:
