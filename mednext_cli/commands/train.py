@@ -200,9 +200,12 @@ def _number(text: str) -> int | str:
 
 
 def _train_fold(spec: "TrainSpec") -> None:
-    from mednext_cli.training.train import train as run
+    from mednext_cli.training.cross_validation import train_one_fold
 
-    _report(run(spec))
+    result, table = train_one_fold(spec)
+    _report(result)
+    if table is not None:
+        report(f"{table}: this fold and those that were finished before")
 
 
 def _train_folds(spec: "TrainSpec", folds: tuple[str, ...] | None) -> None:

@@ -102,12 +102,36 @@ def cross_validate(spec: CrossValidationSpec) -> CrossValidationResult:
     runs = {fold: one.value for fold, one in outcomes.items() if one.value is not None}
     folder = next(iter(folders.values())).path.parent
     scored = {fold: RunFolder(run.folder) for fold, run in runs.items() if run.dice}
-    table = scored | find_alike(folder, scored, without=folds)
-    rows = compare_folds({fold: table[fold].scores for fold in sorted(table, key=_in_order)})
-    if rows and find_processes().rank == 0:
-        write_fold_scores(folder / TABLE, rows)
+    rows = _write_table(folder, scored | find_alike(folder, scored, without=folds))
     failed = {fold: one for fold, one in outcomes.items() if one.value is None}
     return CrossValidationResult(folder, runs, rows, failed)
+
+
+def train_one_fold(spec: TrainSpec) -> tuple[TrainResult, Path | None]:
+    """Train one fold, and write cross_validation.csv if others were finished before it.
+
+    Returns:
+        The result, and the table; None where the fold is the only one, or has no cases to score.
+
+    Raises:
+        As `train`.
+    """
+    result = train(spec)
+    folder = result.folder.parent
+    scored = {spec.fold: RunFolder(result.folder)} if result.dice else {}
+    others = find_alike(folder, scored, without=(spec.fold,))
+    if not others:
+        return result, None
+    _write_table(folder, scored | others)
+    return result, folder / TABLE
+
+
+def _write_table(folder: Path, scored: Mapping[str, RunFolder]) -> tuple[RegionAcrossFolds, ...]:
+    """By the first process; gives the rows."""
+    rows = compare_folds({fold: scored[fold].scores for fold in sorted(scored, key=_in_order)})
+    if rows and find_processes().rank == 0:
+        write_fold_scores(folder / TABLE, rows)
+    return rows
 
 
 def _in_order(fold: str) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from mednext_cli.foundation.errors import MednextError, StorageError
 from mednext_cli.networks.choice import choose_network
 from mednext_cli.settings.recipe_files import write_recipe
 from mednext_cli.training import cross_validation, validate
+from mednext_cli.training.cross_validation import TABLE
 from mednext_cli.training.fold_scores import compare_folds
 from mednext_cli.training.run_folder import BEGINNING
 from mednext_cli.training.train import TrainResult, TrainSpec, check_run
@@ -130,6 +131,22 @@ def test_folds_that_are_finished_already_stay_in_the_table(
     assert main(arguments(boxes, tmp_path, "--fold", "1,2", *changed)) == 0
     assert "fold 0 has another recipe" in capsys.readouterr().err
     assert "dice_fold0" not in _table(tmp_path)[0]
+
+
+def test_folds_one_by_one_come_to_the_table_of_all(
+    boxes: Path, tmp_path: Path, trained: Callable[..., Trained], capsys: Captured
+) -> None:
+    trained()
+    runs = {name: tmp_path / name for name in ("together", "alone")}
+    assert main(arguments(boxes, runs["together"], "--fold", "cv")) == 0
+    tables = {name: folder / NAME / "S-k3-w4" / TABLE for name, folder in runs.items()}
+    assert main(arguments(boxes, runs["alone"], "--fold", "1")) == 0
+    assert not tables["alone"].exists()
+    capsys.readouterr()
+    assert main(arguments(boxes, runs["alone"], "--fold", "0")) == 0
+    assert f"{tables['alone']}: this fold and those" in capsys.readouterr().out
+    assert tables["alone"].read_bytes() == tables["together"].read_bytes()
+    assert main(arguments(boxes, runs["alone"], "--fold", "all")) == 0
 
 
 def test_folds_that_are_not_finished_or_began_otherwise_stay_out_of_the_table(
