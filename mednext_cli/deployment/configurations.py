@@ -18,7 +18,7 @@ from mednext_cli.deployment.subjects import Subject, trained_subject, untrained_
 from mednext_cli.deployment.task import Task
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.inference.archives import Scratch
-from mednext_cli.inference.engine import choose_engine
+from mednext_cli.inference.engine_choice import USUAL
 from mednext_cli.inference.memory import estimate_shape
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.sections import Precision
@@ -121,7 +121,8 @@ def list_configurations(spec: ClinicalSheetSpec, scratch: Scratch) -> list[Confi
         DatasetError, ScanError: the scan cannot be used.
     """
     device = pick_device(spec.device)
-    engines = list(dict.fromkeys(map(choose_engine, spec.engines)))
+    # The sheet is what engines are compared by: auto is none of them.
+    engines = list(dict.fromkeys(USUAL if name == "auto" else name for name in spec.engines))
     for engine in engines:
         versions_of(engine)  # one that nobody registered is refused before anything is measured
     precisions = list(dict.fromkeys(resolve_precision(name, device) for name in spec.precisions))

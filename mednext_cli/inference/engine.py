@@ -76,11 +76,6 @@ def tiles_at_once(device: torch.device, patch_voxels: Sequence[int]) -> int:
     return min(max(_VOXELS_AT_ONCE // prod(patch_voxels), 1), _MOST_TILES)
 
 
-def choose_engine(name: str) -> str:
-    """The engine that "auto" stands for: the fastest here (`benchmarks/engines.py`)."""
-    return "torch" if name == "auto" else name
-
-
 def build_engine(name: str, checkpoint: Checkpoint, plan: Plan, options: EngineOptions) -> Engine:
     """Build the engine of that name.
 

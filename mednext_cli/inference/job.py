@@ -9,6 +9,7 @@ import torch
 
 from mednext_cli import __version__
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.inference.engine_choice import USUAL, EngineChoice
 from mednext_cli.inference.findings.derive import Derivation
 from mednext_cli.inference.findings.files import (
     CONTOURS,
@@ -33,7 +34,7 @@ class Job:
 
     spec: PredictSpec
     models: Sequence[Model]
-    engine: str
+    engine: EngineChoice
     device: torch.device
     steps: tuple[Step, ...]
 
@@ -88,6 +89,8 @@ def make_record(job: Job) -> PredictionRecord:
         "overlap": [model.overlap for model in models],
         "mirror_axes": [list(model.mirrored) for model in models],
     }
+    if job.engine.name != USUAL:
+        decisive["engine"] = job.engine.name
     if spec.precision != "auto":
         decisive["precision"] = spec.precision
     if spec.weights is not None:
@@ -98,7 +101,8 @@ def make_record(job: Job) -> PredictionRecord:
         decisive["postprocessing"] = [step.model_dump(mode="json") for step in job.steps]
     provenance = {
         "models": [str(model.path) for model in models],
-        "engine": job.engine,
+        "engine": job.engine.name,
+        "engine_milliseconds": dict(job.engine.milliseconds),
         "device": str(job.device),
         "precision": spec.precision,
         "label_set": _recorded(models[0].plan.label_set),

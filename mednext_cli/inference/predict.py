@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import SettingsError
@@ -12,14 +14,17 @@ from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.outcomes import Outcome, raise_failures
 from mednext_cli.inference.average import build_average
 from mednext_cli.inference.catalogue.names import resolve_models
-from mednext_cli.inference.engine import EngineOptions, choose_engine
+from mednext_cli.inference.engine import EngineOptions
+from mednext_cli.inference.engine_choice import USUAL, EngineChoice, choose_engine, tiles_of
 from mednext_cli.inference.findings.derive import join_tables
 from mednext_cli.inference.findings.dicom import check_objects
 from mednext_cli.inference.findings.files import CHANGES, VOLUMES
 from mednext_cli.inference.job import Job, choose_steps, make_record
 from mednext_cli.inference.label_maps import RecordedStore
-from mednext_cli.inference.models import load_models
+from mednext_cli.inference.memory import estimate_shape, peek
+from mednext_cli.inference.models import Model, load_models
 from mednext_cli.inference.record import PredictionRecord
+from mednext_cli.inference.record_file import read_record
 from mednext_cli.inference.reporting.cases import read_cases
 from mednext_cli.inference.reporting.page import ReportContent, write_report
 from mednext_cli.inference.sharing import Share
@@ -57,10 +62,10 @@ def predict(spec: PredictSpec) -> PredictResult:
         for model in load_models(spec.models, spec.folds, spec.weights)
     ]
     device = pick_device(spec.device)
-    engine = choose_engine(spec.engine)
-    job = Job(spec, models, engine, device, choose_steps(spec, models[0].plan.label_set))
+    steps = choose_steps(spec, models[0].plan.label_set)
     passed_over: list[str] = []
     cases = _find_cases(spec, models[0].plan, passed_over)
+    job = Job(spec, models, _choose_engine(spec, models, device, cases), device, steps)
     if spec.part is not None:
         cases = spec.part.of(cases)
     check_objects(job.derivation.wanted.dicom, cases)
@@ -99,6 +104,28 @@ def _find_cases(spec: PredictSpec, plan: Plan, passed_over: list[str]) -> list[C
     return found if spec.cases is None else select_cases(found, spec.cases)
 
 
+def _choose_engine(
+    spec: PredictSpec, models: Sequence[Model], device: torch.device, cases: Sequence[Case]
+) -> EngineChoice:
+    """The one asked for; of ``auto`` the one that the folder was begun with, else the fastest.
+
+    For all cases of the folder, whichever part of them is this process's: all are to agree.
+    """
+    if spec.engine == "auto" and not spec.force:
+        begun = read_record(spec.out)
+        if begun.settings is not None and begun.exists:
+            measured = begun.provenance.get("engine_milliseconds")
+            told = measured if isinstance(measured, dict) else {}
+            return EngineChoice(begun.settings.get("engine", USUAL), told)
+
+    def count(model: Model) -> int:
+        grids = [grid for grid in map(peek, cases) if grid is not None]
+        return tiles_of(model, [estimate_shape(grid, model.plan) for grid in grids])
+
+    options = EngineOptions(device, spec.operators, spec.precision)
+    return choose_engine(spec.engine, models, options, count)
+
+
 def _check_apart(spec: PredictSpec) -> None:
     """Label maps among the scans would be taken for scans the next time."""
     if not isinstance(spec.images, Path):
@@ -121,7 +148,7 @@ def _work(
         share = Share(record, todo, store.describe)
         if share.cases:
             options = EngineOptions(job.device, spec.operators, spec.precision)
-            networks = build_average(job.models, job.engine, options)
+            networks = build_average(job.models, job.engine.name, options)
             run = ("predicting", spec.workers, "--workers 0", spec.uncertainty)
             with open_pipeline(networks, store, share.cases, *run) as (pipeline, count):
                 share.work(pipeline, count)
@@ -149,7 +176,7 @@ def _report(
     made, cases = given
     facts = {
         "Models": ", ".join(str(model.path) for model in job.models),
-        "Engine": f"{job.engine}, {job.device}, precision {job.spec.precision}",
+        "Engine": f"{job.engine.name}, {job.device}, precision {job.spec.precision}",
         "This call": f"{len(cases)} cases given, {len(made)} made",
         "Post-processing": ", ".join(f"{step.structure}: {step.text}" for step in job.steps)
         or "none",

@@ -14,7 +14,8 @@ from mednext_cli.foundation.errors import DatasetError, ScanError
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.average import build_average
 from mednext_cli.inference.catalogue.names import resolve_models
-from mednext_cli.inference.engine import EngineOptions, choose_engine
+from mednext_cli.inference.engine import EngineOptions
+from mednext_cli.inference.engine_choice import choose_engine
 from mednext_cli.inference.folds import Folds
 from mednext_cli.inference.models import load_models
 from mednext_cli.inference.pipeline import Prepared
@@ -55,7 +56,8 @@ class Predictor:
     Args:
         model: a checkpoint, run folder, folder of folds or name (`mednext models ls`), or several;
             all are averaged.
-        engine: auto, torch, openvino, onnx or a plugin's.
+        engine: auto, torch, openvino, onnx or a plugin's; auto is torch unless `mednext predict`
+            has measured another to be faster for these networks on this machine.
         device: auto, cpu, cuda, cuda:N or mps.
         operators: auto, fused or stock, of the engine torch.
         precision: auto, float32, bfloat16 or float16.
@@ -96,7 +98,8 @@ class Predictor:
         options = EngineOptions(pick_device(device), operators, precision)
         labels = models[0].plan.label_set
         self._steps = find_steps(paths, labels) if postprocess else ()
-        self._networks = build_average(models, choose_engine(engine), options)
+        chosen = choose_engine(engine, models, options)
+        self._networks = build_average(models, chosen.name, options)
 
     @property
     def plan(self) -> Plan:

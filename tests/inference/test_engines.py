@@ -12,7 +12,7 @@ from torch import Tensor
 from mednext_cli.app import main
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.plugins import find_plugins, load_plugin
-from mednext_cli.inference.engine import Activation, EngineOptions, build_engine, choose_engine
+from mednext_cli.inference.engine import Activation, EngineOptions, build_engine
 from mednext_cli.inference.models import load_models
 from mednext_cli.inference.tiles import activate, predict_tiles
 from mednext_cli.inference.torch_engine import TorchEngine
@@ -93,11 +93,6 @@ def test_a_precision_is_taken_or_refused(
     assert (found["float32"] != found["bfloat16"]).any()
     assert main([*command, "--out", str(tmp_path / "other"), "--precision", "float16"]) == 2
     assert "float16 does not work on the CPU" in capsys.readouterr().err
-
-
-def test_auto_is_torch() -> None:
-    assert choose_engine("auto") == "torch"
-    assert choose_engine("mine") == "mine"
 
 
 def test_devices_that_are_not_there_are_named(
