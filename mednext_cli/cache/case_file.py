@@ -13,6 +13,7 @@ import hdf5plugin
 import numpy as np
 
 from mednext_cli.cache import schema
+from mednext_cli.cache.storage import storage_problems
 from mednext_cli.foundation.errors import CacheError
 from mednext_cli.settings.reading import VERSION
 
@@ -31,8 +32,6 @@ _FILTERS = {
     h5py.h5z.FILTER_SHUFFLE,
 }
 _VERSIONS = range(1, VERSION + 1)  # of which nothing differs here
-_LAYOUTS = {h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED}
-_LARGEST_CHUNK = 2**26  # bytes; ours have 2**20
 _MOST_EXPANSION = 1000  # voxels that are all equal shrink that much, no scan does
 _SMALL = 2**26  # bytes
 
@@ -109,15 +108,7 @@ def _array(item: object, path: Path) -> h5py.Dataset:
 
 
 def _problems(kind: str, array: h5py.Dataset) -> list[str]:
-    stored = array.id.get_create_plist()
     problems = []
     if array.dtype not in _TYPES[kind] or len(array.shape) != _AXES[kind]:
         problems.append(f"is of type {array.dtype} with {len(array.shape)} axes")
-    if stored.get_layout() not in _LAYOUTS or stored.get_external_count():
-        problems.append("is kept elsewhere")
-    filters = {stored.get_filter(number)[0] for number in range(stored.get_nfilters())}
-    if not filters <= _FILTERS:
-        problems.append("is compressed in an unknown way")
-    if array.chunks and prod(array.chunks) * array.dtype.itemsize > _LARGEST_CHUNK:
-        problems.append("has chunks that are too large")
-    return problems
+    return problems + storage_problems(array, _FILTERS)

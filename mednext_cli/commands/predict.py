@@ -84,7 +84,7 @@ def predict(
         ),
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option(help="Also write CASE_probabilities.npz (float16).")
+        bool, typer.Option(help="Also write CASE_probabilities.h5 (float16).")
     ] = False,
     only: Annotated[
         str | None,

@@ -45,15 +45,13 @@ def describe_model(model: Model) -> dict[str, Any]:
 def describe_outputs(plan: Plan) -> list[dict[str, Any]]:
     """Name and value in label maps of each channel of the logits; a region's labels, too."""
     labels = plan.label_set
-    if labels.region_training:
-        named = zip(labels.regions.items(), labels.region_values, strict=True)
-        return [
-            {"name": name, "value": value, "labels": list(parts)} for (name, parts), value in named
-        ]
-    names = {value: name for name, value in reversed(list(labels.names.items()))}
-    return [
-        {"name": names.get(value, "background"), "value": value} for value in labels.class_values
+    named: list[dict[str, Any]] = [
+        {"name": name, "value": value}
+        for name, value in zip(labels.output_names, labels.output_values, strict=True)
     ]
+    if labels.region_training:
+        return [one | {"labels": list(labels.regions[one["name"]])} for one in named]
+    return named
 
 
 def as_texts(facts: dict[str, Any]) -> dict[str, str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import DatasetError
+from mednext_cli.inference.findings.files import EARLIER_PROBABILITIES
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
-_LONGEST_ID = 255 - len("_probabilities.npz")  # bytes: what file systems take
+_LONGEST_ID = 255 - len(EARLIER_PROBABILITIES)  # bytes: what file systems take
 Groups = dict[str, dict[int, Path]]  # files by number, by the name before the number
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.foundation.files import replacing
 from mednext_cli.inference.findings.derive import Derivation
 from mednext_cli.inference.findings.files import CaseFiles
 from mednext_cli.inference.findings.structures import keep_only
@@ -14,12 +13,13 @@ from mednext_cli.inference.pipeline import Predicted
 from mednext_cli.inference.postprocessing.apply import apply_steps
 from mednext_cli.inference.postprocessing.columns import CHANGES
 from mednext_cli.inference.postprocessing.steps import Step
+from mednext_cli.inference.probabilities import write_probabilities
 from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.stages import Observe, unobserved
 from mednext_cli.preprocessing.restore import (
+    resampled_classes,
     restore_label_map,
     restore_map,
-    restore_probabilities,
 )
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.scans import read_label_map, write_label_map, write_number_map
@@ -101,10 +101,10 @@ class RecordedStore:
         """What the label map does not tell, each in one step."""
         plan, geometry = self._derivation.plan, predicted.geometry
         if self._derivation.wanted.probabilities:
-            whole = restore_probabilities(predicted.scores, geometry, plan)
-            with replacing(files.probabilities) as path:
-                affine = geometry.file_grid.affine  # where the label map lies, in mm
-                np.savez_compressed(path, probabilities=whole, affine=affine)
+            target, origin = files.probabilities, self._derivation.origin
+            with write_probabilities(target, geometry, plan.label_set, origin) as writer:
+                for index, one in enumerate(resampled_classes(predicted.scores, geometry, plan)):
+                    writer.write(index, slice(0, writer.rows), one)
         scan = predicted.case.channels[0].path
         for name, values in predicted.doubts.items():
             restored = np.round(restore_map(values, geometry, plan), _DECIMALS)

@@ -26,7 +26,7 @@ class PredictSpec:
         engine: auto, torch, openvino, onnx or a plugin's.
         overlap: None takes the recipe's.
         mirror: None takes the recipe's.
-        probabilities: also write ``CASE_probabilities.npz``.
+        probabilities: also write ``CASE_probabilities.h5``.
         workers: threads that prepare, and as many that write, beside the network; 0 for none,
             None chooses.
         device: auto, cpu, cuda, cuda:N or mps.

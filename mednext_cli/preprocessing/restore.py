@@ -31,7 +31,7 @@ def restore_label_map(
         geometry: of the case.
         plan: classes or regions, and the label values they are written as.
     """
-    labels = label_map_of(_resampled(scores, geometry, plan), plan.label_set)
+    labels = label_map_of(resampled_classes(scores, geometry, plan), plan.label_set)
     whole = np.zeros(geometry.canonical_shape, dtype=labels.dtype)
     whole[slices_of(geometry.box)] = labels
     return from_canonical(whole, geometry.file_grid)
@@ -46,7 +46,7 @@ def restore_probabilities(
     """
     made = np.zeros((len(scores), *geometry.file_grid.shape), dtype=np.float16)
     background = not plan.label_set.region_training
-    for index, voxels in enumerate(_resampled(scores, geometry, plan)):
+    for index, voxels in enumerate(resampled_classes(scores, geometry, plan)):
         outside = 1.0 if background and index == 0 else 0.0
         whole = np.full(geometry.canonical_shape, outside, dtype=np.float16)
         whole[slices_of(geometry.box)] = voxels
@@ -65,13 +65,20 @@ def restore_map(
         plan: tells how coarse that grid is.
     """
     whole = np.zeros(geometry.canonical_shape, dtype=np.float32)
-    whole[slices_of(geometry.box)] = next(_resampled(values[np.newaxis], geometry, plan))
+    whole[slices_of(geometry.box)] = next(resampled_classes(values[np.newaxis], geometry, plan))
     return from_canonical(whole, geometry.file_grid)
 
 
-def _resampled(
+def resampled_classes(
     scores: NDArray[np.floating[Any]], geometry: SourceGeometry, plan: Plan
 ) -> Iterator[NDArray[np.float32]]:
+    """Each class's or region's probabilities (D, H, W) in the scan's cropped box, in turn.
+
+    Args:
+        scores: (K, D, H, W) on the prepared grid.
+        geometry: of the case.
+        plan: tells how coarse that grid is.
+    """
     for class_scores in scores:
         yield resample_probabilities(
             class_scores, geometry.cropped_shape, plan.spacing_mm, geometry.spacing_mm

@@ -76,6 +76,19 @@ class LabelSet:
         """What networks predict, in order: names of regions, or classes with the background."""
         return tuple(self.regions) if self.region_training else self.class_values
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What the `outputs` are called: regions, or classes with the background."""
+        if self.region_training:
+            return tuple(self.regions)
+        names = {value: name for name, value in reversed(list(self.names.items()))}
+        return ("background", *(names[value] for value in self.class_values[1:]))
+
+    @property
+    def output_values(self) -> tuple[int, ...]:
+        """The label value that each of the `outputs` is written as."""
+        return self.region_values if self.region_training else self.class_values
+
 
 def contradictions(labels: LabelSet) -> list[str]:
     """What keeps a network from being trained on these labels; empty where nothing does."""

@@ -31,7 +31,7 @@ def empty_as_canonical(grid: Grid, kind: type[Number]) -> NDArray[Number]:
     Their memory is that of `to_canonical`'s result, which need not copy them.
     """
     made = np.empty(canonical_sizes(grid)[0], dtype=kind)
-    return _turned_back(made, grid)
+    return turned_back(made, grid)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # infinite: checked where it matters
@@ -47,7 +47,7 @@ def laid_as_canonical(
     """
     made = np.empty(canonical_sizes(grid)[0], dtype=np.float32)
     _lay(_orientations.apply_orientation(values, _change(grid.affine)), made, scaling)
-    return _turned_back(made, grid)
+    return turned_back(made, grid)
 
 
 def canonical_sizes(grid: Grid) -> tuple[Shape, Spacing]:
@@ -67,16 +67,42 @@ def from_canonical(array: NDArray[Any], grid: Grid) -> NDArray[Any]:
         array: (D, H, W) in canonical order.
         grid: of the file, in its own order.
     """
-    return contiguous(_turned_back(array, grid).T).T
+    return contiguous(turned_back(array, grid).T).T
 
 
-def _turned_back(array: NDArray[Number], grid: Grid) -> NDArray[Number]:
-    """A view of a canonical array in the order of the file."""
+def turned_back(array: NDArray[Number], grid: Grid) -> NDArray[Number]:
+    """A view of a canonical array, or of a part of it, in the order of the file."""
+    axes = file_axes(grid)
+    array = np.flip(array, tuple(axis for axis, against in axes if against))
+    return array.transpose(*(axis for axis, _ in axes))
+
+
+def file_axes(grid: Grid) -> tuple[tuple[int, bool], tuple[int, bool], tuple[int, bool]]:
+    """For each axis of a file, which canonical axis it is (0 to 2), and whether it runs against it.
+
+    Args:
+        grid: of the file, in its own order.
+    """
     back = _orientations.ornt_transform(_CANONICAL, _orientations.io_orientation(grid.affine))
-    for axis, (_, direction) in enumerate(back):
-        if direction < 0:
-            array = np.flip(array, axis)
-    return array.transpose(*(int(axis) for axis in np.argsort(back[:, 0])))
+    first, second, third = (int(axis) for axis in np.argsort(back[:, 0]))
+    against = [bool(direction < 0) for direction in back[:, 1]]
+    return (first, against[first]), (second, against[second]), (third, against[third])
+
+
+def place_from_canonical(
+    region: tuple[slice, slice, slice], grid: Grid
+) -> tuple[slice, slice, slice]:
+    """Where on a file's axes the result of `from_canonical` lies, of a part of the canonical grid.
+
+    Args:
+        region: of (D, H, W), with start and stop.
+        grid: of the whole file, in its own order.
+    """
+    placed = []
+    for (axis, against), length in zip(file_axes(grid), grid.shape, strict=True):
+        start, stop = region[axis].start, region[axis].stop
+        placed.append(slice(length - stop, length - start) if against else slice(start, stop))
+    return placed[0], placed[1], placed[2]
 
 
 def turned_onto(volume: Volume, grid: Grid) -> Volume | None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import h5py
+import numpy as np
 import torch
 
 from mednext_cli.app import main
@@ -51,3 +53,9 @@ def predict(images: Path, out: Path, *models: Path, options: tuple[str, ...] = (
     named = [part for path in models for part in ("--model", str(path))]
     always = ["--device", "cpu", "--engine", "torch"]
     return main(["predict", str(images), *named, "--out", str(out), *always, *options])
+
+
+def probabilities(folder: Path, case: str) -> np.ndarray:
+    """(K, X, Y, Z), as anybody reads them."""
+    with h5py.File(folder / f"{case}_probabilities.h5") as file:
+        return np.asarray(file["probabilities"])

@@ -21,6 +21,7 @@ from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.labels import labels_in_order
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.settings.sections import Precision
+from tests.inference.synthetic import probabilities
 from tests.networks.small_networks import SMALL, small_image, small_spec
 
 CPU = torch.device("cpu")
@@ -72,7 +73,7 @@ def test_a_plugins_engine_predicts(
         out = tmp_path / engine
         assert main([*command, "--out", str(out), "--engine", engine, *options]) == 0
         assert json.loads((out / "predict.json").read_text())["provenance"]["engine"] == engine
-        found[engine] = np.load(out / "oblique_probabilities.npz")["probabilities"]
+        found[engine] = probabilities(out, "oblique")
     np.testing.assert_allclose(found["plain"], found["torch"], atol=1e-3)
     find_plugins.cache_clear()
 
@@ -88,7 +89,7 @@ def test_a_precision_is_taken_or_refused(
         assert main([*command, *options]) == 0
         record = json.loads((out / "predict.json").read_text())
         assert record["provenance"]["precision"] == precision
-        found[precision] = np.load(out / "oblique_probabilities.npz")["probabilities"]
+        found[precision] = probabilities(out, "oblique")
     np.testing.assert_allclose(found["float32"], found["bfloat16"], atol=0.05)
     assert (found["float32"] != found["bfloat16"]).any()
     assert main([*command, "--out", str(tmp_path / "other"), "--precision", "float16"]) == 2

@@ -13,7 +13,7 @@ from torch import Tensor
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.evaluation.scoring.references import recorded_labels
 from mednext_cli.inference.memory import bytes_on, peek
-from tests.inference.synthetic import PLAN, predict, save_model
+from tests.inference.synthetic import PLAN, predict, probabilities, save_model
 
 
 def test_label_maps_lie_on_the_scans_own_grids(scans: Path, model: Path, tmp_path: Path) -> None:
@@ -67,10 +67,7 @@ def test_several_models_are_averaged(scans: Path, model: Path, tmp_path: Path) -
     options = ("--probabilities",)
     for name, models in {"a": [model], "b": [other], "ab": [model, other]}.items():
         assert predict(scans, tmp_path / name, *models, options=options) == 0
-    found = {
-        name: np.load(tmp_path / name / "oblique_probabilities.npz")["probabilities"]
-        for name in ("a", "b", "ab")
-    }
+    found = {name: probabilities(tmp_path / name, "oblique") for name in ("a", "b", "ab")}
     assert found["ab"].dtype == np.float16
     assert found["ab"].shape == (3, 20, 26, 15)
     mean = (found["a"].astype(float) + found["b"]) / 2
@@ -83,10 +80,10 @@ def test_regions_are_written_in_their_order(scans: Path, tmp_path: Path) -> None
     plan = PLAN.model_copy(update={"label_set": labels})
     path = save_model(tmp_path / "regions.pt", 3, plan)
     assert predict(scans, tmp_path / "out", path, options=("--probabilities",)) == 0
-    probabilities = np.load(tmp_path / "out" / "oblique_probabilities.npz")["probabilities"]
+    scores = probabilities(tmp_path / "out", "oblique")
     labels = np.asarray(nib.load(tmp_path / "out" / "oblique.nii.gz").dataobj)
-    clear = (np.abs(probabilities.astype(float) - 0.5) > 0.01).all(0)
-    expected = np.where(probabilities[1] > 0.5, 4, np.where(probabilities[0] > 0.5, 1, 0))
+    clear = (np.abs(scores.astype(float) - 0.5) > 0.01).all(0)
+    expected = np.where(scores[1] > 0.5, 4, np.where(scores[0] > 0.5, 1, 0))
     np.testing.assert_array_equal(labels[clear], expected[clear])
 
 

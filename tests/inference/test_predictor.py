@@ -13,6 +13,7 @@ from mednext_cli.foundation.errors import DatasetError, MednextError, ScanError,
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation
 from tests.inference.synthetic import PLAN, predict, save_model
+from tests.inference.synthetic import probabilities as probabilities_of
 
 Array = np.ndarray[Any, Any]
 
@@ -25,7 +26,7 @@ def written(path: Path) -> tuple[Array, Array]:
 def check(predictor: Predictor, scan: Path, out: Path, case: str) -> None:
     """The predictor against the files of the command, voxel for voxel."""
     labels, affine = written(out / f"{case}.nii.gz")
-    probabilities = np.load(out / f"{case}_probabilities.npz")["probabilities"]
+    probabilities = probabilities_of(out, case)
     image = nib.load(scan)
     voxels = image.get_fdata()
     before = voxels.copy()

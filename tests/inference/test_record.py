@@ -142,8 +142,8 @@ def test_old_label_maps_stay_until_the_new_ones_are_whole(
     assert list(maps(out)) == list(before)
     changed = [name for name, content in maps(out).items() if content != before[name]]
     assert changed == ["anisotropic.nii.gz"]
-    assert not (out / "anisotropic_probabilities.npz").exists()  # of the older label map
-    assert (out / "oblique_probabilities.npz").exists()
+    assert not (out / "anisotropic_probabilities.h5").exists()  # of the older label map
+    assert (out / "oblique_probabilities.h5").exists()
     assert predict(scans, out, model, options=FAST) == 2  # half of one, half of the other
     capsys.readouterr()
     assert predict(scans, out, other, options=options) == 0

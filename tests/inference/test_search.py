@@ -317,7 +317,7 @@ def test_names_in_either_unicode_form(model: Path, tmp_path: Path, form: str, as
 
 
 def test_names_as_long_as_they_can_be(model: Path, tmp_path: Path, capsys: Captured) -> None:
-    """``_probabilities.npz`` is longer than any scan's ending; ü takes two bytes."""
+    """``_probabilities.npz`` is longer than any ending there is now; ü takes two bytes."""
     for name in ("x" * 250, "ü" * 124):
         scan(tmp_path / "scans" / f"{name}.nii")
     options = ("--probabilities",)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mednext_cli.datasets.dataset import Case, Channel
@@ -18,7 +17,7 @@ from mednext_cli.foundation.leftovers import name_beside
 from mednext_cli.inference.findings.files import CaseFiles
 from mednext_cli.inference.record import PredictionRecord, Standing
 from tests.inference.doomed import End, Meeting, start
-from tests.inference.synthetic import predict, save_model
+from tests.inference.synthetic import predict, probabilities, save_model
 from tests.inference.test_record import FAST, make_scan, maps
 
 Capture = pytest.CaptureFixture[str]
@@ -179,7 +178,7 @@ def test_a_signal_keeps_what_is_done(model: Path, tmp_path: Path, number: signal
 @pytest.mark.parametrize(
     ("end", "done"),
     [
-        (End("s00_probabilities.npz"), 0),
+        (End("s00_probabilities.h5"), 0),
         (End("s02.nii.gz"), 2),
         (End("s02.nii.gz", placed=True), 3),
     ],
@@ -201,7 +200,7 @@ def test_a_killed_run_leaves_nothing_half_written(
     assert len(half) == (not end.placed)
     assert predict(images, out, model, options=("--mirror", "--probabilities")) == 0
     assert maps(out) == whole
-    assert len([np.load(path) for path in out.glob("*.npz")]) == 6
+    assert len([probabilities(out, f"s{index:02d}") for index in range(6)]) == 6
     assert not list(out.glob(".*"))
 
 

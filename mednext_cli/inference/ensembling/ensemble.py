@@ -14,12 +14,8 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.outcomes import Outcome, attempt, raise_failures
 from mednext_cli.foundation.progress import track
-from mednext_cli.inference.ensembling.saved import (
-    average,
-    find_saved,
-    open_saved,
-    read_saved_labels,
-)
+from mednext_cli.inference.ensembling.saved import average, find_saved, read_saved_labels
+from mednext_cli.inference.ensembling.saved_files import open_saved
 from mednext_cli.inference.findings.files import CaseFiles
 from mednext_cli.inference.models import check_member_weights
 from mednext_cli.inference.postprocessing.apply import apply_steps

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from mednext_cli.volumes.scans import LABEL_SUFFIX
 
+PROBABILITIES = "_probabilities.h5"
+EARLIER_PROBABILITIES = "_probabilities.npz"  # of earlier versions
 VOLUMES, CHANGES, PREVIEWS, DICOM = "volumes", "postprocessed", "previews", "dicom"
 ENTROPY, DISAGREEMENT = "entropy", "disagreement"
 SEGMENTATION, CONTOURS = "seg", "rtstruct"
@@ -36,7 +38,12 @@ class CaseFiles:
     @property
     def probabilities(self) -> Path:
         """Of the classes or regions, on the scan's grid."""
-        return self.folder / f"{self.case_id}_probabilities.npz"
+        return self.folder / f"{self.case_id}{PROBABILITIES}"
+
+    @property
+    def earlier_probabilities(self) -> Path:
+        """As earlier versions wrote them."""
+        return self.folder / f"{self.case_id}{EARLIER_PROBABILITIES}"
 
     @property
     def preview(self) -> Path:
@@ -68,7 +75,8 @@ class CaseFiles:
     def remove_beside(self) -> None:
         """Remove all but the label map; what is not there, or not ours, stays so."""
         objects = map(self.dicom, (SEGMENTATION, CONTOURS))
-        for path in (self.probabilities, self.preview, self.volumes, self.changes, *objects):
+        scores = (self.probabilities, self.earlier_probabilities)
+        for path in (*scores, self.preview, self.volumes, self.changes, *objects):
             path.unlink(missing_ok=True)
         for folder in (self.mask("").parent, self.uncertainty("").parent):
             for path in folder.glob(f"*{LABEL_SUFFIX}"):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from mednext_cli.app import main
 from mednext_cli.inference.torch_engine import NetworkEngine
-from tests.inference.synthetic import predict, save_model
+from tests.inference.synthetic import predict, probabilities, save_model
 
 AFFINE = np.array([[0, -0.8, 0, 5], [1.1, 0, 0, -9], [0, 0.2, 3.0, 7], [0, 0, 0, 1.0]])
 CLASSES = {"labels": {"liver": 1, "tumour": 300}, "regions": {"liver": [1, 300]}}
@@ -25,14 +26,33 @@ def save(
     folder: Path, scores: np.ndarray, case: str = "a", affine: np.ndarray = AFFINE, **more: object
 ) -> Path:
     folder.mkdir(exist_ok=True)
-    path = folder / f"{case}_probabilities.npz"
-    np.savez_compressed(path, probabilities=scores.astype(np.float16), affine=affine)
+    write_hdf5(folder, scores, case, affine, more)
     empty = np.zeros(scores.shape[1:], np.uint8)
     nib.save(nib.Nifti1Image(empty, affine), folder / f"{case}.nii.gz")
     named = {**CLASSES, "ignore": None, "region_training": False, "region_values": [], **more}
     record = {"version": 2, "settings": {}, "provenance": {"label_set": named}, "cases": {}}
     (folder / "predict.json").write_text(json.dumps(record))
     return folder
+
+
+def write_hdf5(
+    folder: Path, scores: np.ndarray, case: str, affine: np.ndarray, more: dict[str, object]
+) -> None:
+    with h5py.File(folder / f"{case}_probabilities.h5", "w") as file:
+        made = file.create_dataset("probabilities", data=scores.astype(np.float16))
+        naming = {**CLASSES, **more}
+        regions = bool(naming.get("region_training"))
+        names = list(naming["regions"]) if regions else ["background", *naming["labels"]]
+        file.attrs["names"] = names[: len(made)]
+        file.attrs["kind"] = "regions" if regions else "classes"
+        file.attrs["affine"] = affine
+
+
+def write_npz(folder: Path, scores: np.ndarray, case: str = "a") -> None:
+    """In place of HDF5, as mednext did until it wrote that."""
+    (folder / f"{case}_probabilities.h5").unlink()
+    path = folder / f"{case}_probabilities.npz"
+    np.savez_compressed(path, probabilities=scores.astype(np.float16), affine=AFFINE)
 
 
 def made(out: Path, case: str = "a") -> np.ndarray:
@@ -57,6 +77,15 @@ def test_it_is_the_weighted_average_on_the_same_grid(
         expected = np.array([0, 1, 300])[mean.argmax(axis=0)]
         np.testing.assert_array_equal(made(out), expected)
         np.testing.assert_allclose(nib.load(out / "a.nii.gz").affine, AFFINE, atol=1e-6)
+
+
+def test_folders_of_earlier_versions_are_read(tmp_path: Path, scores: list[np.ndarray]) -> None:
+    """Of one version with another's, and each case of the two has one file."""
+    folders = [save(tmp_path / name, one) for name, one in zip("xy", scores, strict=True)]
+    assert average(*folders, out=tmp_path / "now") == 0
+    write_npz(folders[1], scores[1])
+    assert average(*folders, out=tmp_path / "then") == 0
+    np.testing.assert_array_equal(made(tmp_path / "then"), made(tmp_path / "now"))
 
 
 def test_regions_are_written_in_their_order(tmp_path: Path) -> None:
@@ -91,7 +120,7 @@ def test_it_gives_what_all_networks_together_give(
         assert predict(scans, tmp_path / name, path, options=("--probabilities",)) == 0
     assert average(tmp_path / "x", tmp_path / "y", out=tmp_path / "out") == 0
     for name in ("anisotropic", "oblique", "swapped"):
-        whole = np.load(both / f"{name}_probabilities.npz")["probabilities"].astype(np.float32)
+        whole = probabilities(both, name).astype(np.float32)
         ranked = np.sort(whole, axis=0)
         clear = ranked[-1] - ranked[-2] > 5e-3
         assert clear.mean() > 0.9
@@ -130,12 +159,24 @@ def test_what_cannot_be_averaged_is_one_line(
     fewer = save(tmp_path / "fewer", scores[1][:2])
     apart = save(tmp_path / "apart", scores[1], case="b")
     cut = save(tmp_path / "cut", scores[1])
-    path = cut / "a_probabilities.npz"
+    path = cut / "a_probabilities.h5"
+    path.write_bytes(path.read_bytes()[:-200])
+    older = save(tmp_path / "older", scores[1])
+    write_npz(older, scores[1])
+    path = older / "a_probabilities.npz"
     path.write_bytes(path.read_bytes()[:-200])
     flat, nowhere = (save(tmp_path / name, scores[1]) for name in ("flat", "nowhere"))
     for folder, factor in ((flat, 0.0), (nowhere, np.nan)):
-        path = folder / "a_probabilities.npz"
-        np.savez(path, probabilities=scores[1].astype(np.float16), affine=AFFINE * factor)
+        with h5py.File(folder / "a_probabilities.h5", "r+") as file:
+            file.attrs["affine"] = AFFINE * factor
+    with h5py.File(save(tmp_path / "named", scores[1]) / "a_probabilities.h5", "r+") as file:
+        file.attrs["names"] = ["background", "tumour", "liver"]
+    with h5py.File(save(tmp_path / "linked", scores[1]) / "a_probabilities.h5", "r+") as file:
+        del file["probabilities"]
+        file["probabilities"] = h5py.ExternalLink(good / "a_probabilities.h5", "probabilities")
+    with h5py.File(save(tmp_path / "huge", scores[1]) / "a_probabilities.h5", "r+") as file:
+        del file["probabilities"]
+        file.create_dataset("probabilities", (3, *[2**12] * 3), np.float16, chunks=(1, 64, 64, 64))
     broken = save(tmp_path / "broken", np.where(np.arange(5) == 2, np.nan, scores[1]))
     (tmp_path / "nothing").mkdir()
     for folders, text in (
@@ -144,7 +185,11 @@ def test_what_cannot_be_averaged_is_one_line(
         ((one, other), "differ"),
         ((good, fewer), "holds 2 classes or regions, there are 3"),
         ((good, apart), "no case in common"),
-        ((good, cut), "cannot be read"),
+        ((good, cut), "a_probabilities.h5 cannot be read: it is damaged or cut off. Predict it"),
+        ((good, older), "a_probabilities.npz cannot be read"),
+        ((good, tmp_path / "named"), "is of other classes or regions than its folder's"),
+        ((good, tmp_path / "linked"), "not as mednext predict writes it"),
+        ((good, tmp_path / "huge"), "claims to be far larger than it is"),
         ((good, broken), "holds NaN"),
         ((flat, good), "not as mednext predict writes it"),
         ((nowhere, good), "not as mednext predict writes it"),
@@ -153,7 +198,9 @@ def test_what_cannot_be_averaged_is_one_line(
         ((good, good), "needs two folders"),
     ):
         assert average(*folders, out=out) == 2, text
-        assert text in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert text in error
+        assert "Traceback" not in error
     assert not (out / "a.nii.gz").exists()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from mednext_cli.evaluation.scoring.label_maps import find_label_maps
 from mednext_cli.inference.findings.structures import mask_names
 from mednext_cli.inference.torch_engine import NetworkEngine
-from tests.inference.synthetic import predict, save_model
+from tests.inference.synthetic import predict, probabilities, save_model
 
 NAMES = ("anisotropic", "oblique", "swapped")
 DERIVED = ("--statistics", "--preview", "--split")
@@ -158,7 +158,7 @@ def test_uncertainty_lies_on_the_scans_grid(
         assert (found[1] <= found[0] + 1e-3).all()
         assert 0 < found[1].max() < found[0].max() <= 1
         # Entropy bends, and is taken before the probabilities are resampled: no less than before.
-        p = np.load(out / f"{name}_probabilities.npz")["probabilities"].astype(float)
+        p = probabilities(out, name).astype(float)
         after = -np.where(p > 0, p * np.log(np.maximum(p, 1e-12)), 0).sum(axis=0) / np.log(3)
         assert (found[0] <= after + 5e-3).all()
         assert np.corrcoef(found[0].ravel(), after.ravel())[0, 1] > 0.5
