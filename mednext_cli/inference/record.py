@@ -27,9 +27,9 @@ from mednext_cli.inference.findings.files import (
     CaseFiles,
     Wanted,
 )
+from mednext_cli.inference.folder_rules import FolderRules
 from mednext_cli.inference.identity import Comparison, Identities
 from mednext_cli.inference.record_file import (
-    RECORD_NAME,
     Entry,
     RecordContent,
     Settings,
@@ -37,9 +37,7 @@ from mednext_cli.inference.record_file import (
     settings_key,
     write_record,
 )
-from mednext_cli.volumes.scans import LABEL_SUFFIX
 
-_FEW = 5
 logger = logging.getLogger(__name__)
 
 
@@ -75,6 +73,7 @@ class PredictionRecord:
         versions = {"versions": _versions()}
         self._provenance = provenance | versions
         self._wanted, self._force = wanted, force
+        self._rules = FolderRules(folder, settings, self._key, force)
         self._claims = Claims(folder)
         self._identities = Identities()
         self._content = RecordContent(exists=False)
@@ -88,8 +87,8 @@ class PredictionRecord:
         """
         there = [case for case in cases if self.files(case).label_map.exists()]
         self._content = read_record(self._folder)
-        self._check_settings({case.id for case in cases})
-        self._check_free(cases, there)
+        self._rules.refuse_mixing(self._content, {case.id for case in cases})
+        self._rules.refuse_replacing(self._content, cases, {case.id for case in there})
 
     def begin(self, cases: Sequence[Case]) -> None:
         """Take part in filling the folder, until `end`; from here on it has these settings only.
@@ -105,7 +104,8 @@ class PredictionRecord:
             alone = not self._claims.others_run()
             if differ and not alone:
                 raise SettingsError(
-                    f"another run is filling {self._folder} with other {self._differing()}",
+                    f"another run is filling {self._folder} with other "
+                    f"{self._rules.differing(content)}",
                     "Wait until it ends, or choose another --out.",
                 )
             self._claims.join()
@@ -299,71 +299,9 @@ class PredictionRecord:
         else:
             content.again |= given & content.cases.keys()
 
-    def _check_settings(self, given: set[str]) -> None:
-        content = self._content
-        if content.settings == self._settings:
-            return
-        others = self._made_otherwise()
-        if others and not self._force:
-            raise SettingsError(
-                self._refusal(), "Choose another --out, or add --force to make them anew."
-            )
-        if left := [name for name in others if name not in given]:
-            raise SettingsError(
-                f"{self._refusal()}; --force would leave {_few(left)} as they are",
-                "Give all of these cases, or choose another --out.",
-            )
-
-    def _refusal(self) -> str:
-        if self._content.settings is None:
-            return (
-                f"{self._folder / RECORD_NAME} is damaged, so what the label maps there were made "
-                "with is not known"
-            )
-        return f"{self._folder} holds predictions made with other {self._differing()}"
-
-    def _differing(self) -> str:
-        known = self._content.settings or {}
-        every = known.keys() | self._settings.keys()
-        return " and ".join(
-            sorted(key for key in every if known.get(key) != self._settings.get(key))
-        )
-
-    def _made_otherwise(self) -> list[str]:
-        return sorted(
-            name
-            for name, entry in self._content.cases.items()
-            if entry.made_with != self._key
-            and (self._folder / f"{Path(name).name}{LABEL_SUFFIX}").exists()
-        )
-
-    def _check_free(self, cases: Iterable[Case], there: Sequence[Case]) -> None:
-        for case in cases:
-            path = self.files(case).label_map
-            if any(_same(path, channel.path) for channel in case.channels):
-                raise SettingsError(
-                    f"{path} is the scan: its label map would replace it", "Choose another --out."
-                )
-        foreign = [case for case in there if case.id not in self._content.cases]
-        if foreign and not self._force:
-            raise SettingsError(
-                f"{self.files(foreign[0]).label_map} is there, and not made by mednext predict",
-                "Choose another --out, or add --force to replace it.",
-            )
-
 
 def _all_there(paths: Iterable[Path]) -> bool:
     return all(path.is_file() for path in paths)
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_FEW]) + (", ..." if len(names) > _FEW else "")
-
-
-def _same(path: Path, other: Path) -> bool:
-    with suppress(OSError):
-        return path.exists() and other.exists() and path.samefile(other)
-    return False
 
 
 def _versions() -> dict[str, str]:
