@@ -7,7 +7,7 @@ import typer
 
 from mednext_cli.commands.options import Quiet, Verbose
 from mednext_cli.commands.tables import report_table
-from mednext_cli.exporting.specification import ExportSpec, Format
+from mednext_cli.exporting.specification import ExportPrecision, ExportSpec, Format
 
 
 def export(
@@ -29,6 +29,18 @@ def export(
             show_default="export/ beside each; of a model by name NAME_export/ here",
         ),
     ] = None,
+    precision: Annotated[
+        ExportPrecision,
+        typer.Option(help="Of the network; int8 for openvino, kept where its Dice stays."),
+    ] = "float32",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CACHE/NAME",
+            show_default=False,
+            help="Cached dataset that the run was trained on, for --precision int8.",
+        ),
+    ] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -38,5 +50,5 @@ def export(
     """
     from mednext_cli.exporting.export import export as run
 
-    result = run(ExportSpec(model, to, out))
+    result = run(ExportSpec(model, to, out, precision, calibrate))
     report_table(("file", "checked"), [(one.path, one.checked) for one in result.files])

@@ -87,6 +87,13 @@ Precision = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     typer.Option(help="Of the network; auto is as in training on a GPU, else float32."),
 ]
+PredictionPrecision = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16", "int8"],
+    typer.Option(
+        help="Of the network; auto is as in training on a GPU, else float32. int8 is of the engine "
+        "openvino, by mednext export."
+    ),
+]
 OutputFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 
 

@@ -11,7 +11,7 @@ from mednext_cli.commands.options import (
     Modality,
     Operators,
     OutputFolder,
-    Precision,
+    PredictionPrecision,
     Quiet,
     Verbose,
     Workers,
@@ -153,7 +153,7 @@ def predict(
     workers: Workers = None,
     device: Device = "auto",
     operators: Operators = None,
-    precision: Precision = "auto",
+    precision: PredictionPrecision = "auto",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:

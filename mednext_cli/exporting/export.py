@@ -3,12 +3,28 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mednext_cli.exporting import monai_bundle, nnunet, onnx, openvino, safetensors, torchscript
-from mednext_cli.exporting.specification import Exported, ExportResult, ExportSpec, Format
-from mednext_cli.foundation.errors import check_choice
+from mednext_cli.cache.reader import open_cache
+from mednext_cli.exporting import (
+    monai_bundle,
+    nnunet,
+    onnx,
+    openvino,
+    openvino_int8,
+    safetensors,
+    torchscript,
+)
+from mednext_cli.exporting.specification import (
+    Exported,
+    ExportPrecision,
+    ExportResult,
+    ExportSpec,
+    Format,
+)
+from mednext_cli.foundation.errors import SettingsError, check_choice
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.progress import track
 from mednext_cli.inference.catalogue.names import is_model_name, resolve_model
+from mednext_cli.inference.int8_networks import SUFFIX as INT8_SUFFIX
 from mednext_cli.inference.models import Model, load_models
 
 _BESIDE = "export"
@@ -29,11 +45,15 @@ def export(spec: ExportSpec) -> ExportResult:
         CheckpointError: no usable checkpoint, one without a plan (imported weights), or no model of
             that name.
         PluginError: the package of the model does not load.
-        SettingsError: no such format, or the network cannot be written in it.
+        SettingsError: no such format, or the network cannot be written in it, or not in int8.
+        CacheError: the cases for int8 are missing or damaged.
         StorageError: the disk refuses.
     """
     check_choice("--to", spec.to, Format)
     suffix, write = _WRITERS[spec.to]
+    calibrate = _check_precision(spec)
+    if calibrate is not None:
+        suffix = INT8_SUFFIX
     models = load_models([resolve_model(spec.model, "RUN")])
     # A name's own folder is that of a package, or of the user's models: nothing is written there.
     out = (
@@ -42,12 +62,31 @@ def export(spec: ExportSpec) -> ExportResult:
     paths = [_path(model, out, suffix, len(models) > 1) for model in models]
     for folder in {path.parent for path in paths}:
         check_writable(folder)
+    if calibrate is not None:
+        return ExportResult(openvino_int8.write_all(models, paths, open_cache(calibrate)))
     files = []
     with track(f"exporting to {spec.to}", len(models), unit="checkpoints") as progress:
         for model, path in zip(models, paths, strict=True):
             files.append(Exported(path, write(model, path)))
             progress.advance()
     return ExportResult(tuple(files))
+
+
+def _check_precision(spec: ExportSpec) -> Path | None:
+    """The cached dataset that int8 needs; None for float32."""
+    check_choice("--precision", spec.precision, ExportPrecision)
+    if spec.precision == "float32":
+        if spec.calibrate is not None:
+            raise SettingsError("--calibrate is for int8", "Add --precision int8, or drop it.")
+        return None
+    if spec.to != "openvino":
+        raise SettingsError(f"--precision int8 is not for --to {spec.to}", "Use --to openvino.")
+    if spec.calibrate is None:
+        raise SettingsError(
+            "--precision int8 needs cases to fit it to and to measure it on",
+            "Add --calibrate CACHE/NAME, the cached dataset that the run was trained on.",
+        )
+    return spec.calibrate
 
 
 def _path(model: Model, out: Path | None, suffix: str, several: bool) -> Path:

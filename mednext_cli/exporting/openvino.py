@@ -1,32 +1,45 @@
 """A network as OpenVINO's graph, network.xml with its weights in network.bin beside it."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch import nn
 
 from mednext_cli.exporting.checking import Array, check_export
 from mednext_cli.exporting.facts import as_texts, describe_model
 from mednext_cli.exporting.folders import replacing_folder
 from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.inference.int8_networks import GRAPH
 from mednext_cli.inference.models import Model
 from mednext_cli.inference.openvino_engine import compile_graph, convert_network, load_openvino
 from mednext_cli.networks.checkpoint import build_network
 
 SUFFIX = "_openvino"
-_NAME = "network.xml"
 _ANY = -1
 
 
-def write(model: Model, path: Path) -> str:
-    """Write the folder, and compare the network in it with PyTorch before it is kept.
+@dataclass(frozen=True)
+class Converted:
+    """A network, by PyTorch and by OpenVINO.
 
-    Returns:
-        What was checked.
+    Attributes:
+        openvino: the package, which is untyped.
+        network: in evaluation mode, on the CPU.
+        graph: of it, from `image` to `logits`, in float32.
+    """
+
+    openvino: Any
+    network: nn.Module
+    graph: Any
+
+
+def convert(model: Model) -> Converted:
+    """The network as OpenVINO's graph, with the facts to use it.
 
     Raises:
-        SettingsError: OpenVINO is not installed, or cannot convert the network, or its graph
-            computes something else.
-        StorageError: the disk refuses.
+        SettingsError: OpenVINO is not installed, or cannot convert the network.
     """
     openvino = load_openvino("OpenVINO", "take --to onnx")
     network, spec = build_network(model.checkpoint), model.checkpoint.network
@@ -43,14 +56,34 @@ def write(model: Model, path: Path) -> str:
         ) from error
     graph.inputs[0].get_tensor().set_names({"image"})
     graph.outputs[0].get_tensor().set_names({"logits"})
-    for name, value in as_texts(describe_model(model)).items():
+    add_facts(graph, describe_model(model))
+    return Converted(openvino, network, graph)
+
+
+def add_facts(graph: Any, facts: dict[str, Any]) -> None:  # noqa: ANN401 - openvino is untyped
+    """Add to the graph's runtime information, below ``mednext``."""
+    for name, value in as_texts(facts).items():
         graph.set_rt_info(value, ["mednext", name])
+
+
+def write(model: Model, path: Path) -> str:
+    """Write the folder, and compare the network in it with PyTorch before it is kept.
+
+    Returns:
+        What was checked.
+
+    Raises:
+        SettingsError: OpenVINO is not installed, or cannot convert the network, or its graph
+            computes something else.
+        StorageError: the disk refuses.
+    """
+    made = convert(model)
     with replacing_folder(path) as beside:
-        openvino.save_model(graph, beside / _NAME, compress_to_fp16=False)
-        written = openvino.Core().read_model(beside / _NAME)
-        compiled = compile_graph(openvino, written, "f32")
+        made.openvino.save_model(made.graph, beside / GRAPH, compress_to_fp16=False)
+        written = made.openvino.Core().read_model(beside / GRAPH)
+        compiled = compile_graph(made.openvino, written, "f32")
 
         def run(image: Array) -> Array:
             return np.array(compiled(image)[0], dtype=np.float32)
 
-        return check_export(model, network, run, path)
+        return check_export(model, made.network, run, path)

@@ -6,6 +6,8 @@ from typing import Literal
 
 Format = Literal["safetensors", "onnx", "openvino", "torchscript", "monai-bundle", "nnunet"]
 
+ExportPrecision = Literal["float32", "int8"]
+
 
 @dataclass(frozen=True)
 class ExportSpec:
@@ -17,11 +19,15 @@ class ExportSpec:
         to: the format.
         out: folder for the files; None for ``export`` beside each checkpoint, of a model by name
             for ``NAME_export`` in the working folder.
+        precision: of the network in the file; int8 for OpenVINO only.
+        calibrate: folder of the cached dataset that the run was trained on, for int8.
     """
 
     model: Path
     to: Format
     out: Path | None = None
+    precision: ExportPrecision = "float32"
+    calibrate: Path | None = None
 
 
 @dataclass(frozen=True)

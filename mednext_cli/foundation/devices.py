@@ -69,12 +69,15 @@ def pick_dtype(precision: str, device: "torch.device") -> "torch.dtype":
         device: where the network runs.
 
     Raises:
-        SettingsError: float16 on a CPU, which has no arithmetic for it.
+        SettingsError: float16 on a CPU, which has no arithmetic for it; int8, which is no number
+            format of PyTorch's networks.
     """
     import torch
 
     if precision == "float16" and device.type == "cpu":
         raise SettingsError("precision float16 does not work on the CPU", "Use auto or bfloat16.")
+    if precision == "int8":
+        raise SettingsError("precision int8 is of the engine openvino", "Add --engine openvino.")
     if precision != "auto":
         named = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
         return named[precision]

@@ -1,7 +1,7 @@
 """Networks that are averaged, and what becomes of one prepared image with them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -165,7 +165,10 @@ def build_average(models: Sequence[Model], engine: str, options: EngineOptions) 
     """
     members = (
         Member(
-            engine=build_engine(engine, model.checkpoint, model.plan, options),
+            engine=build_engine(
+                *(engine, model.checkpoint, model.plan),
+                replace(options, checkpoint_file=model.path),
+            ),
             patch_voxels=model.plan.patch_voxels,
             mirror_axes=model.mirrored,
             overlap=model.overlap,

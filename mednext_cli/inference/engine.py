@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Literal, Protocol, cast
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from mednext_cli.foundation.plugins import load_plugin
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.sections import Operators, Precision
+from mednext_cli.settings.sections import Operators, PredictionPrecision
 
 _VOXELS_AT_ONCE = 2**19  # of a batch of tiles on an accelerator: enough to keep it busy
 _MOST_TILES = 8
@@ -28,11 +29,13 @@ class EngineOptions:
         operators: auto, fused or stock, of engines that have a choice.
         precision: of the forward pass; auto is half precision on CUDA, as in training, and float32
             elsewhere.
+        checkpoint_file: where the network comes from, for engines that use what lies beside it.
     """
 
     device: torch.device
     operators: Operators = "auto"
-    precision: Precision = "auto"
+    precision: PredictionPrecision = "auto"
+    checkpoint_file: Path | None = None
 
 
 class Engine(Protocol):

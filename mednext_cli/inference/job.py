@@ -19,6 +19,7 @@ from mednext_cli.inference.findings.files import (
     Wanted,
 )
 from mednext_cli.inference.findings.structures import choose_structures, mask_names
+from mednext_cli.inference.int8_networks import hash_int8
 from mednext_cli.inference.models import Model
 from mednext_cli.inference.postprocessing.find import find_steps
 from mednext_cli.inference.postprocessing.steps import Step
@@ -93,6 +94,8 @@ def make_record(job: Job) -> PredictionRecord:
         decisive["engine"] = job.engine.name
     if spec.precision != "auto":
         decisive["precision"] = spec.precision
+    if spec.precision == "int8" and job.engine.name == "openvino":
+        decisive["int8"] = [hash_int8(model.path) for model in models]
     if spec.weights is not None:
         decisive["weights"] = [model.weight for model in models]
     if spec.only is not None:

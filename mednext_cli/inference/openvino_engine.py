@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mednext_cli.foundation.devices import pick_dtype
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.inference.engine import EngineOptions, activation_of
+from mednext_cli.inference.int8_networks import read_int8
 from mednext_cli.inference.kept_graphs import kept_path, open_or_make
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.settings.plan import Plan
@@ -37,10 +38,12 @@ class OpenVinoEngine:
     Args:
         checkpoint: the network.
         plan: whether its outputs are classes or regions.
-        options: the device must be the CPU; the precision is float32 unless bfloat16 is asked for.
+        options: the device must be the CPU; the precision is float32 unless bfloat16 is asked for,
+            or int8, which is looked for beside the checkpoint.
 
     Raises:
-        SettingsError: OpenVINO is not installed, or another device or float16 was asked for.
+        SettingsError: OpenVINO is not installed, another device or float16 was asked for, or there
+            is no int8 of this network.
     """
 
     requires: ClassVar = {"openvino": "mednext[openvino]"}
@@ -53,7 +56,12 @@ class OpenVinoEngine:
             )
         self._openvino = load_openvino("the engine openvino", "use --engine torch")
         self.device, self.activation = options.device, activation_of(plan)
-        self._precision = _PRECISIONS[pick_dtype(options.precision, options.device)]
+        self._int8 = None
+        if options.precision == "int8" and options.checkpoint_file is not None:
+            self._int8 = read_int8(self._openvino, checkpoint, options.checkpoint_file)
+        self._precision = "f32"  # of what is not int8; bfloat16 cannot run beside it
+        if self._int8 is None:
+            self._precision = _PRECISIONS[pick_dtype(options.precision, options.device)]
         self._checkpoint = checkpoint
         self._compiled: dict[tuple[int, ...], Any] = {}
 
@@ -66,6 +74,10 @@ class OpenVinoEngine:
         return torch.from_numpy(np.array(result[0], dtype=np.float32))
 
     def _compile(self, shape: tuple[int, ...]) -> Any:  # noqa: ANN401 - openvino is untyped
+        if self._int8 is not None:
+            graph = self._int8.clone()
+            graph.reshape(list(shape))
+            return compile_graph(self._openvino, graph, self._precision)
         versions = [version("openvino"), str(torch.__version__)]
         path = kept_path("openvino", self._checkpoint, {"shape": shape, "versions": versions})
         graph = open_or_make(path, lambda: self._convert(shape), self._read)

@@ -26,7 +26,7 @@ from mednext_cli.preprocessing.apply import prepare_image, prepare_volumes
 from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
 from mednext_cli.settings.mirror_axes import Axis
 from mednext_cli.settings.plan import Plan
-from mednext_cli.settings.sections import Operators, Precision
+from mednext_cli.settings.sections import Operators, PredictionPrecision
 from mednext_cli.volumes.checks import check_affine
 from mednext_cli.volumes.volume import Affine, Volume
 
@@ -60,7 +60,7 @@ class Predictor:
             has measured another to be faster for these networks on this machine.
         device: auto, cpu, cuda, cuda:N or mps.
         operators: auto, fused or stock, of the engine torch.
-        precision: auto, float32, bfloat16 or float16.
+        precision: auto, float32, bfloat16, float16, or int8 of the engine openvino.
         overlap: share of a tile that the next one covers, 0 to 0.95; None takes the recipe's.
         mirror: whether mirrored images are averaged; None takes the recipe's.
         folds: of folders of folds, those to average, such as ("0", "2") or ("all",); None takes
@@ -83,7 +83,7 @@ class Predictor:
         engine: str = "auto",
         device: str = "auto",
         operators: Operators = "auto",
-        precision: Precision = "auto",
+        precision: PredictionPrecision = "auto",
         overlap: float | None = None,
         mirror: bool | None = None,
         folds: Folds | None = None,

@@ -9,7 +9,7 @@ from mednext_cli.foundation.parts import Part
 from mednext_cli.inference.archives import Scratch
 from mednext_cli.inference.folds import Folds
 from mednext_cli.settings.mirror_axes import Axis
-from mednext_cli.settings.sections import Operators, Precision
+from mednext_cli.settings.sections import Operators, PredictionPrecision
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class PredictSpec:
         device: auto, cpu, cuda, cuda:N or mps.
         force: predict cases anew that are done.
         operators: auto, fused or stock operators, of the engine torch.
-        precision: auto, float32, bfloat16 or float16; auto as in training on a GPU, else float32.
+        precision: auto, float32, bfloat16, float16 or int8; auto as in training on a GPU, else
+            float32; int8 of the engine openvino, with what `mednext export` left beside the model.
         options: of the raw dataset's layout; None for none.
         scratch: where zip archives of scans are unpacked; None leaves them unread.
         folds: of folders of folds, those to average; None takes all, which must be finished.
@@ -68,7 +69,7 @@ class PredictSpec:
     device: str = "auto"
     force: bool = False
     operators: Operators = "auto"
-    precision: Precision = "auto"
+    precision: PredictionPrecision = "auto"
     options: LayoutOptions | None = None
     scratch: Scratch | None = None
     folds: Folds | None = None

@@ -21,7 +21,7 @@ _PAGES = sorted(
     for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
     if path.name not in _GENERATED
 )
-_NOT_RUN = 11  # pip and make in README.md, Docker, Slurm, trainings, the sheets of two pages, MONAI
+_NOT_RUN = 12  # pip, make, Docker, Slurm, trainings, the sheets of two pages, MONAI, int8
 
 
 def _shell_blocks(page: str) -> list[Block]:
