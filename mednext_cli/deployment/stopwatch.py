@@ -41,7 +41,7 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Take the costs of a block as those of a stage."""
+        """Take the costs of a block as those of a stage, or of one more part of it."""
         self._peak = self._resident()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -51,13 +51,19 @@ class Stopwatch:
         self.note(stage, seconds, time.process_time() - worked)
 
     def note(self, stage: str, seconds: float, processor_seconds: float) -> None:
-        """A stage that is over, with the peak since the last one began."""
+        """A part of a stage that is over, with the peak since it began."""
         self._peak = max(self._peak, self._resident())
+        peak_gib, device_gib = self._peak / GIB, self._device_gib()
+        if (before := self._costs.get(stage)) is not None:
+            processor_seconds += before.cores * before.seconds
+            seconds += before.seconds
+            peak_gib = max(peak_gib, before.peak_gib)
+            device_gib = None if device_gib is None else max(device_gib, before.device_gib or 0.0)
         self._costs[stage] = StageCost(
             seconds=seconds,
             cores=processor_seconds / max(seconds, 1e-9),
-            peak_gib=self._peak / GIB,
-            device_gib=self._device_gib(),
+            peak_gib=peak_gib,
+            device_gib=device_gib,
         )
 
     def take(self) -> Costs:

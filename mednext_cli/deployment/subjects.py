@@ -11,7 +11,7 @@ from mednext_cli.deployment.scans import MADE_UP
 from mednext_cli.deployment.specification import ClinicalSheetSpec
 from mednext_cli.inference.catalogue.names import resolve_models
 from mednext_cli.inference.models import Model, load_models
-from mednext_cli.inference.sliding import count_tiles
+from mednext_cli.inference.sliding import Window
 from mednext_cli.networks.building import build_plain, expected_weights
 from mednext_cli.networks.checkpoint import Checkpoint, save_checkpoint
 from mednext_cli.networks.spec import NetworkSpec, describe_network
@@ -66,15 +66,12 @@ class Subject:
 
     def count_tiles(self, shape: Sequence[int]) -> int:
         """Tiles and mirrorings of all networks for a prepared image (D, H, W)."""
-        return sum(
-            count_tiles(
-                model.plan.turn.triple(shape),
-                model.plan.patch_voxels,
-                model.plan.turn.axes(model.mirrored),
-                model.overlap,
-            )
+        depth, height, width = shape
+        windows = (
+            Window(model.plan.patch_voxels, model.mirrored, model.overlap, model.plan.turn)
             for model in self.models
         )
+        return sum(window.count_tiles((depth, height, width)) for window in windows)
 
     def identity(self) -> dict[str, object]:
         """What decides how long a prediction takes."""

@@ -20,6 +20,7 @@ from mednext_cli.inference.models import load_models
 from mednext_cli.inference.pipeline import Pipeline, Predicted
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.stages import Observe
+from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.settings.plan import Plan
 
 Send = Callable[[object], None]
@@ -88,6 +89,9 @@ class _Sink:
 
     def before_reading(self, case: Case) -> None:
         """Nothing is kept of the scan."""
+
+    def sink(self, case: Case, geometry: SourceGeometry, axes: tuple[int, int]) -> None:
+        """Nobody wants the probabilities."""
 
     def write(self, predicted: Predicted) -> None:
         """Write it as any label map."""

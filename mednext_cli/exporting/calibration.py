@@ -118,8 +118,12 @@ def measure_dice(
     found: dict[str, list[float]] = {}
     for name in case_ids:
         case = cached.case(name)
-        scores = networks.predict(case.read_image(), name)
-        maps = map_classes(values[case.read_label()], label_map_of(iter(scores), labels), ignored)
+        reference = values[case.read_label()]
+        predicted = np.zeros_like(reference)
+        for box, scores in networks.predict(case.read_image(), name):
+            predicted[box] = label_map_of(iter(scores), labels)
+            del scores  # before the next are made
+        maps = map_classes(reference, predicted, ignored)
         for region, members in labels.regions.items():
             counts = maps.count(members)
             if counts.reference:

@@ -2,18 +2,24 @@
 
 import ctypes
 import gc
+import mmap
 import sys
+from collections.abc import Sequence
 from functools import cache
+from math import prod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 # <malloc.h>: parameters of mallopt, and values.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _NEVER, _NONE = -1, 0
 _LARGEST_THRESHOLD = 32 << 20
 _KEPT_BYTES = 1 << 30
+_SMALL = 1 << 20  # bytes, not worth pages of their own
 
 
 def give_memory_back() -> None:
@@ -24,6 +30,27 @@ def give_memory_back() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)
+
+
+def map_zeros(shape: Sequence[int]) -> "NDArray[np.float32]":
+    """Float32 zeros in pages of their own, which the system has back as soon as nobody holds them.
+
+    Whatever `keep_freed_memory` has the C library do: large blocks of many sizes that come and go
+    would leave holes in what it keeps.
+
+    Raises:
+        MemoryError: there is none.
+    """
+    import numpy as np
+
+    size = np.dtype(np.float32).itemsize * prod(shape)
+    if size < _SMALL:
+        return np.zeros(tuple(shape), dtype=np.float32)
+    try:
+        pages = mmap.mmap(-1, size)
+    except OSError as error:
+        raise MemoryError(f"{size} bytes") from error
+    return np.frombuffer(pages, dtype=np.float32, count=prod(shape)).reshape(tuple(shape))
 
 
 def peak_bytes(device: "torch.device") -> int:

@@ -13,14 +13,10 @@ from mednext_cli.inference.pipeline import Predicted
 from mednext_cli.inference.postprocessing.apply import apply_steps
 from mednext_cli.inference.postprocessing.columns import CHANGES
 from mednext_cli.inference.postprocessing.steps import Step
-from mednext_cli.inference.probabilities import write_probabilities
+from mednext_cli.inference.probability_sink import ProbabilitySink
 from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.stages import Observe, unobserved
-from mednext_cli.preprocessing.restore import (
-    resampled_classes,
-    restore_label_map,
-    restore_map,
-)
+from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.scans import read_label_map, write_label_map, write_number_map
 from mednext_cli.volumes.volume import Volume
@@ -37,15 +33,14 @@ def write_labels(
         path: the file.
         predicted: the case.
         plan: what the networks' outputs mean.
-        observe: told of the two stages.
+        observe: told of the stage.
 
     Raises:
         StorageError: the disk refuses.
     """
-    with observe("restore"):
-        labels = restore_label_map(predicted.scores, predicted.geometry, plan)
     with observe("write"):
-        write_label_map(path, labels, predicted.case.channels[0].path, plan.label_set.names)
+        scan = predicted.case.channels[0].path
+        write_label_map(path, predicted.labels, scan, plan.label_set.names)
 
 
 class RecordedStore:
@@ -67,15 +62,33 @@ class RecordedStore:
         self._derivation.check(case)
         self._record.identify(case)
 
+    def sink(
+        self, case: Case, geometry: SourceGeometry, axes: tuple[int, int]
+    ) -> ProbabilitySink | None:
+        """The file of probabilities that is being made, where it is wanted."""
+        derivation = self._derivation
+        if not derivation.wanted.probabilities:
+            return None
+        path, labels = self._record.files(case).probabilities, derivation.plan.label_set
+        return ProbabilitySink(path, geometry, labels, derivation.origin, axes)
+
     def write(self, predicted: Predicted) -> None:
         """Write all that is wanted, at last the label map, then note that it is there."""
+        try:
+            self._write(predicted)
+        except BaseException:
+            if predicted.sink is not None:
+                predicted.sink.discard()
+            raise
+
+    def _write(self, predicted: Predicted) -> None:
         case, derivation = predicted.case, self._derivation
         files = self._record.files(case)
         self._record.prepare_writing(case)
         files.remove_beside()  # of an older label map
         self._write_scores(files, predicted)
         grid = predicted.geometry.file_grid
-        labels = restore_label_map(predicted.scores, predicted.geometry, derivation.plan)
+        labels = predicted.labels
         changes = apply_steps(labels, self._steps, grid.voxel_ml)
         if derivation.wanted.changes:
             rows = (change.row(case.id, grid.voxel_ml) for change in changes)
@@ -99,13 +112,8 @@ class RecordedStore:
 
     def _write_scores(self, files: CaseFiles, predicted: Predicted) -> None:
         """What the label map does not tell, each in one step."""
-        plan, geometry = self._derivation.plan, predicted.geometry
-        if self._derivation.wanted.probabilities:
-            target, origin = files.probabilities, self._derivation.origin
-            with write_probabilities(target, geometry, plan.label_set, origin) as writer:
-                for index, one in enumerate(resampled_classes(predicted.scores, geometry, plan)):
-                    writer.write(index, slice(0, writer.rows), one)
+        if predicted.sink is not None:
+            predicted.sink.finish()
         scan = predicted.case.channels[0].path
         for name, values in predicted.doubts.items():
-            restored = np.round(restore_map(values, geometry, plan), _DECIMALS)
-            write_number_map(files.uncertainty(name), restored, scan)
+            write_number_map(files.uncertainty(name), np.round(values, _DECIMALS), scan)

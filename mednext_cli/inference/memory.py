@@ -1,8 +1,11 @@
 """What the prediction of a case takes in memory and tiles, told from its header alone."""
 
+from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from mednext_cli.datasets.dataset import Case
+from mednext_cli.inference.average import NetworkAverage
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.footprint import peek_grid
 from mednext_cli.volumes.orientation import canonical_sizes
@@ -10,8 +13,54 @@ from mednext_cli.volumes.resample import resampled_shape
 from mednext_cli.volumes.volume import Grid, Shape
 
 _BYTES = 4  # of a float32
-_DOUBTS = 2  # entropy and disagreement, or what becomes of it
-_MAPS_TO_RESTORE = 3  # a class on the scan's grid, the largest so far, and their comparison
+_HALF = 2  # of a float16
+_MANY_LABELS = 256  # more than a byte tells apart
+_LOGITS = 2  # copies of what it gives: the C library keeps the last one's memory in pieces
+_FEATURES = 4  # copies of a network's features at full resolution: skip, block and its expansion
+_WIDEST = 48  # channels there; a transformer's first layer is wider, and coarser
+_PROCESS = 80 * 2**20  # what libraries take on their first use, and slices of tiles
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is made of a case beside its label map.
+
+    Attributes:
+        doubts: how many maps of uncertainty.
+        probabilities: whether these are kept.
+    """
+
+    doubts: int = 0
+    probabilities: bool = False
+
+
+LABELS_ONLY = Beside()
+
+
+@dataclass(frozen=True)
+class CaseBytes:
+    """Main memory that a case takes beside the networks, in its three stages.
+
+    Attributes:
+        reading: the peak while it is read and prepared; what the networks see is no more.
+        predicting: the peak of tiles, open sums and the way back, with the image.
+        writing: what is written.
+    """
+
+    reading: int = 0
+    predicting: int = 0
+    writing: int = 0
+
+    @property
+    def alone(self) -> int:
+        """One stage after the other."""
+        return max(self.reading, self.predicting, self.writing)
+
+    def in_flight(self, threads: int) -> int:
+        """With so many that read ahead and as many that write, all cases as large as this one."""
+        if threads == 0:
+            return self.alone
+        return self.predicting + threads * (self.reading + self.writing)
 
 
 def peek(case: Case) -> Grid | None:
@@ -19,23 +68,42 @@ def peek(case: Case) -> Grid | None:
     return peek_grid(case.channels[0].path, case.channels[0].index)
 
 
-def bytes_on(grid: Grid, plan: Plan, models: int, doubting: bool = False) -> int:
-    """Estimated peak memory of a case on this grid, beside the network.
+def bytes_on(grid: Grid, networks: NetworkAverage, wanted: Beside) -> CaseBytes:
+    """Estimated memory of a case on this grid.
 
-    On the prepared grid: the image, the probabilities of every class (twice where models are
-    averaged), the tiles' weights and, where wanted, two maps of uncertainty, float32. On the
-    scan's own: the channels, or a few maps while classes are brought back one after the other.
     Nothing is known yet of how far the scan will be cropped, so large margins of zeros make it
-    less.
+    less. Sums are counted here although a GPU may hold them.
     """
-    scan = prod(grid.shape)
-    prepared = scan * prod(grid.spacing_mm) / prod(plan.spacing_mm)
-    channels, scores = len(plan.channels), plan.output_channels * min(models, 2)
-    doubts = _DOUBTS * doubting
-    predicting = prepared * (channels + scores + 1 + doubts)
-    restoring = prepared * (channels + plan.output_channels + doubts) + scan * _MAPS_TO_RESTORE
-    reading = (scan + prepared) * channels
-    return int(_BYTES * max(predicting, restoring, reading))
+    plan, shape = networks.plan, estimate_shape(grid, networks.plan)
+    scan, prepared, outputs = prod(grid.shape), prod(shape), networks.plan.output_channels
+    image = _BYTES * prepared * len(plan.channels)
+    source = _BYTES * scan * len(plan.channels)
+    mask = scan * (1 + any(channel.use_nonzero_mask for channel in plan.normalisation))
+    kept = scan * _BYTES * wanted.doubts
+    sweep = networks.sweep(shape)
+    thickest = max(stop - start for start, stop in pairwise(sweep.edges[0]))
+    row = scan * thickest // shape[sweep.axes[0]]  # waits to be written
+    rows = _HALF * outputs * row * wanted.probabilities
+    labels = scan * (1 if max(plan.label_set.values) < _MANY_LABELS else 2)
+    sums = _BYTES * (outputs + 1) * networks.count_open(shape, apart=wanted.doubts > 1)
+    way_back = _BYTES * outputs * max(shape[0], shape[1]) * shape[2]
+    predicting = sums + way_back + rows + tile_bytes(networks) + _PROCESS
+    return CaseBytes(
+        reading=source + image + mask,
+        predicting=image + labels + kept + max(predicting, labels),
+        writing=labels + kept + _BYTES * scan * bool(wanted.doubts),
+    )
+
+
+def tile_bytes(networks: NetworkAverage) -> int:
+    """About the main memory that a tile takes in a network: activations, and what it gives."""
+    outputs = networks.plan.output_channels
+    channels = (
+        (_LOGITS * outputs + _FEATURES * min(member.width, _WIDEST)) * prod(member.patch_voxels)
+        for member in networks.members
+        if member.engine.device.type == "cpu"
+    )
+    return _BYTES * max(channels, default=0)
 
 
 def estimate_shape(grid: Grid, plan: Plan) -> Shape:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.outcomes import Outcome
 from mednext_cli.foundation.overlap import Stages, run_overlapped
-from mednext_cli.inference.average import NetworkAverage
+from mednext_cli.inference.average import Advance, NetworkAverage
 from mednext_cli.inference.findings.uncertainty import Doubts
+from mednext_cli.inference.probability_sink import ProbabilitySink
 from mednext_cli.inference.progress import TileCount
+from mednext_cli.inference.sliding import Placed
 from mednext_cli.inference.sources import check_volumes
 from mednext_cli.inference.stages import Observe, unobserved
 from mednext_cli.preprocessing.apply import prepare_source, read_image
 from mednext_cli.preprocessing.geometry import SourceGeometry
+from mednext_cli.preprocessing.restore import Restoration
 
 Array = NDArray[np.float32]
 Prepared = tuple[Array, SourceGeometry]
@@ -27,20 +30,22 @@ Prepared = tuple[Array, SourceGeometry]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What the networks made of a case.
+    """What the networks made of a case, on the scan's grid in the file's own axis order.
 
     Attributes:
-        scores: probabilities (K, D, H, W) on the prepared grid.
-        geometry: the way back to the scan's own.
-        seconds: the networks took.
-        doubts: maps (D, H, W) of their uncertainty by name, where these are wanted.
+        labels: label values.
+        geometry: the way from the prepared grid.
+        seconds: the networks and the way back took.
+        doubts: maps of their uncertainty by name, where these are wanted.
+        sink: has the probabilities; they are in no place yet.
     """
 
     case: Case
-    scores: Array
+    labels: NDArray[Any]
     geometry: SourceGeometry
     seconds: float
     doubts: Mapping[str, Array] = field(default_factory=dict)
+    sink: ProbabilitySink | None = None
 
 
 class Store(Protocol):
@@ -48,6 +53,18 @@ class Store(Protocol):
 
     def before_reading(self, case: Case) -> None:
         """Called before a case is read, in a thread that reads."""
+        ...
+
+    def sink(
+        self, case: Case, geometry: SourceGeometry, axes: tuple[int, int]
+    ) -> ProbabilitySink | None:
+        """What takes the probabilities of a case as they come; None where nobody wants them.
+
+        Args:
+            case: the case.
+            geometry: the way back.
+            axes: in whose order blocks come.
+        """
         ...
 
     def write(self, predicted: Predicted) -> None:
@@ -62,9 +79,10 @@ class Pipeline:
     Attributes:
         networks: loaded once, for all cases.
         store: where results go.
-        workers: threads that read and prepare, and as many that restore and write.
+        workers: threads that read and prepare, and as many that write.
         fewer: see `run_overlapped`.
-        observe: told of the stages up to the networks; what writes is the store's.
+        observe: told of the stages up to the way back; what writes is the store's. Networks and
+            restoring take turns, block by block.
         doubting: whether the networks' uncertainty is told, too.
     """
 
@@ -95,13 +113,33 @@ class Pipeline:
 
     def _put_through(self, count: TileCount, case: Case, prepared: Prepared) -> Predicted:
         image, geometry = prepared
-        started = time.monotonic()
-        count.begin(case.id, self.networks.count_tiles(image.shape[1:]))
-        advance = partial(count.advance, case.id)
-        doubts = Doubts(self.networks.activation, len(self.networks.members))
+        started, networks = time.monotonic(), self.networks
+        count.begin(case.id, networks.count_tiles(image.shape[1:]))
+        axes = networks.sweep(image.shape[1:]).axes
+        sink = self.store.sink(case, geometry, axes)
+        restoration = Restoration(geometry, networks.plan, axes, sink)
+        try:
+            self._restore(restoration, image, case, partial(count.advance, case.id))
+            with self.observe("restore"):
+                labels, maps = restoration.label_map(), restoration.maps()
+        except BaseException:
+            if sink is not None:
+                sink.discard()
+            raise
+        return Predicted(case, labels, geometry, time.monotonic() - started, maps, sink)
+
+    def _restore(
+        self, restoration: Restoration, image: Array, case: Case, advance: Advance
+    ) -> None:
+        networks = self.networks
+        doubts = Doubts(networks.activation, len(networks.members)) if self.doubting else None
+        blocks = networks.predict(image, case.id, advance, doubts.add if doubts else None)
+        while (block := self._next(blocks)) is not None:
+            with self.observe("restore"):
+                box, scores = block
+                restoration.add(box, scores, doubts.finish(scores) if doubts else {})
+            del block, scores  # before the next is made
+
+    def _next(self, blocks: Iterator[Placed]) -> Placed | None:
         with self.observe("network"):
-            scores = self.networks.predict(
-                image, case.id, advance, doubts.add if self.doubting else None
-            )
-            maps = doubts.finish(scores) if self.doubting else {}
-        return Predicted(case, scores, geometry, time.monotonic() - started, maps)
+            return next(blocks, None)

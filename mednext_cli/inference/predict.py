@@ -21,7 +21,7 @@ from mednext_cli.inference.findings.dicom import check_objects
 from mednext_cli.inference.findings.files import CHANGES, VOLUMES
 from mednext_cli.inference.job import Job, choose_steps, make_record
 from mednext_cli.inference.label_maps import RecordedStore
-from mednext_cli.inference.memory import estimate_shape, peek
+from mednext_cli.inference.memory import Beside, estimate_shape, peek
 from mednext_cli.inference.models import Model, load_models
 from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.record_file import read_record
@@ -149,7 +149,9 @@ def _work(
         if share.cases:
             options = EngineOptions(job.device, spec.operators, spec.precision)
             networks = build_average(job.models, job.engine.name, options)
-            run = ("predicting", spec.workers, "--workers 0", spec.uncertainty)
+            beside = job.derivation.wanted
+            wanted = Beside(len(beside.uncertainty), beside.probabilities)
+            run = ("predicting", spec.workers, "--workers 0", wanted)
             with open_pipeline(networks, store, share.cases, *run) as (pipeline, count):
                 share.work(pipeline, count)
     finally:

@@ -23,7 +23,7 @@ from mednext_cli.inference.postprocessing.apply import apply_steps
 from mednext_cli.inference.postprocessing.find import find_steps
 from mednext_cli.inference.sources import check_volumes, find_cases
 from mednext_cli.preprocessing.apply import prepare_image, prepare_volumes
-from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
+from mednext_cli.preprocessing.restore import ProbabilityArray, Restoration
 from mednext_cli.settings.mirror_axes import Axis
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.sections import Operators, PredictionPrecision
@@ -132,11 +132,15 @@ class Predictor:
             name, (image, geometry) = self._prepare_file(Path(scan))
         else:
             name, (image, geometry) = str(_ARRAY), self._prepare_array(scan, affine)
-        scores = self._networks.predict(image, name)
-        restored = restore_probabilities(scores, geometry, self.plan) if probabilities else None
-        labels = restore_label_map(scores, geometry, self.plan)
+        sink = ProbabilityArray(geometry, self.plan) if probabilities else None
+        axes = self._networks.sweep(image.shape[1:]).axes
+        restoration = Restoration(geometry, self.plan, axes, sink)
+        for box, scores in self._networks.predict(image, name):
+            restoration.add(box, scores)
+            del scores  # before the next are made
+        labels = restoration.label_map()
         apply_steps(labels, self._steps, geometry.file_grid.voxel_ml)
-        return Prediction(labels, geometry.file_grid.affine, restored)
+        return Prediction(labels, geometry.file_grid.affine, sink.whole() if sink else None)
 
     def _prepare_file(self, path: Path) -> tuple[str, Prepared]:
         with Scratch() as scratch:

@@ -9,7 +9,17 @@ from mednext_cli.inference.engine import Activation, Engine
 
 
 def predict_tiles(engine: Engine, tiles: Tensor, outputs: int) -> list[Tensor]:
-    """Probabilities of tiles, in halves where the device has too little memory for all at once.
+    """Probabilities of tiles; see `compute_logits`.
+
+    Returns:
+        (K, D, H, W) of each tile, float32, on the engine's device.
+    """
+    logits = compute_logits(engine, tiles, outputs)
+    return [activate(one, engine.activation) for one in logits]
+
+
+def compute_logits(engine: Engine, tiles: Tensor, outputs: int) -> list[Tensor]:
+    """Logits of tiles, in halves where the device has too little memory for all at once.
 
     Args:
         engine: the engine.
@@ -17,15 +27,14 @@ def predict_tiles(engine: Engine, tiles: Tensor, outputs: int) -> list[Tensor]:
         outputs: K, the classes or regions of the plan.
 
     Returns:
-        (K, D, H, W) of each tile, float32, on the engine's device.
+        (K, D, H, W) of each tile, of any precision, on the engine's device.
 
     Raises:
         SettingsError: the device has too little memory for a single tile.
         PluginError: the engine gives something else, or ends the program.
     """
     try:
-        logits = _ask(engine, tiles.to(engine.device), outputs)
-        return list(activate(logits, engine.activation))
+        return list(_ask(engine, tiles.to(engine.device), outputs))
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -34,15 +43,15 @@ def predict_tiles(engine: Engine, tiles: Tensor, outputs: int) -> list[Tensor]:
             raise too_little_memory(engine.device, f"a tile of {size} voxels") from error
     half = len(tiles) // 2
     return [
-        *predict_tiles(engine, tiles[:half], outputs),
-        *predict_tiles(engine, tiles[half:], outputs),
+        *compute_logits(engine, tiles[:half], outputs),
+        *compute_logits(engine, tiles[half:], outputs),
     ]
 
 
 def activate(logits: Tensor, activation: Activation) -> Tensor:
-    """Logits (B, K, ...) of any precision to probabilities, float32."""
+    """Logits (K, ...) of any precision to probabilities, float32."""
     logits = logits.float()
-    return logits.softmax(1) if activation == "softmax" else logits.sigmoid()
+    return logits.softmax(0) if activation == "softmax" else logits.sigmoid()
 
 
 def _ask(engine: Engine, tiles: Tensor, outputs: int) -> Tensor:

@@ -5,15 +5,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from mednext_cli.datasets.dataset import Case
+from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
 from mednext_cli.foundation.progress import track
-from mednext_cli.foundation.workers import RunSettings
 from mednext_cli.inference.average import NetworkAverage
-from mednext_cli.inference.memory import bytes_on, estimate_shape, peek
+from mednext_cli.inference.memory import (
+    LABELS_ONLY,
+    Beside,
+    CaseBytes,
+    bytes_on,
+    estimate_shape,
+    peek,
+)
 from mednext_cli.inference.pipeline import Pipeline, Store
 from mednext_cli.inference.progress import TileCount, expected_tiles
 from mednext_cli.volumes.volume import Grid
 
+_SHARE = 0.8  # of the free memory, unless workers are asked for
 _MOST_WORKERS = 4  # beside an accelerator; reading and writing are not faster with more
 logger = logging.getLogger(__name__)
 
@@ -26,7 +34,7 @@ def open_pipeline(
     description: str,
     workers: int | None = None,
     fewer: str = "",
-    doubting: bool = False,
+    wanted: Beside = LABELS_ONLY,
 ) -> Iterator[tuple[Pipeline, TileCount]]:
     """A pipeline for these cases, and the count that its runs and their caller keep.
 
@@ -35,41 +43,63 @@ def open_pipeline(
         store: where results go.
         cases: all that may be predicted.
         description: of the work, for the progress bar.
-        workers: threads that prepare, and as many that write; None chooses.
+        workers: threads that prepare, and as many that write, fewer where memory is short; None
+            chooses.
         fewer: the option for none, for messages; empty where the command has no such option.
-        doubting: see `Pipeline`.
+        wanted: beside label maps, by the networks.
+
+    Raises:
+        SettingsError: the memory that is free is too little for a case.
     """
     grids = {case.id: peek(case) for case in cases}
-    needs = _estimate_bytes(networks, grids, doubting)
-    _check_memory(max(needs.values(), default=0))
-    threads = RunSettings[Case](workers, bytes_of=lambda case: needs[case.id]).count(cases)
-    if workers is None:
-        # On a CPU the network needs every core itself.
-        threads = min(threads, 1 if networks.device.type == "cpu" else _MOST_WORKERS)
+    needs = {
+        name: bytes_on(grid, networks, wanted) if grid else CaseBytes()
+        for name, grid in grids.items()
+    }
+    threads = _count_threads(networks, needs, workers)
     tiles = _estimate_tiles(networks, grids)
     with track(description, expected_tiles(tiles), "tiles") as bar:
+        doubting = wanted.doubts > 0
         yield Pipeline(networks, store, threads, fewer, doubting=doubting), TileCount(bar, tiles)
 
 
-def _estimate_bytes(
-    networks: NetworkAverage, grids: Mapping[str, Grid | None], doubting: bool
-) -> dict[str, int]:
-    """Memory of each case beside the network, by case id; 0 where its header tells nothing."""
-    models = len(networks.members)
-    return {
-        name: bytes_on(grid, networks.plan, models, doubting) if grid else 0
-        for name, grid in grids.items()
-    }
+def _count_threads(
+    networks: NetworkAverage, needs: Mapping[str, CaseBytes], asked: int | None
+) -> int:
+    """Threads that read, and as many that write: as many as memory allows of those wanted.
 
-
-def _check_memory(largest: int) -> None:
-    """Warn where the largest case may need more than there is."""
+    Raises:
+        SettingsError: the largest case does not fit by itself.
+    """
+    if not needs:
+        return 0
+    name, largest = max(needs.items(), key=lambda item: item[1].alone)
     free = free_memory_bytes()
-    logger.debug("the largest case needs about %.1f GiB", largest / GIB)
-    if largest > free:
-        logger.warning(
-            "the largest case needs about %.1f GiB, %.1f GiB are free", largest / GIB, free / GIB
+    logger.debug("the largest case needs about %.1f GiB", largest.alone / GIB)
+    if largest.alone > free:
+        raise SettingsError(
+            f"{name} needs about {largest.alone / GIB:.3g} GiB of memory, "
+            f"{free / GIB:.3g} GiB are free",
+            "Free some, or predict it on another machine.",
         )
+    most = asked
+    if most is None:  # on a CPU the network needs every core itself
+        most = 1 if networks.device.type == "cpu" else _MOST_WORKERS
+    most, share = min(most, len(needs)), _SHARE if asked is None else 1.0
+    threads = next(
+        count
+        for count in range(most, -1, -1)
+        if not count or largest.in_flight(count) <= share * free
+    )
+    if asked is not None and threads < most:
+        logger.warning(
+            "%d workers would need about %.3g GiB of memory, %.3g GiB are free: there are %d",
+            most,
+            largest.in_flight(most) / GIB,
+            free / GIB,
+            threads,
+        )
+    return threads
 
 
 def _estimate_tiles(networks: NetworkAverage, grids: Mapping[str, Grid | None]) -> dict[str, int]:

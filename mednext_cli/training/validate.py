@@ -18,13 +18,14 @@ from mednext_cli.evaluation.evaluate import EvaluateResult, EvaluateSpec, evalua
 from mednext_cli.foundation.errors import DatasetError, ScanError
 from mednext_cli.foundation.files import read_json, storage_error, write_json
 from mednext_cli.foundation.outcomes import Outcome, failed_cases, raise_failures
-from mednext_cli.inference.average import Member, NetworkAverage
+from mednext_cli.inference.average import Member, NetworkAverage, first_width
 from mednext_cli.inference.engine import activation_of
 from mednext_cli.inference.label_maps import write_labels
 from mednext_cli.inference.pipeline import Predicted
 from mednext_cli.inference.torch_engine import NetworkEngine
 from mednext_cli.inference.workload import open_pipeline
 from mednext_cli.networks.building import hash_weights
+from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.preprocessing.stamps import content_of, take_stamps
 from mednext_cli.settings.plan import Plan
 from mednext_cli.training.distributed import together
@@ -201,6 +202,7 @@ def _networks(state: TrainingState, loop: LoopSpec) -> NetworkAverage:
         mirror_axes=recipe.augmentation.mirrored if recipe.inference.mirror else (),
         overlap=recipe.inference.overlap,
         turn=state.plan.turn,
+        width=first_width(state.network.state_dict()),
     )
     return NetworkAverage((member,), state.plan)
 
@@ -222,6 +224,9 @@ class _ValidationStore:
                 f"{case.channels[0].path} or its label changed since mednext preprocess",
                 "Run mednext preprocess again, and train on that.",
             )
+
+    def sink(self, case: Case, geometry: SourceGeometry, axes: tuple[int, int]) -> None:
+        """Nobody wants the probabilities."""
 
     def write(self, predicted: Predicted) -> None:
         """Write the label map."""

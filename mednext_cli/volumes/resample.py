@@ -112,7 +112,7 @@ def resample_channels(
         _resample_channel(channels.pop(0), place, separate)
     if separate is None:
         return Resampled(made)
-    resampled = Resampled(made, separate, _nearest(held[separate], int(new_shape[separate])))
+    resampled = Resampled(made, separate, nearest_voxels(held[separate], int(new_shape[separate])))
     repeats = held[separate] < new_shape[separate]
     return resampled if repeats else Resampled(resampled.whole())
 
@@ -161,7 +161,7 @@ def resample_labels(
 def _vote(labels: NDArray[Any], new_shape: Sequence[int]) -> NDArray[Any]:
     """The class with the highest linear score, slab by slab: scores of a few slices are held."""
     matrices = [weights(labels.shape[axis], int(new_shape[axis]), LINEAR) for axis in range(3)]
-    nearest = [_nearest(labels.shape[axis], int(new_shape[axis])) for axis in range(3)]
+    nearest = [nearest_voxels(labels.shape[axis], int(new_shape[axis])) for axis in range(3)]
     result = np.zeros(tuple(new_shape), dtype=labels.dtype)
     for start in range(0, len(result), _SLAB):
         rows = slice(start, start + _SLAB)
@@ -267,7 +267,7 @@ def _resample(
     return array
 
 
-def _nearest(old: int, new: int) -> NDArray[np.intp]:
+def nearest_voxels(old: int, new: int) -> NDArray[np.intp]:
     """Nearest voxel of each new one, rounded as ``map_coordinates(order=0)`` does.
 
     Term by term as nnU-Net has it: half-way between two, the last bit decides.
@@ -279,4 +279,4 @@ def _nearest(old: int, new: int) -> NDArray[np.intp]:
 
 def _take_nearest(array: NDArray[Any], axis: int, new: int) -> NDArray[Any]:
     old = array.shape[axis]
-    return array if old == new else np.take(array, _nearest(old, new), axis=axis)
+    return array if old == new else np.take(array, nearest_voxels(old, new), axis=axis)

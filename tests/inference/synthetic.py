@@ -7,6 +7,8 @@ import numpy as np
 import torch
 
 from mednext_cli.app import main
+from mednext_cli.inference.average import Advance, NetworkAverage, Single
+from mednext_cli.inference.sliding import gather
 from mednext_cli.networks.checkpoint import Checkpoint, build_plain, save_checkpoint
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
@@ -59,3 +61,14 @@ def probabilities(folder: Path, case: str) -> np.ndarray:
     """(K, X, Y, Z), as anybody reads them."""
     with h5py.File(folder / f"{case}_probabilities.h5") as file:
         return np.asarray(file["probabilities"])
+
+
+def predict_whole(
+    networks: NetworkAverage,
+    image: np.ndarray,
+    advance: Advance | None = None,
+    single: Single | None = None,
+) -> np.ndarray:
+    """Probabilities (K, D, H, W) of a prepared image (C, D, H, W), of all its blocks."""
+    depth, height, width = image.shape[1:]
+    return gather(networks.predict(image, "a", advance, single), (depth, height, width))

@@ -12,7 +12,7 @@ from mednext_cli.inference.average import Member, NetworkAverage, build_average
 from mednext_cli.inference.engine import Activation, EngineOptions
 from mednext_cli.inference.models import load_models
 from mednext_cli.volumes.turning import Turn
-from tests.inference.synthetic import PLAN, save_model
+from tests.inference.synthetic import PLAN, predict_whole, save_model
 
 CPU = torch.device("cpu")
 PATCH = (16, 32, 16)
@@ -37,20 +37,20 @@ def make_image(shape: tuple[int, ...] = (20, 40, 17)) -> np.ndarray:
 def test_probabilities_not_logits_are_averaged_over_networks() -> None:
     members = tuple(Member(Shift(one), PATCH, (0, 2), 0.5) for one in (-3.0, 2.0))
     image, told = make_image(), []
-    made = NetworkAverage(members, PLAN).predict(image, "a", lambda *one: told.append(one))
+    networks = NetworkAverage(members, PLAN)
+    made = predict_whole(networks, image, lambda *one: told.append(one))
     logits = [np.stack([image[0], *[np.full_like(image[0], one)] * 2]) for one in (-3.0, 2.0)]
     expected = sum(np.exp(one) / np.exp(one).sum(0) for one in logits) / 2
     np.testing.assert_allclose(made, expected, atol=2e-6)
     assert {note for _, note in told} == {", model 1", ", model 2"}
-    count = NetworkAverage(members, PLAN).count_tiles(image.shape[1:])
+    count = networks.count_tiles(image.shape[1:])
     assert sum(tiles for tiles, _ in told) == count == 2 * 4 * 2**3
 
 
 def test_an_engine_says_whether_its_outputs_exclude_each_other() -> None:
     image = make_image(PATCH)
-    made = NetworkAverage((Member(Shift(1.0, "sigmoid"), PATCH, (), 0.5),), PLAN).predict(
-        image, "a"
-    )
+    member = Member(Shift(1.0, "sigmoid"), PATCH, (), 0.5)
+    made = predict_whole(NetworkAverage((member,), PLAN), image)
     np.testing.assert_allclose(made[0], 1 / (1 + np.exp(-image[0])), atol=1e-6)
     np.testing.assert_allclose(made[1:], 1 / (1 + np.exp(-1)), atol=1e-6)
 
@@ -73,7 +73,7 @@ def test_slices_are_seen_across_their_axis_and_put_back(axis: int) -> None:
     within = [other for other in range(3) if other != axis]
     lengths = [(5, 6, 7)[other] for other in within]
     member = Member(engine, (1, *lengths), (), 0.5, Turn(axis))
-    made = NetworkAverage((member,), PLAN).predict(image, "a")
+    made = predict_whole(NetworkAverage((member,), PLAN), image)
     assert engine.shapes == {(1, *lengths)}
     columns = np.arange(lengths[1]).reshape([-1 if a == within[1] else 1 for a in range(3)])
     expected = 1 / (1 + 2 * np.exp(-image[0] * columns))
@@ -93,7 +93,7 @@ def test_mirrorings_are_named_by_the_axes_before_turning(axis: int) -> None:
 def test_nan_is_named() -> None:
     networks = NetworkAverage((Member(Shift(float("nan")), PATCH, (), 0.5),), PLAN)
     with pytest.raises(CheckpointError, match="the network gives NaN for some_case"):
-        networks.predict(make_image(), "some_case")
+        list(networks.predict(make_image(), "some_case"))
 
 
 @pytest.mark.slow
@@ -104,8 +104,8 @@ def test_loaded_once_called_often(model: Path, tmp_path: Path) -> None:
     assert [member.mirror_axes for member in networks.members] == [(2,), (2,)]
     assert [member.overlap for member in networks.members] == [0.25, 0.25]
     first, other = make_image(), make_image((9, 32, 30))
-    made = networks.predict(first, "first")
+    made = predict_whole(networks, first)
     assert made.shape == (3, 20, 40, 17)
-    assert networks.predict(other, "other").shape == (3, 9, 32, 30)
-    np.testing.assert_array_equal(networks.predict(first, "again"), made)
+    assert predict_whole(networks, other).shape == (3, 9, 32, 30)
+    np.testing.assert_array_equal(predict_whole(networks, first), made)
     np.testing.assert_allclose(made.sum(0), 1, atol=1e-5)

@@ -131,7 +131,7 @@ def test_logits_become_probabilities(activation: Activation) -> None:
     exponent = np.exp(logits.double().numpy())
     over_classes = exponent / exponent.sum(1, keepdims=True)
     expected = over_classes if activation == "softmax" else exponent / (1 + exponent)
-    made = activate(logits, activation)
+    made = torch.stack([activate(one, activation) for one in logits])
     assert made.dtype is torch.float32
     np.testing.assert_allclose(made.numpy(), expected, atol=1e-6)
 

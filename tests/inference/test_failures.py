@@ -21,7 +21,7 @@ def test_an_interrupted_prediction_keeps_what_is_done(
     from mednext_cli.inference import average
 
     out = tmp_path / "out"
-    real, calls = average.predict_probabilities, []
+    real, calls = average.predict_blocks, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -30,7 +30,7 @@ def test_an_interrupted_prediction_keeps_what_is_done(
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(average, "predict_probabilities", interrupted)
+        patch.setattr(average, "predict_blocks", interrupted)
         assert predict(scans, out, model) == 130
     done = sorted(path.name for path in out.glob("*.nii.gz"))
     assert done
@@ -85,7 +85,7 @@ def test_too_little_memory_for_a_case_stops_no_other(
 ) -> None:
     from mednext_cli.inference import average
 
-    real, calls = average.predict_probabilities, []
+    real, calls = average.predict_blocks, []
 
     def greedy(*arguments: object) -> object:
         calls.append(1)
@@ -93,7 +93,7 @@ def test_too_little_memory_for_a_case_stops_no_other(
             raise MemoryError
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(average, "predict_probabilities", greedy)
+    monkeypatch.setattr(average, "predict_blocks", greedy)
     assert predict(scans, tmp_path / "out", model) == 2
     assert "oblique: not enough memory" in capsys.readouterr().err
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 2

@@ -12,14 +12,14 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.inference.average import Member, NetworkAverage
 from mednext_cli.inference.models import load_models, read_member_weights, read_mirror_axes
 from mednext_cli.inference.torch_engine import NetworkEngine
-from tests.inference.synthetic import PLAN, predict, save_model
+from tests.inference.synthetic import PLAN, predict, predict_whole, save_model
 from tests.inference.test_average import PATCH, Shift, make_image
 
 
 def test_an_average_is_weighted_by_its_members() -> None:
     image = make_image(PATCH)
     single = [
-        NetworkAverage((Member(Shift(one), PATCH, (), 0.5),), PLAN).predict(image, "a")
+        predict_whole(NetworkAverage((Member(Shift(one), PATCH, (), 0.5),), PLAN), image)
         for one in (-3.0, 2.0)
     ]
     members = tuple(
@@ -28,7 +28,7 @@ def test_an_average_is_weighted_by_its_members() -> None:
     )
     told: list[tuple[np.ndarray, float]] = []
     networks = NetworkAverage(members, PLAN)
-    made = networks.predict(image, "a", single=lambda *one: told.append((one[0].copy(), one[1])))
+    made = predict_whole(networks, image, single=lambda *one: told.append((one[0].copy(), one[1])))
     np.testing.assert_allclose(made, 0.75 * single[0] + 0.25 * single[1], atol=1e-6)
     assert [share for _, share in told] == [0.75, 0.25]
     for (scores, _), expected in zip(told, single, strict=True):

@@ -8,12 +8,20 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.evaluation.scoring.references import recorded_labels
-from mednext_cli.inference.memory import bytes_on, peek
+from mednext_cli.inference import workload
+from mednext_cli.inference.average import Member, NetworkAverage, build_average
+from mednext_cli.inference.engine import EngineOptions
+from mednext_cli.inference.memory import LABELS_ONLY, Beside, bytes_on, peek
+from mednext_cli.inference.models import load_models
+from mednext_cli.inference.torch_engine import NetworkEngine
+from mednext_cli.volumes.turning import Turn
 from tests.inference.synthetic import PLAN, predict, probabilities, save_model
+from tests.inference.test_average import PATCH, Shift
 
 
 def test_label_maps_lie_on_the_scans_own_grids(scans: Path, model: Path, tmp_path: Path) -> None:
@@ -166,11 +174,60 @@ def test_scans_with_wide_margins_shorten_the_estimate(
 
 def test_memory_is_estimated_from_the_header(scans: Path) -> None:
     path = scans / "anisotropic.nii.gz"  # 20 x 26 x 15 voxels of 1 x 1 x 8 mm
-    prepared = 20 * 26 * 15 * 8 / 2**3
+    scan, prepared = 20 * 26 * 15, 20 * 26 * 15 * 8 // 2**3
     grid = peek(Case("a", (Channel(path),)))
     assert grid is not None
-    one, several = (bytes_on(grid, PLAN, models) for models in (1, 5))
-    assert one >= 4 * prepared * (1 + 3)
-    assert several - one <= 4 * prepared * 3  # one more buffer of three classes, however many
-    assert several > one
+    engine = Shift(1.0)
+    one, five, turned = (
+        NetworkAverage((Member(engine, PATCH, (), 0.5), *others), PLAN)
+        for others in (
+            (),
+            (Member(engine, PATCH, (), 0.5),) * 4,
+            (Member(engine, (1, 16, 16), (), 0.5, Turn(2)),),
+        )
+    )
+    least = bytes_on(grid, one, LABELS_ONLY)
+    assert least.reading >= 4 * (scan + prepared)
+    # 60 x 13 x 10 voxels, each in two tiles of 16 x 32 x 16 at most: 36 rows of a column are open.
+    assert least.predicting >= 4 * prepared + 4 * 3 * 130 * 16
+    assert bytes_on(grid, five, LABELS_ONLY) == least  # the same tiles: added to the same sums
+    assert bytes_on(grid, five, Beside(doubts=2)).predicting > least.predicting
+    assert bytes_on(grid, turned, LABELS_ONLY).predicting > least.predicting
+    kept = bytes_on(grid, one, Beside(probabilities=True))
+    assert 0 < kept.predicting - least.predicting < 2 * 3 * scan  # a row of blocks waits
+    assert least.in_flight(2) == least.predicting + 2 * (least.reading + least.writing)
     assert peek(Case("a", (Channel(path.with_name("none.nii")),))) is None
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_computed(
+    scans: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workload, "free_memory_bytes", lambda: 2**16)
+    monkeypatch.setattr(NetworkEngine, "__call__", None)
+    out = tmp_path / "out"
+    assert predict(scans, out, model, options=("--workers", "0")) == 2
+    error = capsys.readouterr().err
+    assert "GiB of memory, 6.1e-05 GiB are free. Free some" in error
+    assert "cases failed" not in error
+    assert not list(out.glob("*.nii.gz"))
+
+
+def test_workers_are_as_many_as_memory_allows(
+    scans: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    networks = build_average(load_models([model]), "torch", EngineOptions(torch.device("cpu")))
+    grids = (peek(Case("a", (Channel(path),))) for path in scans.iterdir())
+    needs = [bytes_on(grid, networks, LABELS_ONLY) for grid in grids if grid]
+    most = max(needs, key=lambda one: one.alone)
+    monkeypatch.setattr(workload, "free_memory_bytes", lambda: most.in_flight(1) + 1)
+    assert predict(scans, tmp_path / "out", model, options=("--workers", "3")) == 0
+    assert "3 workers would need about" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 3

@@ -127,7 +127,7 @@ def test_old_label_maps_stay_until_the_new_ones_are_whole(
     out, other = tmp_path / "out", save_model(tmp_path / "other.pt", 1)
     assert predict(scans, out, model, options=(*FAST, "--probabilities")) == 0
     before = maps(out)
-    real, calls = average.predict_probabilities, []
+    real, calls = average.predict_blocks, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -137,7 +137,7 @@ def test_old_label_maps_stay_until_the_new_ones_are_whole(
 
     options = (*FAST, "--force", "--workers", "0")
     with monkeypatch.context() as patch:
-        patch.setattr(average, "predict_probabilities", interrupted)
+        patch.setattr(average, "predict_blocks", interrupted)
         assert predict(scans, out, other, options=options) == 130
     assert list(maps(out)) == list(before)
     changed = [name for name, content in maps(out).items() if content != before[name]]

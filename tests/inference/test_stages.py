@@ -29,6 +29,9 @@ class _Store:
     def before_reading(self, case) -> None:
         """Nothing."""
 
+    def sink(self, case, geometry, axes) -> None:
+        """Nothing."""
+
     def write(self, predicted) -> None:
         write_labels(self._folder / "map.nii.gz", predicted, self._plan, self._observe)
 
@@ -49,7 +52,11 @@ def test_an_observer_is_told_of_every_stage_in_order(model, scans, tmp_path) -> 
     with track("predicting", 1) as bar:
         outcomes = list(pipeline.run(cases, TileCount(bar, {cases[0].id: 0})))
     assert [outcome.error for outcome in outcomes] == [None]
-    assert told == [text for stage in STAGES for text in (stage, f"{stage} over")]
+    assert list(dict.fromkeys(told)) == [
+        text for stage in STAGES for text in (stage, f"{stage} over")
+    ]
+    assert all(end == f"{begin} over" for begin, end in zip(told[::2], told[1::2], strict=True))
+    assert told.count("network") > 1
     assert (tmp_path / "map.nii.gz").exists()
 
 

@@ -36,8 +36,8 @@ def failing(real: object, case: str = "oblique") -> object:
     ("module", "name", "workers"),
     [
         (pipeline, "prepare_source", "2"),
-        (average, "predict_probabilities", "2"),
-        (label_maps, "restore_label_map", "0"),
+        (average, "predict_blocks", "2"),
+        (pipeline, "Restoration", "0"),
         (label_maps, "write_label_map", "2"),
     ],
 )

@@ -11,7 +11,7 @@ from mednext_cli.datasets.dataset import Case, Channel
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.preprocessing.apply import prepare_case, prepare_image
 from mednext_cli.preprocessing.geometry import SourceGeometry
-from mednext_cli.preprocessing.restore import restore_label_map, restore_probabilities
+from mednext_cli.preprocessing.restore import ProbabilityArray, Restoration, restore_label_map
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.volumes.resample import resample_image
@@ -37,6 +37,11 @@ def make_plan(spacing: tuple[float, ...] = (1.0, 1.0, 1.0), **changes: object) -
 
 def one_hot(label: np.ndarray, classes: int) -> np.ndarray:
     return np.stack([label == index for index in range(classes)]).astype(np.float32)
+
+
+def everywhere(scores: np.ndarray) -> tuple[slice, slice, slice]:
+    depth, height, width = scores.shape[1:]
+    return slice(0, depth), slice(0, height), slice(0, width)
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
@@ -198,7 +203,9 @@ def test_probabilities_on_the_scan_s_grid(tmp_path: Path) -> None:
     _, geometry = prepare_image((Channel(write(tmp_path / "i.nii", image, affine)),), make_plan())
     scores = np.random.default_rng(0).dirichlet([1, 1, 1], geometry.resampled_shape)
     scores = np.moveaxis(scores, -1, 0).astype(np.float32)
-    made = restore_probabilities(scores, geometry, make_plan())
+    sink = ProbabilityArray(geometry, make_plan())
+    Restoration(geometry, make_plan(), sink=sink).add(everywhere(scores), scores)
+    made = sink.whole()
     assert made.shape == (3, 8, 9, 10)
     assert np.allclose(made.astype(np.float32).sum(axis=0), 1, atol=2e-3)
     assert (made[0][image == 0] == 1).all()

@@ -112,7 +112,7 @@ def test_validation_gives_the_label_maps_of_predict(
 
 def test_the_same_weights_are_validated_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     made = run.label_maps
-    monkeypatch.setattr(average, "predict_probabilities", None)
+    monkeypatch.setattr(average, "predict_blocks", None)
     assert run.train() == 0
     assert run.label_maps == made
 
@@ -175,7 +175,7 @@ def test_a_damaged_note_validates_anew(run: Run, content: str) -> None:
 def test_an_unexpected_error_fails_one_case(
     bare: Run, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = average.predict_probabilities, []
+    real, calls = average.predict_blocks, []
 
     def faulty(*arguments: object) -> object:
         calls.append(1)
@@ -184,7 +184,7 @@ def test_an_unexpected_error_fails_one_case(
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(average, "predict_probabilities", faulty)
+        patch.setattr(average, "predict_blocks", faulty)
         assert bare.train() == 1
     error = capsys.readouterr().err
     assert "ZeroDivisionError: of all things. This is a fault of ours" in error
@@ -211,7 +211,7 @@ def test_a_device_without_memory_is_one_line(
 def test_an_interrupted_validation_is_carried_on(
     bare: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = average.predict_probabilities, []
+    real, calls = average.predict_blocks, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -220,7 +220,7 @@ def test_an_interrupted_validation_is_carried_on(
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(average, "predict_probabilities", interrupted)
+        patch.setattr(average, "predict_blocks", interrupted)
         assert bare.train() == 130
     assert len(bare.label_maps) == 1
     assert bare.train() == 0

@@ -36,7 +36,7 @@ def entropy(scores: Array, activation: Activation) -> Array:
 
 
 class Doubts:
-    """The uncertainty of a case, gathered while its networks are averaged.
+    """The uncertainty of a case, gathered while its networks are averaged, block by block.
 
     The disagreement is the entropy of the average less the average of the networks' entropies
     (the mutual information of label and network, Houlsby et al., arXiv 1112.5745): 0 where all
@@ -52,7 +52,7 @@ class Doubts:
         self._single: Array | None = None
 
     def add(self, scores: Array, share: float) -> None:
-        """Add one network's probabilities (K, D, H, W) and its share of the average."""
+        """Add one network's probabilities (K, d, h, w) and its share of the average."""
         if self._members == 1:
             return
         own = entropy(scores, self._activation)
@@ -60,8 +60,9 @@ class Doubts:
         self._single = own if self._single is None else np.add(self._single, own, out=self._single)
 
     def finish(self, average: Array) -> dict[str, Array]:
-        """The maps (D, H, W) by name, of the average (K, D, H, W)."""
-        total = entropy(average, self._activation)
-        if self._single is None:
+        """The maps (d, h, w) of a block by name, of the average (K, d, h, w)."""
+        total, single = entropy(average, self._activation), self._single
+        self._single = None
+        if single is None:
             return {ENTROPY: total}
-        return {ENTROPY: total, DISAGREEMENT: np.maximum(total - self._single, 0.0)}
+        return {ENTROPY: total, DISAGREEMENT: np.maximum(total - single, 0.0)}
