@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mednext_cli.foundation.devices import free_device_bytes, is_out_of_memory
 from mednext_cli.foundation.memory import map_zeros
-from mednext_cli.inference.sweep import Axes, Box, Tiling
+from mednext_cli.inference.sweep import Box, Sweep, Tiling
 
 _SHARE = 0.5  # of a device's free memory that sums may take; the rest is for the tiles
 Cell = tuple[int, int]
@@ -19,18 +19,21 @@ class OpenSums:
     """Probabilities of tiles, weighted and added up where the network leaves them.
 
     They lie on a GPU that has room for them beside its tiles, else in main memory. The image is
-    cut where tiles begin or end along the two axes of their order, so that the memory of every
-    cell is taken with its first tile and given back when it is taken out.
+    cut where tiles or blocks begin or end along the two axes of their order, so that the memory of
+    every cell is taken with its first tile and given back when it is taken out.
 
     Args:
         tiling: of the tiles.
-        axes: their order.
+        sweep: their order, and the blocks that are taken out.
     """
 
-    def __init__(self, tiling: Tiling, axes: Axes) -> None:
-        self._shape, self._axes = tiling.shape, axes
-        self._edges = tuple(tiling.edges(axis) for axis in axes)
-        self._needed = tiling.count_open(axes)
+    def __init__(self, tiling: Tiling, sweep: Sweep) -> None:
+        self._shape, self._axes = tiling.shape, sweep.axes
+        self._edges = tuple(
+            tuple(sorted({*tiling.edges(axis), *edges}))
+            for axis, edges in zip(sweep.axes, sweep.edges, strict=True)
+        )
+        self._needed = tiling.count_open(sweep.axes)
         self._cells: dict[Cell, tuple[Tensor, Tensor]] = {}
         self._device: torch.device | None = None
 

@@ -116,7 +116,7 @@ class _Tiles:
         self._networks, self._voxels, self._turn = networks, voxels, window.turn
         self._tiling, self._axes, self._batch = window.tiling(sweep.shape), sweep.axes, batch
         self._weights = _importance(self._tiling)
-        self._sums = OpenSums(self._tiling, sweep.axes)
+        self._sums = OpenSums(self._tiling, sweep)
         corners = self._tiling.corners(sweep.axes)
         self._jobs = [(*tile, flip) for tile, flip in product(corners, window.flips)]
         self._done = 0
