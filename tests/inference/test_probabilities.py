@@ -21,7 +21,7 @@ from mednext_cli import __version__
 from mednext_cli.foundation.errors import StorageError
 from mednext_cli.inference.probabilities import write_probabilities
 from mednext_cli.preprocessing.geometry import SourceGeometry
-from mednext_cli.preprocessing.restore import restore_probabilities
+from mednext_cli.preprocessing.restore import ProbabilityArray, Restoration
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.formats.dicom_objects import Origin
 from mednext_cli.volumes.orientation import canonical_sizes
@@ -63,9 +63,11 @@ def test_slabs_lie_where_whole_classes_do(
 ) -> None:
     geometry, path = place(affine), tmp_path / "a.h5"
     scores = draw(geometry, labels.output_channels)
-    expected = restore_probabilities(
-        scores, geometry, PLAN.model_copy(update={"label_set": labels})
-    )
+    plan = PLAN.model_copy(update={"label_set": labels})
+    whole = ProbabilityArray(geometry, plan)
+    box = tuple(slice(0, length) for length in scores.shape[1:])
+    Restoration(geometry, plan, sink=whole).add(box, scores)
+    expected = whole.whole()
     with write_probabilities(path, geometry, labels, ORIGIN, axis) as writer:
         slabs = [slice(*pair) for pair in pairwise((0, 1, 6, writer.rows))]
         for rows in slabs[::-1]:
