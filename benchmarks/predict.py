@@ -4,7 +4,8 @@
 
 Each contender lives in a process of its own, since ours changes how its process keeps memory, and
 all take turns. Seconds are those of the processor, so that other work counts little. MONAI's is
-given our importance map and runs in both memory formats.
+given our importance map and runs in both memory formats. ``--precision bfloat16`` is all of them
+under autocast.
 """
 
 import argparse
@@ -36,20 +37,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/predict.csv"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kernels", type=int, nargs="+", default=[3, 5])
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     options = parser.parse_args()
-    rows = [row for kernel in options.kernels for row in _compare(kernel, options.rounds)]
+    rows = [
+        row
+        for kernel in options.kernels
+        for row in _compare(kernel, options.precision, options.rounds)
+    ]
     with options.out.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _compare(kernel: int, rounds: int) -> list[dict[str, object]]:
+def _compare(kernel: int, precision: str, rounds: int) -> list[dict[str, object]]:
     context = multiprocessing.get_context("spawn")
     contenders: dict[str, Connection] = {}
     for name in (*_OURS, *_MONAI):
         contenders[name], theirs = context.Pipe()
-        context.Process(target=_contend, args=(theirs, name, kernel), daemon=True).start()
+        given = (theirs, name, kernel, precision)
+        context.Process(target=_contend, args=given, daemon=True).start()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     labels: dict[str, NDArray[np.uint8]] = {}
     for _ in range(1 + rounds):  # the first to warm up
@@ -60,7 +67,10 @@ def _compare(kernel: int, rounds: int) -> list[dict[str, object]]:
     for connection in contenders.values():
         connection.send(False)
     best = min(statistics.median(seconds[name][1:]) for name in _MONAI)
-    rows = [_row(kernel, name, seconds[name][1:], best, labels) for name in contenders]
+    rows = [
+        {**_row(kernel, name, seconds[name][1:], best, labels), "precision": precision}
+        for name in contenders
+    ]
     for row in rows:
         print(f"S k{kernel}, {row['contender']}: {row['median_s']} s, {row['times_monai']} x MONAI")
     return rows
@@ -88,13 +98,15 @@ def _row(
     }
 
 
-def _contend(connection: Connection, name: str, kernel: int) -> None:
+def _contend(connection: Connection, name: str, kernel: int, precision: str) -> None:
     torch.set_num_threads(1)
     image = np.random.default_rng(0).normal(size=(1, _CASE, _CASE, _CASE)).astype(np.float32)
     predict = _monais(kernel, name) if name in _MONAI else _ours(kernel, name)
+    half = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
     while connection.recv():
         begin = time.process_time()
-        found = predict(image)
+        with half:
+            found = predict(image)
         connection.send((time.process_time() - begin, found))
 
 
@@ -118,7 +130,7 @@ def _ours(kernel: int, name: str) -> Callable[[NDArray[np.float32]], NDArray[np.
         blocks.library_of = lambda *_: None  # type: ignore[assignment]  # as where nothing was compiled
 
     def call(tiles: Tensor) -> Tensor:
-        made: Tensor = network(tiles.to(memory_format=torch.channels_last_3d)).softmax(1)
+        made: Tensor = network(tiles.to(memory_format=torch.channels_last_3d)).float().softmax(1)
         return made
 
     def predict(image: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -147,7 +159,7 @@ def _monais(kernel: int, name: str) -> Callable[[NDArray[np.float32]], NDArray[n
     def predict(image: NDArray[np.float32]) -> NDArray[np.uint8]:
         found = sliding_window_inference(
             torch.from_numpy(image)[None].contiguous(memory_format=_MONAI[name]),
-            (_PATCH,) * 3, 1, lambda tiles: network(tiles).softmax(1), overlap=_OVERLAP,
+            (_PATCH,) * 3, 1, lambda tiles: network(tiles).float().softmax(1), overlap=_OVERLAP,
             roi_weight_map=importance,
         )  # fmt: skip
         assert isinstance(found, Tensor)  # noqa: S101 - one output gives one

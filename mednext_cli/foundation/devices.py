@@ -65,7 +65,8 @@ def pick_dtype(precision: str, device: "torch.device") -> "torch.dtype":
 
     Args:
         precision: float32, bfloat16 or float16; auto on CUDA is bfloat16, which cannot overflow,
-            where the hardware has it, else float16, and float32 on every other device.
+            where the hardware has it, else float16, and float32 on every other device (what a
+            run on a CPU may take instead is measured: `training.precision_choice`).
         device: where the network runs.
 
     Raises:
@@ -85,6 +86,14 @@ def pick_dtype(precision: str, device: "torch.device") -> "torch.dtype":
         return torch.float32
     has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bfloat16 else torch.float16
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for products of bfloat16: AVX512-BF16 or AMX."""
+    import torch
+
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
 
 
 def free_device_bytes(device: "torch.device") -> int:

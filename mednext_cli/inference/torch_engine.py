@@ -1,5 +1,6 @@
 """PyTorch, on any of its devices."""
 
+import logging
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from mednext_cli.networks.building import move_network
 from mednext_cli.networks.checkpoint import Checkpoint, build_network
 from mednext_cli.networks.workload import Workload
 from mednext_cli.settings.plan import Plan
+
+logger = logging.getLogger(__name__)
 
 
 class NetworkEngine:
@@ -62,6 +65,7 @@ class TorchEngine(NetworkEngine):
         if device.type == "cpu":
             keep_freed_memory(large=True)
         dtype = pick_dtype(options.precision, device)
+        _tell_of_bfloat16(checkpoint, plan, options)
         operators = _choose_operators(checkpoint, plan, options, dtype)
         network = build_network(checkpoint)
         try:
@@ -74,13 +78,35 @@ class TorchEngine(NetworkEngine):
         super().__init__(network, activation_of(plan), device, dtype)
 
 
+def _tell_of_bfloat16(checkpoint: Checkpoint, plan: Plan, options: EngineOptions) -> None:
+    """What another precision would bring on this CPU; left alone, results stay as they are."""
+    if options.precision != "auto" or options.device.type != "cpu":
+        return
+    gain = checkpoint.network.family.bfloat16_gain(
+        _workload(checkpoint, plan, options, torch.bfloat16)
+    )
+    if gain is not None and gain > 1:
+        logger.info(
+            "the network runs in float32; a block of it is %.1f times as fast here in bfloat16 "
+            "(--precision bfloat16), which rounds to three digits",
+            gain,
+        )
+
+
 def _choose_operators(
     checkpoint: Checkpoint, plan: Plan, options: EngineOptions, dtype: torch.dtype
 ) -> dict[str, Any] | None:
     """Before the network takes the device's memory; None takes what needs no choice."""
     if options.operators != "auto":
         return None
-    workload = Workload(
+    workload = _workload(checkpoint, plan, options, dtype)
+    return checkpoint.network.family.choose_operators(workload)
+
+
+def _workload(
+    checkpoint: Checkpoint, plan: Plan, options: EngineOptions, dtype: torch.dtype
+) -> Workload:
+    return Workload(
         network=checkpoint.network,
         patch_voxels=plan.patch_voxels,
         batch=tiles_at_once(options.device, plan.patch_voxels),
@@ -88,4 +114,3 @@ def _choose_operators(
         training=False,
         device=options.device,
     )
-    return checkpoint.network.family.choose_operators(workload)

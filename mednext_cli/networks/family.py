@@ -195,6 +195,20 @@ class NetworkFamily(ABC, Generic[Chosen]):
         del workload, kept
         return None
 
+    def bfloat16_gain(self, workload: "Workload") -> float | None:
+        """How many times as fast as in float32 the network is in bfloat16 on this CPU.
+
+        Measured in seconds where that was not done yet, and kept for this user.
+
+        Args:
+            workload: what the network is run on; its number format does not count.
+
+        Returns:
+            None where that is moot, or not known.
+        """
+        del workload
+        return None
+
     def set_operators(
         self,
         network: "nn.Module",

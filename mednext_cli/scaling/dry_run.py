@@ -160,7 +160,8 @@ class DryNetwork:
 
     def _followed(self, work: Callable[[_Context], None], dtype: torch.dtype) -> Run:
         """What it takes on the device; of operators of a network's own, the usual ones' work."""
-        with pretending(self._device_type) as pretence:
+        half = None if dtype is torch.float32 else dtype
+        with pretending(self._device_type, half) as pretence:
             run = self._follow(work, dtype)
         if not pretence.heeded:
             return run

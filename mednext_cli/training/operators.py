@@ -5,7 +5,6 @@ from typing import Any
 
 from mednext_cli.foundation.errors import CheckpointError, DatasetError
 from mednext_cli.foundation.files import read_json, write_json
-from mednext_cli.networks.workload import Workload
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.starting import Job
 
@@ -23,7 +22,7 @@ def choose_operators(job: Job) -> dict[str, Any] | None:
     kept = _read(job.folder) if job.resuming else None
     if job.resuming and kept is None:
         return None
-    return job.chosen.family.choose_operators(_workload(job), kept)
+    return job.chosen.family.choose_operators(job.workload(job.precision.dtype), kept)
 
 
 def keep_operators(folder: RunFolder, operators: Mapping[str, Any] | None) -> None:
@@ -34,17 +33,6 @@ def keep_operators(folder: RunFolder, operators: Mapping[str, Any] | None) -> No
     """
     if operators is not None:
         write_json(folder.operators, operators)
-
-
-def _workload(job: Job) -> Workload:
-    return Workload(
-        network=job.network,
-        patch_voxels=job.plan.patch_voxels,
-        batch=job.plan.batch_size,
-        dtype=job.precision.dtype,
-        training=True,
-        device=job.device,
-    )
 
 
 def _read(folder: RunFolder) -> dict[str, Any] | None:

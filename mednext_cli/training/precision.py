@@ -16,7 +16,8 @@ class Precision:
 
     Args:
         name: "auto", "float32", "bfloat16" or "float16". "auto" on CUDA is bfloat16 where the
-            hardware has it, else float16; float32 on every other device.
+            hardware has it, else float16; float32 on every other device, where a run may have
+            chosen otherwise before (`precision_choice`).
         device: where the network runs.
 
     Raises:

@@ -45,6 +45,11 @@ class RunFolder:
         return self.path / "operators.json"
 
     @property
+    def precision(self) -> Path:
+        """What `training.precision = "auto"` was measured to be on a CPU; may be missing."""
+        return self.path / "precision.json"
+
+    @property
     def log(self) -> Path:
         """A row an epoch."""
         return self.path / "log.csv"

@@ -15,6 +15,7 @@ from mednext_cli.settings.progress import Origin, Progress
 from mednext_cli.settings.recipe import Recipe, may_change
 from mednext_cli.training.initialise import Start, is_begun_with
 from mednext_cli.training.precision import Precision
+from mednext_cli.training.precision_choice import CpuPrecision, kept_precision
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.schedule import learning_rate
 from mednext_cli.training.state import TrainingState
@@ -27,7 +28,8 @@ logger = logging.getLogger(__name__)
 def check_recipe(folder: RunFolder, begun: Recipe, state: TrainingState) -> None:
     """Raise `SettingsError` where the recipe asks for another training than was begun."""
     device = next(state.network.parameters()).device
-    before, after = _as_used(begun, device), _as_used(state.recipe, device)
+    on_cpu = kept_precision(folder)
+    before, after = (_as_used(recipe, device, on_cpu) for recipe in (begun, state.recipe))
     differing = [
         f"{key}: {before.get(key)} -> {after.get(key)}"
         for key in before | after
@@ -39,7 +41,7 @@ def check_recipe(folder: RunFolder, begun: Recipe, state: TrainingState) -> None
         )
 
 
-def _as_used(recipe: Recipe, device: torch.device) -> dict[str, Any]:
+def _as_used(recipe: Recipe, device: torch.device, on_cpu: CpuPrecision) -> dict[str, Any]:
     """The recipe's values, where it leaves a choice what is chosen on this device."""
     flat = flatten(recipe.model_dump(mode="json"))
     begins = {"upkern": recipe.init.upkern, "checkpoint": recipe.init.checkpoint}
@@ -47,8 +49,9 @@ def _as_used(recipe: Recipe, device: torch.device) -> dict[str, Any]:
     flat["model.deep_supervision"] = choose_network(recipe.model).deep_supervision
     if recipe.training.minutes is not None:  # of which the epochs say what part is warm-up
         flat["training.warmup_epochs"] = f"{recipe.training.warmup_share:.2%} of the minutes"
+    name = recipe.training.precision
     try:
-        precision = Precision(recipe.training.precision, device)
+        precision = Precision(on_cpu if (name, device.type) == ("auto", "cpu") else name, device)
     except SettingsError:  # begun where there was more choice
         return flat
     flat["training.precision"] = str(precision.dtype).removeprefix("torch.")

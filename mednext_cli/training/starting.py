@@ -14,6 +14,7 @@ from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.networks.building import build_plain, move_network
 from mednext_cli.networks.choice import ChosenNetwork
 from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.networks.workload import Workload
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.progress import Origin
 from mednext_cli.settings.recipe import Recipe
@@ -25,6 +26,7 @@ from mednext_cli.training.memory import Demand, check_memory
 from mednext_cli.training.optimiser import build_optimiser, count_kept
 from mednext_cli.training.patch_size import choose_patch
 from mednext_cli.training.precision import Precision
+from mednext_cli.training.precision_choice import choose_precision, kept_precision
 from mednext_cli.training.resume import resume
 from mednext_cli.training.run_folder import RunFolder, empty, has_begun, set_best_aside
 from mednext_cli.training.splits import Split
@@ -87,6 +89,17 @@ class Setup:
         """
         return Precision(self.recipe.training.precision, self.device)
 
+    def workload(self, dtype: torch.dtype) -> Workload:
+        """What a step runs the network on, in a number format."""
+        return Workload(
+            network=self.network,
+            patch_voxels=self.plan.patch_voxels,
+            batch=self.plan.batch_size,
+            dtype=dtype,
+            training=True,
+            device=self.device,
+        )
+
     @cached_property
     def demand(self) -> Demand:
         """What decides the memory of a step."""
@@ -122,6 +135,21 @@ class Job(Setup):
     restart: bool
     extend: bool
     resuming: bool
+
+    @cached_property
+    def precision(self) -> Precision:
+        """As of any setup, but that "auto" on a CPU is measured: see `choose_precision`."""
+        if not self.measures_precision:
+            return super().precision
+        if self.resuming:
+            return Precision(kept_precision(self.folder), self.device)
+        workload = self.workload(torch.bfloat16)
+        return Precision(choose_precision(self.chosen.family, workload), self.device)
+
+    @property
+    def measures_precision(self) -> bool:
+        """Whether the number format was left to a measurement."""
+        return (self.recipe.training.precision, self.device.type) == ("auto", "cpu")
 
 
 def build_state(

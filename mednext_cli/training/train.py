@@ -37,6 +37,7 @@ from mednext_cli.training.loop import LoopSpec, run_epochs
 from mednext_cli.training.loss import check_loss
 from mednext_cli.training.memory import check_memory, explained_memory
 from mednext_cli.training.operators import choose_operators, keep_operators
+from mednext_cli.training.precision_choice import keep_precision
 from mednext_cli.training.run_folder import RunFolder, has_begun, run_folder
 from mednext_cli.training.splits import Split, draw_cases, fold_name
 from mednext_cli.training.starting import Job, start_folder, start_state
@@ -134,6 +135,8 @@ def _train(spec: TrainSpec, processes: Processes) -> TrainResult:
             start_folder(state, job, processes)
             if processes.rank == 0:
                 keep_operators(job.folder, operators)
+                if job.measures_precision:
+                    keep_precision(job.folder, job.precision.dtype)
             if not state.finished:
                 warn_of_lacking_classes(job.cached, job.split, fold_name(spec.fold))
                 _warn_of_swaps(job)

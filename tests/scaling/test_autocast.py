@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mednext_cli.networks.building import build_plain
+from mednext_cli.networks.mednext.cpu import left_to_pytorch
 from mednext_cli.scaling.autocast import AutocastAs
 from tests.networks.small_networks import SMALL, small_image, small_spec
 
@@ -28,7 +29,7 @@ def _types(network: nn.Module, image: Tensor) -> list[torch.dtype]:
 @pytest.mark.parametrize("name", ["mednext", "nnunet", "unetr", "uxnet"])
 def test_each_module_gives_the_type_that_it_gives_on_a_cpu(name: str) -> None:
     spec = small_spec(name)
-    with torch.autocast("cpu", torch.bfloat16):
+    with left_to_pytorch(), torch.autocast("cpu", torch.bfloat16):
         real = _types(build_plain(spec).eval(), small_image(name))
     with torch.device("meta"):
         network = build_plain(spec).eval()

@@ -17,7 +17,13 @@ from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.kernels import Operators
 from mednext_cli.networks.mednext.kernels.convolution import can_take, is_taken
 from mednext_cli.networks.mednext.native.library import Library
-from mednext_cli.networks.mednext.native.operators import Bottleneck, Depthwise, block, library_of
+from mednext_cli.networks.mednext.native.operators import (
+    Bottleneck,
+    Depthwise,
+    block,
+    fits,
+    library_of,
+)
 from mednext_cli.networks.mednext.native.training import train_block
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 from mednext_cli.networks.mednext.ways import PYTORCH, TENSOR_CORES, is_ours
@@ -217,9 +223,12 @@ class MedNeXtBlock(nn.Module):
 
     def _by_layers(self, x: Tensor) -> Tensor:
         if (cpu.is_arranged(x) or x.is_meta) and self.is_plain():
-            if (library := library_of(x, *self._parts())) is not None:
+            reduced, parts = cpu.is_reduced(x), self._parts()
+            x = x.bfloat16() if reduced else x
+            library = library_of(x, *parts)
+            if library is not None or (reduced and not x.is_meta and fits(x, *parts)):
                 return self._native(library, x)
-            if not (x.is_meta or torch.is_grad_enabled()):
+            if not (x.is_meta or reduced or torch.is_grad_enabled()):
                 return self._in_pieces(x)
         y: Tensor = self.compress(self._transform(x))
         return y if self.shortcut is None else y + self.shortcut(x)
@@ -260,7 +269,7 @@ class MedNeXtBlock(nn.Module):
         depthwise = Depthwise(mixer.weight, cast("Tensor", mixer.bias), mixer.stride[0], transposed)
         return depthwise, Bottleneck(norm, _EPSILON, expand, compress)
 
-    def _native(self, library: Library, x: Tensor) -> Tensor:
+    def _native(self, library: Library | None, x: Tensor) -> Tensor:
         compute = train_block if torch.is_grad_enabled() else block
         residual = None if self.shortcut is None else self.shortcut(x)
         return compute(library, x, *self._parts(), residual)

@@ -5,11 +5,14 @@ Forward and backward, milliseconds of one AVX-512 core, PyTorch 2.13, channels-l
 1x1x1 to 32 channels 11 and 4.1; transposed depthwise from (2, 32, 16, 24, 16) 24 and 9.5. A whole
 training step of S with 16 base channels: kernel 3 567 and 246, kernel 5 972 and 360. The norm is
 also more exact here: PyTorch's takes a channels-last variance as a difference of squares.
+
+Under autocast to bfloat16 images are that, and products of them; statistics and sums are float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -18,9 +21,13 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mednext_cli.foundation.devices import multiplies_bfloat16
+from mednext_cli.networks.pretending import current_pretence
+
 _ONEDNN_BATCH = 16  # from here on PyTorch leaves 1x1 convolutions to oneDNN whatever else
 _PIECE = 1 << 18  # expanded activations worked on at once: 1 MiB in float32
 _COLUMNS = 3  # oneDNN has fast depthwise weight gradients for kernels up to this width
+_REDUCED = ("cpu", torch.bfloat16)
 _arranging: ContextVar[bool] = ContextVar("arranging", default=True)
 
 
@@ -37,19 +44,32 @@ def left_to_pytorch() -> Iterator[None]:
 def is_arranged(x: Tensor) -> bool:
     """Whether this tensor takes the way through this module.
 
-    Not on accelerators (nor "meta"), in half precision, or where a graph is recorded for another
-    engine, which knows PyTorch's own operators best. Nor in two dimensions: training a small
+    Not on accelerators (nor "meta"), in float16, or where a graph is recorded for another engine,
+    which knows PyTorch's own operators best. Nor in two dimensions: training a small
     network so ended in a damaged heap in oneDNN (PyTorch 2.13 on an AMD EPYC; contiguous does not).
     """
     return (
         x.device.type == "cpu"
         and x.ndim == 5
-        and x.dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled("cpu")
+        and x.dtype in _taken_types()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not torch.compiler.is_compiling()
         and _arranging.get()
     )
+
+
+def _taken_types() -> tuple[torch.dtype, ...]:
+    if not torch.is_autocast_enabled("cpu"):
+        return (torch.float32, torch.float64)
+    return (torch.float32, torch.bfloat16) if is_reduced() else ()
+
+
+def is_reduced(x: Tensor | None = None) -> bool:
+    """Whether autocast to bfloat16 is on for CPUs, or pretended to be for a tensor on "meta"."""
+    if x is not None and x.is_meta:
+        pretence = current_pretence()
+        return pretence is not None and (pretence.device_type, pretence.dtype) == _REDUCED
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -67,6 +87,32 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     As a two-dimensional one over all planes. PyTorch runs three-dimensional ones without oneDNN,
     and forgets the memory format, where there is one thread or the features are small.
     """
+    return _by_precision(_pointwise, x, weight, bias)
+
+
+def _by_precision(
+    function: Callable[..., Tensor],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *rest: object,
+) -> Tensor:
+    """Call it; under autocast in bfloat16, or where no instruction has that, as if it were.
+
+    A product of two bfloat16 values is exact in float32, in which such instructions add up, too;
+    PyTorch does without them at a fraction of float32's speed.
+    """
+    if not is_reduced():
+        return function(x, weight, bias, *rest)
+    rounded = [None if one is None else one.to(torch.bfloat16) for one in (x, weight, bias)]
+    with torch.autocast("cpu", enabled=False):
+        if multiplies_bfloat16():
+            return function(*rounded, *rest)
+        wide = [None if one is None else one.float() for one in rounded]
+        return function(*wide, *rest).to(torch.bfloat16)
+
+
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if len(x) * x.shape[2] < _ONEDNN_BATCH:
         rows = F.linear(x.movedim(1, -1), weight.flatten(1), bias)
         return rows.movedim(-1, 1)
@@ -83,17 +129,17 @@ def transposed_pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tens
     """Transposed 1x1x1 convolution with stride 2, weight (C, C', 1, 1, 1): n voxels to 2n - 1."""
     rows = pointwise(x, weight.transpose(0, 1), None)
     result = _spread(rows, [2 * size - 1 for size in x.shape[2:]])
-    return result if bias is None else result + bias.view(-1, 1, 1, 1)
+    return result if bias is None else result + bias.to(result.dtype).view(-1, 1, 1, 1)
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     """Depthwise convolution of (B, C, D, H, W), padded by half the kernel."""
-    return _apply(_Depthwise, x, weight, bias, stride, False)
+    return _by_precision(partial(_apply, _Depthwise), x, weight, bias, stride, False)
 
 
 def transposed_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Transposed depthwise convolution with stride 2: (B, C, n, ...) to (B, C, 2n - 1, ...)."""
-    return _apply(_Depthwise, x, weight, bias, 1, True)
+    return _by_precision(partial(_apply, _Depthwise), x, weight, bias, 1, True)
 
 
 def _apply(function: type[Function], *arguments: Any) -> Tensor:  # noqa: ANN401 - as `forward` says
@@ -118,30 +164,52 @@ class _Depthwise(Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.transposed, ctx.biased = stride, transposed, bias is not None
-        if transposed:
-            x, weight = _spread(x, [2 * size - 1 for size in x.shape[2:]]), _flip(weight)
-        return _convolve(x, weight, bias, stride)
+        return convolve(x, weight, bias, stride, transposed)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, weight = ctx.saved_tensors
-        gradient = channels_last(gradient)
+        gradient, step = channels_last(gradient), (ctx.stride, ctx.transposed)
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         x_gradient = weight_gradient = bias_gradient = None
-        if needs_x and ctx.transposed:
-            x_gradient = _convolve(gradient, weight, None, 2)
-        elif needs_x:
-            spread = gradient if ctx.stride == 1 else _spread(gradient, x.shape[2:])
-            x_gradient = _convolve(spread, _flip(weight), None, 1)
+        if needs_x:
+            x_gradient = image_gradient(x, gradient, weight, *step)
         if needs_weight:
-            large, small = (gradient, x) if ctx.transposed else (x, gradient)
-            strided = ctx.transposed or ctx.stride > 1
-            compute = _strided_weight_gradient if strided else _weight_gradient
-            weight_gradient = compute(large, small, weight)
+            weight_gradient = taps_gradient(x, gradient, weight, *step)
         if needs_bias and ctx.biased:
             bias_gradient = gradient.sum((0, 2, 3, 4))
         return x_gradient, weight_gradient, bias_gradient, None, None
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, transposed: bool
+) -> Tensor:
+    """`depthwise` or `transposed_depthwise`, without gradients and in the image's own precision."""
+    if transposed:
+        x, weight = _spread(x, [2 * size - 1 for size in x.shape[2:]]), _flip(weight)
+        stride = 1
+    return _convolve(x, weight, bias, stride)
+
+
+def image_gradient(
+    x: Tensor, gradient: Tensor, weight: Tensor, stride: int, transposed: bool
+) -> Tensor:
+    """The gradient of the image x of `convolve`, of that of its result, channels last."""
+    if transposed:
+        return _convolve(gradient, weight, None, 2)
+    spread = gradient if stride == 1 else _spread(gradient, x.shape[2:])
+    return _convolve(spread, _flip(weight), None, 1)
+
+
+def taps_gradient(
+    x: Tensor, gradient: Tensor, weight: Tensor, stride: int, transposed: bool
+) -> Tensor:
+    """The same of its weight."""
+    large, small = (gradient, x) if transposed else (x, gradient)
+    strided = transposed or stride > 1
+    compute = _strided_weight_gradient if strided else _weight_gradient
+    return compute(large, small, weight)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
@@ -229,10 +297,16 @@ def _normalise(
     x: Tensor, weight: Tensor, bias: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The result, the centred rows (B, voxels, C) and 1 / standard deviation (B, 1, C)."""
-    rows = _rows(x)
+    rows = at_least_float32(_rows(x))
     centred = rows - rows.mean(1, keepdim=True)
     scale = (centred.square().mean(1, keepdim=True) + epsilon).rsqrt()
-    return _like(torch.addcmul(bias, centred, scale * weight), x), centred, scale
+    result = _like(torch.addcmul(bias, centred, scale * weight), x)
+    return result.to(x.dtype), centred.to(x.dtype), scale
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """In float32 where it is bfloat16, else as it is."""
+    return x.float() if x.dtype is torch.bfloat16 else x
 
 
 def inverted_bottleneck(
@@ -272,14 +346,14 @@ def inverted_bottleneck(
         for start in range(0, rows.shape[1], piece):
             part = slice(start, start + piece)
             normalised = torch.addcmul(bias, rows[sample, part] - mean[sample], scale[sample])
-            inner = _linear(normalised, *expand)
-            result[sample, part] = _linear(torch.ops.aten.gelu_(inner), *compress)
+            inner = linear(normalised, *expand)
+            result[sample, part] = linear(torch.ops.aten.gelu_(inner), *compress)
     if residual is not None:
         result += _rows(residual)
     return _like(result, x)
 
 
-def _linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """1x1x1 convolution of (voxels, C), by oneDNN where it can be had: twice as fast as MKL."""
     if len(rows) % _ONEDNN_BATCH:
         return F.linear(rows, weight.flatten(1), bias)
@@ -305,8 +379,8 @@ class _SpatialNorm(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        centred, scale, weight = ctx.saved_tensors
-        rows = _rows(gradient)
+        saved, scale, weight = ctx.saved_tensors
+        centred, rows = at_least_float32(saved), at_least_float32(_rows(gradient))
         total = rows.sum(1, keepdim=True)
         projected = (rows * centred).sum(1, keepdim=True) * scale
         factor = scale * weight
@@ -315,4 +389,5 @@ class _SpatialNorm(Function):
             total * factor / -voxels, centred, projected * scale * factor / -voxels
         )
         result.addcmul_(rows, factor)
-        return _like(result, gradient), projected.sum((0, 1)), total.sum((0, 1)), None
+        result = _like(result, gradient).to(gradient.dtype)
+        return result, projected.sum((0, 1)), total.sum((0, 1)), None

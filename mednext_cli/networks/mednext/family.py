@@ -97,6 +97,14 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
 
         return choose(workload, kept)
 
+    def bfloat16_gain(self, workload: "Workload") -> float | None:
+        """See `kernels.measuring.precisions`; networks of slices have no operators of ours."""
+        if self.dimensions(cast("MedNeXtSettings", workload.network.settings)) != 3:
+            return None
+        from mednext_cli.networks.mednext.kernels.measuring.precisions import bfloat16_gain
+
+        return bfloat16_gain(workload)
+
     def set_operators(
         self,
         network: "nn.Module",

@@ -179,7 +179,7 @@ def test_features_stay_channels_last():
     assert layouts == [True] * 3
 
 
-def test_half_precision_takes_pytorchs_own_operators():
+def test_a_network_runs_under_autocast():
     network = build(mednext("S", 3, 1, 2, 4))
     with torch.autocast("cpu", torch.bfloat16):
         output = network(torch.randn(1, 1, 16, 16, 32))

@@ -61,28 +61,44 @@ INLINE void multiply_tile(const Product *p, ptrdiff_t row, ptrdiff_t column, int
 TILES(expand, 1)
 TILES(multiply, 0)
 
+/* Values as float32: where they are, or in `room`, where they are bfloat16. */
+static const float *widened(const void *from, ptrdiff_t place, ptrdiff_t count, float *room, int half) {
+    if (!half) return (const float *)from + place;
+    for (ptrdiff_t i = 0; i < count; i += LANES) store(room + i, load_at(from, place + i, 1));
+    return room;
+}
+
+static void narrow(const float *from, void *to, ptrdiff_t place, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i += LANES) store_at(to, place + i, load(from + i), 1);
+}
+
 /* y = compress(gelu(expand(x))) + added; y may be x, or added, where the shapes are the same. */
 typedef struct {
-    const float *x; /* (rows, channels) */
+    const void *x; /* (rows, channels) */
     const float *expand_weight; /* (channels, hidden) */
     const float *expand_bias; /* (hidden) */
     const float *compress_weight; /* (hidden, out) */
     const float *compress_bias; /* (out) */
-    const float *added; /* (rows, out) or NULL */
-    float *y; /* (rows, out) */
-    float *scratch; /* (piece, hidden) */
+    const void *added; /* (rows, out) or NULL */
+    void *y; /* (rows, out) */
+    float *scratch; /* (piece, hidden + channels + out) */
     ptrdiff_t rows, piece, channels, hidden, out;
+    ptrdiff_t half; /* x, added and y are bfloat16 */
 } BottleneckForward;
 
 EXPORT void mednext_bottleneck(const BottleneckForward *b) {
+    int half = b->half != 0;
+    float *of_x = b->scratch + b->piece * b->hidden, *of_y = of_x + b->piece * b->channels;
     for (ptrdiff_t row = 0; row < b->rows; row += b->piece) {
         ptrdiff_t some = b->rows - row < b->piece ? b->rows - row : b->piece;
-        const float *x = b->x + row * b->channels, *added = b->added ? b->added + row * b->out : NULL;
-        float *y = b->y + row * b->out;
+        const float *x = widened(b->x, row * b->channels, some * b->channels, of_x, half);
+        const float *added = b->added ? widened(b->added, row * b->out, some * b->out, of_y, half) : NULL;
+        float *y = half ? of_y : (float *)b->y + row * b->out;
         Product up = {x, b->expand_weight, b->expand_bias, NULL, b->scratch, b->channels, b->hidden};
         Product down = {b->scratch, b->compress_weight, b->compress_bias, added, y, b->hidden, b->out};
         expand(&up, some);
         multiply(&down, some);
+        if (half) narrow(y, b->y, row * b->out, some * b->out);
     }
 }
 
@@ -133,34 +149,40 @@ static void add_rows(const float *from, float *sums, ptrdiff_t rows, ptrdiff_t c
 
 /* What the gradients of mednext_bottleneck are computed from, and where they go. */
 typedef struct {
-    const float *x; /* (rows, channels) */
-    const float *gradient; /* (rows, out), of the result */
+    const void *x; /* (rows, channels) */
+    const void *gradient; /* (rows, out), of the result */
     const float *expand_weight; /* (channels, hidden), and turned: (hidden, channels) */
     const float *expand_turned;
     const float *expand_bias; /* (hidden) */
     const float *compress_turned; /* (out, hidden) */
-    float *x_gradient; /* (rows, channels) */
+    void *x_gradient; /* (rows, channels) */
     float *expand_gradient; /* (channels, hidden): added to, as the next three */
     float *expand_bias_gradient; /* (hidden) */
     float *compress_gradient; /* (hidden, out) */
     float *compress_bias_gradient; /* (out) */
-    float *scratch; /* (2, piece, hidden) */
+    float *scratch; /* (2, piece, hidden + channels + out) */
     ptrdiff_t rows, piece, channels, hidden, out;
+    ptrdiff_t half; /* x and both gradients of rows are bfloat16 */
 } BottleneckBackward;
 
 EXPORT void mednext_bottleneck_backward(const BottleneckBackward *b) {
-    float *expanded = b->scratch, *inner = b->scratch + b->piece * b->hidden;
+    int half = b->half != 0;
+    float *expanded = b->scratch, *inner = expanded + b->piece * b->hidden;
+    float *of_x = inner + b->piece * b->hidden, *of_result = of_x + b->piece * b->channels;
+    float *of_gradient = of_result + b->piece * b->channels;
     for (ptrdiff_t row = 0; row < b->rows; row += b->piece) {
-        ptrdiff_t some = b->rows - row < b->piece ? b->rows - row : b->piece;
-        const float *x = b->x + row * b->channels, *gradient = b->gradient + row * b->out;
+        ptrdiff_t some = b->rows - row < b->piece ? b->rows - row : b->piece, place = row * b->channels;
+        const float *x = widened(b->x, place, some * b->channels, of_x, half);
+        const float *gradient = widened(b->gradient, row * b->out, some * b->out, of_gradient, half);
         Product up = {x, b->expand_weight, b->expand_bias, NULL, expanded, b->channels, b->hidden};
         Product back = {gradient, b->compress_turned, NULL, NULL, inner, b->out, b->hidden};
         multiply(&up, some);
         multiply(&back, some);
         for (ptrdiff_t i = 0; i < some * b->hidden; i += LANES) gelu_backward(expanded + i, inner + i);
-        float *to = b->x_gradient + row * b->channels;
+        float *to = half ? of_result : (float *)b->x_gradient + place;
         Product down = {inner, b->expand_turned, NULL, NULL, to, b->hidden, b->channels};
         multiply(&down, some);
+        if (half) narrow(to, b->x_gradient, place, some * b->channels);
         Outer of_expand = {x, inner, b->expand_gradient, some, b->channels, b->hidden};
         Outer of_compress = {expanded, gradient, b->compress_gradient, some, b->hidden, b->out};
         add_outer(&of_expand);

@@ -2,17 +2,19 @@
 #include "vectors.h"
 
 typedef struct {
-    const float *image; /* (D, H, W, C) */
+    const void *image; /* (D, H, W, C) */
     const float *taps; /* (K, K, K, C) */
     const float *bias; /* (C) or NULL */
-    float *result; /* (D', H', W', C) */
+    void *result; /* (D', H', W', C) */
     double *moments; /* (D', 3, C): of each plane a pivot, and sums of differences from it and of their squares; or NULL */
     ptrdiff_t depth, height, width, out_depth, out_height, out_width, channels;
+    ptrdiff_t half; /* image and result are bfloat16 */
 } Convolution;
 
 /* The lines of the image that a line of the result sees, each with its taps. */
 typedef struct {
-    const float *image[49], *taps[49];
+    const void *image[49];
+    const float *taps[49];
     int count;
 } Lines;
 
@@ -32,7 +34,7 @@ INLINE vec bias_of(const Convolution *c, ptrdiff_t channel) {
 
 /* LINE voxels of the result from `start` on; `edge` where some of what they see is outside. */
 INLINE void convolve_part(const Convolution *c, const Lines *lines, ptrdiff_t start, vec bias,
-                          vec *sums, int kernel, int stride, int edge) {
+                          vec *sums, int kernel, int stride, int edge, int half) {
     UNROLL for (int i = 0; i < LINE; i++) sums[i] = bias;
     for (int line = 0; line < lines->count; line++) {
         vec taps[7];
@@ -40,7 +42,7 @@ INLINE void convolve_part(const Convolution *c, const Lines *lines, ptrdiff_t st
         ptrdiff_t first = start * stride - kernel / 2;
         UNROLL for (int j = 0; j < (LINE - 1) * stride + kernel; j++) {
             if (edge && (first + j < 0 || first + j >= c->width)) continue;
-            vec voxel = load(lines->image[line] + (first + j) * c->channels);
+            vec voxel = load_at(lines->image[line], (first + j) * c->channels, half);
             UNROLL for (int t = 0; t < kernel; t++) {
                 int i = j - t;
                 if (i >= 0 && i % stride == 0 && i / stride < LINE) sums[i / stride] += voxel * taps[t];
@@ -49,32 +51,31 @@ INLINE void convolve_part(const Convolution *c, const Lines *lines, ptrdiff_t st
     }
 }
 
-INLINE void convolve_line(const Convolution *c, const Lines *lines, float *to, vec bias,
-                          Moments *moments, int first_of_plane, int kernel, int stride) {
+INLINE void convolve_line(const Convolution *c, const Lines *lines, ptrdiff_t to, vec bias,
+                          Moments *moments, int first_of_plane, int kernel, int stride, int half) {
     for (ptrdiff_t start = 0; start < c->out_width; start += LINE) {
         vec sums[LINE];
-        int half = kernel / 2;
-        ptrdiff_t last = (start + LINE - 1) * stride + half;
-        int inside = start * stride >= half && last < c->width;
-        if (inside) convolve_part(c, lines, start, bias, sums, kernel, stride, 0);
-        else convolve_part(c, lines, start, bias, sums, kernel, stride, 1);
+        ptrdiff_t last = (start + LINE - 1) * stride + kernel / 2;
+        int inside = start * stride >= kernel / 2 && last < c->width;
+        if (inside) convolve_part(c, lines, start, bias, sums, kernel, stride, 0, half);
+        else convolve_part(c, lines, start, bias, sums, kernel, stride, 1, half);
         if (first_of_plane && start == 0) moments->pivot = sums[0];
         ptrdiff_t left = c->out_width - start;
         UNROLL for (int i = 0; i < LINE; i++) {
             if (i >= left) break;
-            store(to + (start + i) * c->channels, sums[i]);
-            note(moments, sums[i]);
+            note(moments, store_at(c->result, to + (start + i) * c->channels, sums[i], half));
         }
     }
 }
 
 INLINE void see_lines(const Convolution *c, Lines *lines, ptrdiff_t depth, ptrdiff_t height,
-                      ptrdiff_t channel, int kernel, int stride) {
+                      ptrdiff_t channel, int kernel, int stride, int half) {
     lines->count = 0;
     for (int a = 0; a < kernel; a++) for (int b = 0; b < kernel; b++) {
         ptrdiff_t d = depth * stride + a - kernel / 2, h = height * stride + b - kernel / 2;
         if (d < 0 || d >= c->depth || h < 0 || h >= c->height) continue;
-        lines->image[lines->count] = c->image + (d * c->height + h) * c->width * c->channels + channel;
+        ptrdiff_t place = (d * c->height + h) * c->width * c->channels + channel;
+        lines->image[lines->count] = at(c->image, place, half);
         lines->taps[lines->count++] = c->taps + (a * kernel + b) * kernel * c->channels + channel;
     }
 }
@@ -102,15 +103,16 @@ INLINE vec pivot_of(const Convolution *c, ptrdiff_t plane, ptrdiff_t channel) {
     return pivot;
 }
 
-INLINE void convolve(const Convolution *c, ptrdiff_t begin, ptrdiff_t end, int kernel, int stride) {
+INLINE void convolve(const Convolution *c, ptrdiff_t begin, ptrdiff_t end, int kernel, int stride,
+                     int half) {
     for (ptrdiff_t d = begin; d < end; d++) for (ptrdiff_t h = 0; h < c->out_height; h++)
         for (ptrdiff_t channel = 0; channel < c->channels; channel += LANES) {
             Lines lines;
             Moments moments = {{0}, {0}, {0}};
-            see_lines(c, &lines, d, h, channel, kernel, stride);
+            see_lines(c, &lines, d, h, channel, kernel, stride, half);
             if (c->moments && h > 0) moments.pivot = pivot_of(c, d, channel);
-            float *to = c->result + (d * c->out_height + h) * c->out_width * c->channels + channel;
-            convolve_line(c, &lines, to, bias_of(c, channel), &moments, h == 0, kernel, stride);
+            ptrdiff_t to = (d * c->out_height + h) * c->out_width * c->channels + channel;
+            convolve_line(c, &lines, to, bias_of(c, channel), &moments, h == 0, kernel, stride, half);
             if (c->moments) add_moments(c, d, channel, &moments, h == 0);
         }
 }
@@ -118,7 +120,8 @@ INLINE void convolve(const Convolution *c, ptrdiff_t begin, ptrdiff_t end, int k
 #define CONVOLUTION(kernel, stride)                                                                \
     EXPORT void mednext_depthwise_k##kernel##_s##stride(const Convolution *c, ptrdiff_t begin,     \
                                                         ptrdiff_t end) {                           \
-        convolve(c, begin, end, kernel, stride);                                                   \
+        if (c->half) convolve(c, begin, end, kernel, stride, 1);                                   \
+        else convolve(c, begin, end, kernel, stride, 0);                                           \
     }
 
 /* Planes `begin` to `end` of the result, padded by half the kernel. */
@@ -135,20 +138,20 @@ CONVOLUTION(7, 2)
  * is whole: taps of one parity make the even voxels of the result, those of the other the odd ones.
  */
 INLINE void gather_lines(const Convolution *c, Lines *lines, ptrdiff_t depth, ptrdiff_t height,
-                         ptrdiff_t channel, int kernel) {
+                         ptrdiff_t channel, int kernel, int half) {
     lines->count = 0;
     for (int a = 0; a < kernel; a++) for (int b = 0; b < kernel; b++) {
         ptrdiff_t d = depth + kernel / 2 - a, h = height + kernel / 2 - b;
         if (d % 2 || h % 2 || d < 0 || h < 0 || d / 2 >= c->depth || h / 2 >= c->height) continue;
-        lines->image[lines->count] =
-            c->image + (d / 2 * c->height + h / 2) * c->width * c->channels + channel;
+        ptrdiff_t place = (d / 2 * c->height + h / 2) * c->width * c->channels + channel;
+        lines->image[lines->count] = at(c->image, place, half);
         lines->taps[lines->count++] = c->taps + (a * kernel + b) * kernel * c->channels + channel;
     }
 }
 
 /* Every second voxel of the result, LINE of them from `start` on: the even or the odd ones. */
 INLINE void gather_part(const Convolution *c, const Lines *lines, ptrdiff_t start, vec bias,
-                        vec *sums, int kernel, int odd, int edge) {
+                        vec *sums, int kernel, int odd, int edge, int half) {
     UNROLL for (int i = 0; i < LINE; i++) sums[i] = bias;
     for (int line = 0; line < lines->count; line++)
         UNROLL for (int t = (kernel / 2 + odd) % 2; t < kernel; t += 2) {
@@ -156,45 +159,45 @@ INLINE void gather_part(const Convolution *c, const Lines *lines, ptrdiff_t star
             ptrdiff_t first = (start + odd + kernel / 2 - t) / 2;
             UNROLL for (int i = 0; i < LINE; i++) {
                 if (edge && (first + i < 0 || first + i >= c->width)) continue;
-                sums[i] += tap * load(lines->image[line] + (first + i) * c->channels);
+                sums[i] += tap * load_at(lines->image[line], (first + i) * c->channels, half);
             }
         }
 }
 
-INLINE void gather_line(const Convolution *c, const Lines *lines, float *to, vec bias,
-                        Moments *moments, int first_of_plane, int kernel) {
+INLINE void gather_line(const Convolution *c, const Lines *lines, ptrdiff_t to, vec bias,
+                        Moments *moments, int first_of_plane, int kernel, int half) {
     for (ptrdiff_t start = 0; start < c->out_width; start += 2 * LINE)
         UNROLL for (int odd = 0; odd < 2; odd++) {
             vec sums[LINE];
             int inside = start >= kernel && start / 2 + LINE + kernel < c->width;
-            if (inside) gather_part(c, lines, start, bias, sums, kernel, odd, 0);
-            else gather_part(c, lines, start, bias, sums, kernel, odd, 1);
+            if (inside) gather_part(c, lines, start, bias, sums, kernel, odd, 0, half);
+            else gather_part(c, lines, start, bias, sums, kernel, odd, 1, half);
             if (first_of_plane && start + odd == 0) moments->pivot = sums[0];
             UNROLL for (int i = 0; i < LINE; i++) {
                 ptrdiff_t place = start + 2 * i + odd;
                 if (place >= c->out_width) break;
-                store(to + place * c->channels, sums[i]);
-                note(moments, sums[i]);
+                note(moments, store_at(c->result, to + place * c->channels, sums[i], half));
             }
         }
 }
 
-INLINE void gather(const Convolution *c, ptrdiff_t begin, ptrdiff_t end, int kernel) {
+INLINE void gather(const Convolution *c, ptrdiff_t begin, ptrdiff_t end, int kernel, int half) {
     for (ptrdiff_t d = begin; d < end; d++) for (ptrdiff_t h = 0; h < c->out_height; h++)
         for (ptrdiff_t channel = 0; channel < c->channels; channel += LANES) {
             Lines lines;
             Moments moments = {{0}, {0}, {0}};
-            gather_lines(c, &lines, d, h, channel, kernel);
+            gather_lines(c, &lines, d, h, channel, kernel, half);
             if (c->moments && h > 0) moments.pivot = pivot_of(c, d, channel);
-            float *to = c->result + (d * c->out_height + h) * c->out_width * c->channels + channel;
-            gather_line(c, &lines, to, bias_of(c, channel), &moments, h == 0, kernel);
+            ptrdiff_t to = (d * c->out_height + h) * c->out_width * c->channels + channel;
+            gather_line(c, &lines, to, bias_of(c, channel), &moments, h == 0, kernel, half);
             if (c->moments) add_moments(c, d, channel, &moments, h == 0);
         }
 }
 
 #define TRANSPOSED(kernel)                                                                         \
     EXPORT void mednext_transposed_k##kernel(const Convolution *c, ptrdiff_t begin, ptrdiff_t end) { \
-        gather(c, begin, end, kernel);                                                             \
+        if (c->half) gather(c, begin, end, kernel, 1);                                             \
+        else gather(c, begin, end, kernel, 0);                                                     \
     }
 
 TRANSPOSED(3)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def _structure(name: str, pointers: str, sizes: str) -> type[ctypes.Structure]:
-    """A structure of kernels' arguments: pointers to float32, then sizes."""
+    """A structure of kernels' arguments: pointers, then sizes and flags."""
     fields = [
         *((field, ctypes.c_void_p) for field in pointers.split()),
         *((field, ctypes.c_ssize_t) for field in sizes.split()),
@@ -30,7 +30,7 @@ def _structure(name: str, pointers: str, sizes: str) -> type[ctypes.Structure]:
 Convolution = _structure(
     "Convolution",
     "image taps bias result moments",
-    "depth height width out_depth out_height out_width channels",
+    "depth height width out_depth out_height out_width channels half",
 )
 Taps = _structure(
     "Taps", "large small sums", "depth height width small_height small_width channels"
@@ -38,13 +38,13 @@ Taps = _structure(
 BottleneckForward = _structure(
     "BottleneckForward",
     "x expand_weight expand_bias compress_weight compress_bias added y scratch",
-    "rows piece channels hidden out",
+    "rows piece channels hidden out half",
 )
 BottleneckBackward = _structure(
     "BottleneckBackward",
     "x gradient expand_weight expand_turned expand_bias compress_turned x_gradient expand_gradient "
     "expand_bias_gradient compress_gradient compress_bias_gradient scratch",
-    "rows piece channels hidden out",
+    "rows piece channels hidden out half",
 )
 
 

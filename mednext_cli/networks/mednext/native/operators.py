@@ -1,18 +1,23 @@
-"""The kernels on tensors: float32, (B, C, D, H, W) with the channels last in memory.
+"""The kernels on tensors: (B, C, D, H, W) with the channels last in memory, float32 or bfloat16.
 
 Source of the arithmetic: arXiv 2303.09975, section 2. The norm needs no pass of its own: with mean
 and scale known for each sample and channel, W (x s + t) + b = (W s) x + (W t + b), so that it goes
 into the weights of the expansion. Its statistics are taken where the depthwise convolution writes
-its result. Every plane and row is computed alike, so the number of threads changes no bit.
+its result, of what it writes. Weights, sums and statistics are float32 or better whatever the image
+is. Every plane and row is computed alike, so the number of threads changes no bit.
 """
 
 import ctypes
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from mednext_cli.foundation.devices import multiplies_bfloat16
+from mednext_cli.networks.mednext.cpu import is_reduced
+from mednext_cli.networks.mednext.native import arranged, bfloat16
 from mednext_cli.networks.mednext.native.library import (
     KERNELS,
     BottleneckForward,
@@ -63,7 +68,7 @@ def library_of(x: Tensor, depthwise: Depthwise, bottleneck: Bottleneck) -> Libra
     An image on "meta" has one where a CPU is pretended: the kernels are then left out. They are
     given addresses alone, so whatever does not fit is left to PyTorch, which says what is wrong.
     """
-    if type(x) is not Tensor or not _fits(x, depthwise, bottleneck):  # others may have no values
+    if not fits(x, depthwise, bottleneck):
         return None
     pretence = current_pretence() if x.is_meta else None
     if x.is_meta and (pretence is None or pretence.device_type != "cpu"):
@@ -77,17 +82,23 @@ def library_of(x: Tensor, depthwise: Depthwise, bottleneck: Bottleneck) -> Libra
     return library
 
 
-def _fits(x: Tensor, depthwise: Depthwise, bottleneck: Bottleneck) -> bool:
-    """Whether all is float32, on one device, and of the image's number of channels."""
+def fits(x: Tensor, depthwise: Depthwise, bottleneck: Bottleneck) -> bool:
+    """Whether all is float32, on one device, and of the image's number of channels.
+
+    The image is bfloat16 where autocast is on.
+    """
+    if type(x) is not Tensor:  # others may have no values
+        return False
+    kind = torch.bfloat16 if is_reduced(x) else torch.float32
     weights = (*depthwise[:2], *bottleneck.norm, *bottleneck.expand, *bottleneck.compress)
-    kinds = {(one.dtype, one.device) for one in (x, *weights)}
+    kinds = {(one.dtype, one.device) for one in weights}
     channels = {x.shape[1], len(depthwise.weight), bottleneck.expand[0].shape[1]}
-    same = kinds == {(torch.float32, x.device)} and len(channels) == 1
+    same = kinds == {(torch.float32, x.device)} and len(channels) == 1 and x.dtype is kind
     return same and all(type(one) in (Tensor, Parameter) for one in weights) and x.numel() > 0
 
 
 def block(
-    library: Library,
+    library: Library | None,
     x: Tensor,
     depthwise: Depthwise,
     bottleneck: Bottleneck,
@@ -96,7 +107,7 @@ def block(
     """Depthwise convolution, spatial norm, expansion, GELU, compression, residual; no gradients.
 
     Args:
-        library: see `library_of`.
+        library: see `library_of`; None in bfloat16 is PyTorch's own operators.
         x: (B, C, D, H, W), channels last in memory.
         depthwise: the convolution; transposed, n voxels become 2n - 1.
         bottleneck: the rest.
@@ -105,12 +116,12 @@ def block(
     Returns:
         (B, C', D', H', W'), channels last in memory.
     """
-    mixed, mean, variance = convolve(library, x, depthwise)
-    scale, shift = scale_and_shift(bottleneck, mean, variance)
-    rows = last(mixed)
-    same = len(bottleneck.compress[0]) == rows.shape[-1]
-    result = rows if same else None
-    return first(run_bottleneck(library, rows, (scale, shift), bottleneck, residual, result))
+    with torch.autocast("cpu", enabled=False):
+        mixed, *statistics = convolve(library, x, depthwise)
+        rows = last(mixed)
+        same = len(bottleneck.compress[0]) == rows.shape[-1]
+        result = rows if same else None
+        return first(run_bottleneck(library, rows, statistics, bottleneck, residual, result))
 
 
 def last(x: Tensor) -> Tensor:
@@ -128,8 +139,12 @@ def turned(weight: Tensor) -> Tensor:
     return weight[:, 0].permute(1, 2, 3, 0).contiguous()
 
 
-def convolve(library: Library, x: Tensor, depthwise: Depthwise) -> tuple[Tensor, Tensor, Tensor]:
+def convolve(
+    library: Library | None, x: Tensor, depthwise: Depthwise
+) -> tuple[Tensor, Tensor, Tensor]:
     """The depthwise convolution, and mean and variance (B, C) of its result in float64."""
+    if library is None:
+        return arranged.convolve(x, *depthwise)
     image = last(x)
     size = depthwise.output_size(list(x.shape[2:]))
     moments = x.new_empty((len(x), size[0], 3, x.shape[1]), dtype=torch.float64)
@@ -174,6 +189,7 @@ def run_convolution(
             *image.shape[1:4],
             *size,
             image.shape[-1],
+            is_half(image),
         )
 
         def work(_: int, begin: int, end: int, given: ctypes.Structure = given) -> None:
@@ -211,10 +227,15 @@ def expansion_with_norm(
     return folded, torch.addmv(bias, matrix, shift.float())
 
 
+def multiplies_in_bfloat16(library: Library | None, rows: Tensor) -> bool:
+    """Whether products of rows are oneDNN's, rather than the kernels' own in float32."""
+    return is_half(rows) == 1 and (library is None or multiplies_bfloat16())
+
+
 def run_bottleneck(
-    library: Library,
+    library: Library | None,
     rows: Tensor,
-    norm: tuple[Tensor, Tensor],
+    statistics: Sequence[Tensor],
     bottleneck: Bottleneck,
     residual: Tensor | None,
     result: Tensor | None = None,
@@ -224,16 +245,55 @@ def run_bottleneck(
     Args:
         library: the kernels.
         rows: contiguous.
-        norm: scale and shift, see `scale_and_shift`.
+        statistics: mean and variance (B, C) of the rows.
         bottleneck: the weights.
         residual: (B, C', D, H, W) or None.
         result: (B, D, H, W, C') to write to; may be `rows`.
     """
+    if result is None:
+        result = rows.new_empty((*rows.shape[:-1], len(bottleneck.compress[0])))
+    added = None
+    if residual is not None:
+        added = last(residual.detach().to(rows.dtype).expand_as(first(result)))
+    norm = scale_and_shift(bottleneck, *statistics)
+    if library is None or multiplies_in_bfloat16(library, rows):
+        _run_in_bfloat16(rows, statistics[0], norm, bottleneck, added, result)
+    else:
+        _run_kernels(library, rows, norm, bottleneck, added, result)
+    return result
+
+
+def _run_in_bfloat16(
+    rows: Tensor,
+    mean: Tensor,
+    norm: tuple[Tensor, Tensor],
+    bottleneck: Bottleneck,
+    added: Tensor | None,
+    result: Tensor,
+) -> None:
+    compress, bias = (one.detach() for one in bottleneck.compress)
+    for sample in range(len(rows)):
+        folded = expansion_with_norm(bottleneck, norm[0][sample], norm[1][sample])
+        bfloat16.run_rows(
+            rows[sample].flatten(0, -2),
+            bfloat16.expansion_of(folded, mean[sample]),
+            (compress.flatten(1), bias),
+            None if added is None else added[sample].flatten(0, -2),
+            result[sample].flatten(0, -2),
+        )
+
+
+def _run_kernels(
+    library: Library,
+    rows: Tensor,
+    norm: tuple[Tensor, Tensor],
+    bottleneck: Bottleneck,
+    added: Tensor | None,
+    result: Tensor,
+) -> None:
     compress, compress_bias = (one.detach() for one in bottleneck.compress)
     down, last_bias = compress.flatten(1).t().contiguous(), compress_bias.contiguous()
     (hidden, out), channels = down.shape, rows.shape[-1]
-    result = rows.new_empty((*rows.shape[:-1], out)) if result is None else result
-    added = None if residual is None else last(residual.detach().expand_as(first(result)))
     for sample in range(len(rows)):
         weight, bias = expansion_with_norm(bottleneck, norm[0][sample], norm[1][sample])
         kept = (weight, bias, down, last_bias)
@@ -241,19 +301,23 @@ def run_bottleneck(
         def work(
             _: int, begin: int, end: int, sample: int = sample, kept: tuple[Tensor, ...] = kept
         ) -> None:
-            scratch = rows.new_empty((PIECE, hidden))
+            scratch = rows.new_empty((PIECE, hidden + channels + out), dtype=torch.float32)
             given = BottleneckForward(
                 pointer(rows[sample], begin * channels),
                 *map(pointer, kept),
                 None if added is None else pointer(added[sample], begin * out),
                 pointer(result[sample], begin * out),
                 pointer(scratch),
-                *(end - begin, PIECE, channels, hidden, out),
+                *(end - begin, PIECE, channels, hidden, out, is_half(rows)),
             )
             library.calls.mednext_bottleneck(ctypes.byref(given))
 
         run_parts(parts_for_threads(rows[sample, ..., 0].numel(), PIECE), work, rows)
-    return result
+
+
+def is_half(image: Tensor) -> int:
+    """What kernels are told of an image: whether it is bfloat16."""
+    return int(image.dtype is torch.bfloat16)
 
 
 def pointer(tensor: Tensor | None, offset: int = 0) -> int | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from mednext_cli.networks.mednext.native import arranged, bfloat16
 from mednext_cli.networks.mednext.native.library import BottleneckBackward, Library, Taps
 from mednext_cli.networks.mednext.native.operators import (
     PIECE,
@@ -21,7 +22,9 @@ from mednext_cli.networks.mednext.native.operators import (
     convolve,
     expansion_with_norm,
     first,
+    is_half,
     last,
+    multiplies_in_bfloat16,
     name_of,
     pointer,
     run_bottleneck,
@@ -35,7 +38,7 @@ _PARTS = 8  # sums over voxels: the same for any number of threads
 
 
 def train_block(
-    library: Library,
+    library: Library | None,
     x: Tensor,
     depthwise: Depthwise,
     bottleneck: Bottleneck,
@@ -53,7 +56,7 @@ class _Block(Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401 - torch's context has no public type
-        library: Library,
+        library: Library | None,
         stride: int,
         transposed: bool,
         epsilon: float,
@@ -63,31 +66,46 @@ class _Block(Function):
     ) -> Tensor:
         ctx.library, ctx.stride, ctx.transposed, ctx.epsilon = library, stride, transposed, epsilon
         depthwise, bottleneck = _named(ctx, weights)
-        mixed, mean, variance = convolve(library, x, depthwise)
-        norm = scale_and_shift(bottleneck, mean, variance)
-        ctx.save_for_backward(x, mixed, mean, variance, *weights)
-        return first(run_bottleneck(library, last(mixed), norm, bottleneck, residual))
+        with torch.autocast("cpu", enabled=False):
+            mixed, *statistics = convolve(library, x, depthwise)
+            ctx.save_for_backward(x, mixed, *statistics, *weights)
+            return first(run_bottleneck(library, last(mixed), statistics, bottleneck, residual))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, mixed, mean, variance, *weights = ctx.saved_tensors
         depthwise, bottleneck = _named(ctx, weights)
-        rows = last(mixed)
-        found = _bottleneck_backward(
-            ctx.library, rows, last(gradient), bottleneck, (mean, variance)
-        )
-        taps, bias = _weight_gradient(ctx.library, x, found.mixed, depthwise)
         needs_x, needs_residual = ctx.needs_input_grad[4:6]
-        x_gradient = None
-        if needs_x:
-            x_gradient = _image_gradient(ctx.library, x, found.mixed, depthwise)
+        with torch.autocast("cpu", enabled=False):
+            found = _bottleneck_backward(
+                ctx.library, last(mixed), last(gradient), bottleneck, (mean, variance)
+            )
+            x_gradient, taps, bias = _depthwise_backward(
+                ctx.library, x, found.mixed, depthwise, needs_x
+            )
         return (
             *(None,) * 4,
             x_gradient,
             gradient if needs_residual else None,
             *(taps, bias, *found.weights),
         )
+
+
+def _depthwise_backward(
+    library: Library | None, x: Tensor, gradient: Tensor, depthwise: Depthwise, needs_x: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Of the image, where that is wanted, of weight (C, 1, K, K, K) and of bias (C,)."""
+    bias = gradient.sum((0, 1, 2, 3)).float()  # bfloat16 is summed up in float32
+    if library is None:
+        weight, _, stride, transposed = depthwise
+        of_image, of_taps = arranged.gradients(
+            x, first(gradient), weight, stride, transposed, needs_x
+        )
+        return of_image, of_taps, bias
+    of_taps = _weight_gradient(library, x, gradient, depthwise)
+    of_image = _image_gradient(library, x, gradient, depthwise) if needs_x else None
+    return of_image, of_taps, bias
 
 
 def _named(ctx: Any, weights: Any) -> tuple[Depthwise, Bottleneck]:  # noqa: ANN401 - see above
@@ -106,7 +124,7 @@ class _Gradients(NamedTuple):
 
 
 def _bottleneck_backward(
-    library: Library,
+    library: Library | None,
     rows: Tensor,
     gradient: Tensor,
     bottleneck: Bottleneck,
@@ -123,27 +141,35 @@ def _bottleneck_backward(
     result, voxels = torch.empty_like(rows), rows[0, ..., 0].numel()
     expand_gradient, expand_bias = torch.zeros_like(expand), expand.new_zeros(len(expand))
     of_scale, of_shift = torch.zeros_like(scale), torch.zeros_like(shift)
-    compress_sums = []
+    compress_sums, lines = [], []
     for sample in range(len(rows)):
-        sums = _sums(
-            library,
-            (rows[sample], gradient[sample], result[sample]),
-            bottleneck,
-            expansion_with_norm(bottleneck, scale[sample], shift[sample]),
-        )
+        of_sample = rows[sample], gradient[sample], result[sample]
+        folded = expansion_with_norm(bottleneck, scale[sample], shift[sample])
+        if library is None or multiplies_in_bfloat16(library, rows):
+            sums = bfloat16.sum_rows(
+                [one.flatten(0, -2) for one in of_sample],
+                bfloat16.expansion_of(folded, mean[sample]),
+                (expand, bottleneck.compress[0].detach().flatten(1)),
+            )
+        else:
+            sums = _sums(library, of_sample, bottleneck, folded)
         outer, bias = sums[0].t(), sums[1]
         expand_gradient.addcmul_(outer, scale[sample].float())
         expand_gradient.addr_(bias, shift[sample].float())
         expand_bias += bias
         of_scale[sample] = torch.linalg.vecdot(expand, outer, dim=0)
         of_shift[sample] = expand.t() @ bias
-        compress_sums.append(sums[2:])
+        compress_sums.append(sums[2:4])
+        lines += [sums[4:]] if sums[4:] else []
     deviation = (variance + bottleneck.epsilon).rsqrt()
     of_scale -= of_shift * mean
     of_variance = of_scale * bottleneck.norm[0].detach().double() * deviation.pow(3) / -2
     slope = 2 * of_variance / voxels
     constant = -of_shift * scale / voxels - slope * mean
-    _add_line(result, rows, slope, constant)
+    for sample, sums in enumerate(lines):
+        moments = mean[sample], variance[sample] + bottleneck.epsilon
+        slope[sample], constant[sample] = bfloat16.centring(sums, scale[sample], *moments, voxels)
+    _add_line(result, rows, slope, constant, scale)
     compress, compress_bias = (torch.stack(one).sum(0) for one in zip(*compress_sums, strict=True))
     found = (
         (of_scale * deviation).sum(0),
@@ -156,8 +182,13 @@ def _bottleneck_backward(
     return _Gradients(result, tuple(one.float().contiguous() for one in found))
 
 
-def _add_line(result: Tensor, rows: Tensor, slope: Tensor, constant: Tensor) -> None:
-    """Add rows * slope + constant, which are each sample's and channel's."""
+def _add_line(result: Tensor, rows: Tensor, slope: Tensor, constant: Tensor, scale: Tensor) -> None:
+    """Add rows * slope + constant, of each sample and channel; in bfloat16 scale what is there."""
+    if is_half(rows):
+        for sample, *line in zip(range(len(rows)), slope.float(), constant.float(), strict=True):
+            back, image = (one[sample].flatten(0, -2) for one in (result, rows))
+            bfloat16.add_line(back, scale[sample].float(), image, *line)
+        return
     shape = (len(rows), 1, 1, 1, -1)
     result.addcmul_(rows, slope.float().view(shape)).add_(constant.float().view(shape))
 
@@ -170,6 +201,8 @@ def _sums(
 ) -> list[Tensor]:
     """Fill the third of the rows, the gradient of the first, and sum over the voxels.
 
+    In bfloat16 the norm's scale is left out of that gradient, see `bfloat16.add_line`.
+
     Returns:
         (C, R C), (R C,), (R C, C') and (C',): of the expansion with the norm in it, without what
         its shift adds, and of the compression.
@@ -178,13 +211,15 @@ def _sums(
     weight, bias = expansion
     (channels, hidden), out = weight.shape, gradient.shape[-1]
     turned_weight = weight.t().contiguous()
+    if is_half(x):
+        turned_weight = bottleneck.expand[0].detach().flatten(1).contiguous()
     compress = bottleneck.compress[0].detach().flatten(1).contiguous()
     parts = parts_of(x[..., 0].numel(), PIECE, _PARTS)
     shapes = ((channels, hidden), (hidden,), (hidden, out), (out,))
-    sums = [x.new_zeros((len(parts), *shape)) for shape in shapes]
+    sums = [weight.new_zeros((len(parts), *shape)) for shape in shapes]
 
     def work(part: int, begin: int, end: int) -> None:
-        scratch = x.new_empty((2, PIECE, hidden))
+        scratch = x.new_empty((2, PIECE, hidden + channels + out), dtype=torch.float32)
         given = BottleneckBackward(
             pointer(x, begin * channels),
             pointer(gradient, begin * out),
@@ -192,7 +227,7 @@ def _sums(
             pointer(result, begin * channels),
             *(pointer(one[part]) for one in sums),
             pointer(scratch),
-            *(end - begin, PIECE, channels, hidden, out),
+            *(end - begin, PIECE, channels, hidden, out, is_half(x)),
         )
         library.calls.mednext_bottleneck_backward(ctypes.byref(given))
 
@@ -211,20 +246,26 @@ def _image_gradient(library: Library, x: Tensor, gradient: Tensor, depthwise: De
     return first(run_convolution(library, name, gradient, taps, list(x.shape[2:])))
 
 
-def _weight_gradient(
-    library: Library, x: Tensor, gradient: Tensor, depthwise: Depthwise
-) -> tuple[Tensor, Tensor]:
-    """Of weight (C, 1, K, K, K) and bias (C,)."""
-    image, kernel, channels = last(x), depthwise.weight.shape[-1], x.shape[1]
+def _weight_gradient(library: Library, x: Tensor, gradient: Tensor, depthwise: Depthwise) -> Tensor:
+    """Of weight (C, 1, K, K, K)."""
+    image, channels = last(x), x.shape[1]
+    kernel, stride = depthwise.weight.shape[-1], depthwise.stride
     large, small = (gradient, image) if depthwise.transposed else (image, gradient)
-    call = getattr(library.calls, f"mednext_weight_gradient_k{kernel}_s{depthwise.stride}")
+    call = getattr(library.calls, f"mednext_weight_gradient_k{kernel}_s{stride}")
     parts = parts_of(small.shape[1], 1, _PARTS)
-    sums = x.new_zeros((len(x), len(parts), *(kernel,) * 3, channels))
+    sums = depthwise.weight.new_zeros((len(x), len(parts), *(kernel,) * 3, channels))
     for sample in range(len(x)):
 
         def work(part: int, begin: int, end: int, sample: int = sample) -> None:
+            # The kernel sees whole images of float32; it looks at these planes alone.
+            first_plane, last_plane = begin * stride - kernel // 2, (end - 1) * stride + kernel // 2
+            first_plane = max(first_plane, 0)
+            seen = large[sample, first_plane : last_plane + 1].float()
+            own = small[sample, begin:end].float()
             given = Taps(
-                *map(pointer, (large[sample], small[sample], sums[sample, part])),
+                pointer(seen, -first_plane * seen[0].numel()),
+                pointer(own, -begin * own[0].numel()),
+                pointer(sums[sample, part]),
                 *large.shape[1:4],
                 *small.shape[2:4],
                 channels,
@@ -232,5 +273,4 @@ def _weight_gradient(
             call(ctypes.byref(given), ctypes.c_ssize_t(begin), ctypes.c_ssize_t(end))
 
         run_parts(parts, work, x)
-    taps = sums.sum((0, 1)).permute(3, 0, 1, 2)[:, None]
-    return taps.contiguous(), gradient.sum((0, 1, 2, 3))
+    return sums.sum((0, 1)).permute(3, 0, 1, 2)[:, None].contiguous()

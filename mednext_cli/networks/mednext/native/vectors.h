@@ -1,4 +1,6 @@
-/* Blocks of MedNeXt on a CPU, in float32; called through ctypes, without Python or PyTorch.
+/* Blocks of MedNeXt on a CPU, computed in float32; called through ctypes, without Python or PyTorch.
+ *
+ * Images and rows are float32 or, where `half` says so, bfloat16; weights and sums are float32.
  *
  * Arrays are dense, the channels last: (D, H, W, C), a voxel's channels beside each other. A vector
  * holds LANES channels of one voxel, so all channel counts are multiples of LANES. The files are
@@ -31,6 +33,8 @@
 
 typedef float vec __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
+typedef uint32_t uvec __attribute__((vector_size(LANES * 4)));
+typedef uint16_t hvec __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
 #define APART static __attribute__((noinline))
@@ -42,6 +46,34 @@ INLINE void store(float *to, vec value) { *(vec *)to = value; }
 INLINE vec splat(float value) { return value - (vec){0}; }
 INLINE vec choose(ivec which, vec yes, vec no) {
     return (vec)(((ivec)yes & which) | ((ivec)no & ~which));
+}
+
+/* bfloat16 is the upper half of a float32. Rounded to the nearest, halfway to even; NaN stays NaN. */
+INLINE uvec upper(vec value) {
+    uvec bits = (uvec)value, rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+    return (uvec)choose(value == value, (vec)rounded, (vec)((uvec){0} + 0x7FC0));
+}
+
+/* A place in float32 values, or in bfloat16 ones. */
+INLINE const void *at(const void *from, ptrdiff_t place, int half) {
+    return (const char *)from + place * (half ? 2 : 4);
+}
+
+INLINE vec load_at(const void *from, ptrdiff_t place, int half) {
+    if (!half) return load((const float *)from + place);
+    hvec uppers = *(const hvec *)((const uint16_t *)from + place);
+    return (vec)(__builtin_convertvector(uppers, uvec) << 16);
+}
+
+/* Gives what is there then: the value, or the one that it was rounded to. */
+INLINE vec store_at(void *to, ptrdiff_t place, vec value, int half) {
+    if (!half) {
+        store((float *)to + place, value);
+        return value;
+    }
+    uvec uppers = upper(value);
+    *(hvec *)((uint16_t *)to + place) = __builtin_convertvector(uppers, hvec);
+    return (vec)(uppers << 16);
 }
 
 #endif

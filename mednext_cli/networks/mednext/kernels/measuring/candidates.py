@@ -16,6 +16,7 @@ from mednext_cli.networks.workload import Workload
 Layout = Literal["channels_last", "contiguous"]
 # PyTorch's own operators do not keep channels last on a CPU (`cpu.pointwise`), and ours want them.
 _CPU_WAYS: Mapping[Layout, str] = {"channels_last": ARRANGED, "contiguous": PYTORCH}
+_ARRANGED_TYPES = (torch.float32, torch.bfloat16)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
@@ -66,7 +67,7 @@ class Candidate:
 def list_candidates(shape: BlockShape, workload: Workload) -> list[Candidate]:
     """All that can be tried for a block; the first is what runs where nothing was measured."""
     modes = _cpu_modes() if workload.device.type == "cpu" else _gpu_modes()
-    if workload.device.type == "cpu" and workload.dtype is torch.float32:
+    if workload.device.type == "cpu" and workload.dtype in _ARRANGED_TYPES:
         listed = [Candidate(_CPU_WAYS[mode.layout], mode) for mode in modes]
     else:
         listed = [Candidate(PYTORCH, mode) for mode in modes]

@@ -54,7 +54,7 @@ class Subject:
         if not self._workload.training:
             return None
         with torch.device("meta"):
-            size = copy.deepcopy(self._block).to("meta")(self._image.to("meta")).shape
+            size = copy.deepcopy(self._block).to("meta")(self._image.float().to("meta")).shape
         noise = torch.randn(size, generator=draw, device=self._image.device)
         return noise.to(self._workload.dtype)
 
