@@ -49,10 +49,10 @@ if TYPE_CHECKING:
         FitPostprocessingSpec as FitPostprocessingSpec,
     )
     from mednext_cli.inference.postprocessing.fit import fit_postprocessing as fit_postprocessing
-    from mednext_cli.inference.predict import PredictResult as PredictResult
     from mednext_cli.inference.predict import predict as predict
     from mednext_cli.inference.predictor import Prediction as Prediction
     from mednext_cli.inference.predictor import Predictor as Predictor
+    from mednext_cli.inference.specification import PredictResult as PredictResult
     from mednext_cli.inference.specification import PredictSpec as PredictSpec
     from mednext_cli.networks.recipes import load_recipe as load_recipe
     from mednext_cli.networks.upkern import UpKernResult as UpKernResult
@@ -96,9 +96,9 @@ _NAMES = {
         "FitPostprocessingSpec",
         "fit_postprocessing",
     ),
-    "inference.predict": ("PredictResult", "predict"),
+    "inference.predict": ("predict",),
     "inference.predictor": ("Prediction", "Predictor"),
-    "inference.specification": ("PredictSpec",),
+    "inference.specification": ("PredictResult", "PredictSpec"),
     "networks.recipes": ("load_recipe",),
     "networks.upkern": ("UpKernResult", "UpKernSpec", "upkern"),
     "preprocessing.run": ("PreprocessResult", "PreprocessSpec", "preprocess"),

@@ -39,7 +39,7 @@ def ensemble(
     """
     from mednext_cli.inference.ensembling.ensemble import EnsembleSpec
     from mednext_cli.inference.ensembling.ensemble import ensemble as run
-    from mednext_cli.inference.models import read_member_weights
+    from mednext_cli.inference.options import read_member_weights
 
     result = run(
         EnsembleSpec(

@@ -166,9 +166,8 @@ def predict(
     from mednext_cli.foundation.parts import read_part
     from mednext_cli.inference.archives import Scratch
     from mednext_cli.inference.findings.structures import read_only
-    from mednext_cli.inference.folds import read_folds
-    from mednext_cli.inference.models import read_member_weights, read_mirror_axes
-    from mednext_cli.inference.predict import predict as run
+    from mednext_cli.inference.options import read_folds, read_member_weights, read_mirror_axes
+    from mednext_cli.inference.settled import find_settled
     from mednext_cli.inference.sources import read_ids
     from mednext_cli.inference.specification import PredictSpec
 
@@ -205,5 +204,10 @@ def predict(
         postprocessing=postprocess,
     )
     with Scratch() as scratch:
-        result = run(replace(spec, scratch=scratch))
+        spec = replace(spec, scratch=scratch)
+        settled = find_settled(spec)
+        if (result := settled.result) is None:
+            from mednext_cli.inference.predict import predict_found
+
+            result = predict_found(spec, settled.found)
     report(f"{result.folder}: {len(result.made)} made, {len(result.kept)} kept")

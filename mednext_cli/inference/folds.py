@@ -1,20 +1,17 @@
 """Which checkpoints a model's path stands for: a file, a run, or the folds of a model."""
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mednext_cli.foundation.errors import CheckpointError, SettingsError
+from mednext_cli.inference.options import FOLD, Folds
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.networks.checkpoint import load_checkpoint as _load
 
 _LAST, _BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 _MOST_FOLDS = 100  # a number beyond is no number of folds
-_NAME = re.compile(r"fold([0-9]+|all)")
-Folds = tuple[str, ...]
-"""Numbers of folds, or "all" for the run that was trained on every case."""
 logger = logging.getLogger(__name__)
 
 
@@ -25,18 +22,6 @@ class FoundCheckpoint:
     path: Path
     checkpoint: Checkpoint
     finished: bool = True
-
-
-def read_folds(text: str) -> Folds:
-    """Folds as ``--folds`` gives them: numbers, or all, with commas between.
-
-    Raises:
-        SettingsError: it is something else.
-    """
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if not all(_NAME.fullmatch(f"fold{name}") for name in names):
-        raise SettingsError(f"--folds {text!r} names no folds", "Give numbers: --folds 0,2.")
-    return tuple(name if name == "all" else str(int(name)) for name in names)
 
 
 def find_checkpoints(path: Path, folds: Folds | None = None) -> list[FoundCheckpoint]:
@@ -70,7 +55,7 @@ def is_of_folds(path: Path) -> bool:
 
 
 def _runs(path: Path) -> list[Path]:
-    return sorted(run for run in path.glob("fold*/") if _NAME.fullmatch(run.name))
+    return sorted(run for run in path.glob("fold*/") if FOLD.fullmatch(run.name))
 
 
 def _has_checkpoint(run: Path) -> bool:
@@ -106,7 +91,7 @@ def _chosen_folds(path: Path, folds: Folds) -> list[FoundCheckpoint]:
 
 def _all_folds(path: Path) -> list[FoundCheckpoint]:
     """The numbered folds; the run on every case only where it is alone."""
-    there = {_NAME.fullmatch(run.name)[1]: run for run in _runs(path)}  # type: ignore[index]
+    there = {FOLD.fullmatch(run.name)[1]: run for run in _runs(path)}  # type: ignore[index]
     numbers = sorted(int(name) for name in there if name != "all")
     if not numbers:
         return _chosen_folds(path, ("all",))

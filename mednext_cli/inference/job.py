@@ -24,6 +24,7 @@ from mednext_cli.inference.models import Model
 from mednext_cli.inference.postprocessing.find import find_steps
 from mednext_cli.inference.postprocessing.steps import Step
 from mednext_cli.inference.record import PredictionRecord
+from mednext_cli.inference.settled import CALL, describe_call
 from mednext_cli.inference.specification import PredictSpec
 from mednext_cli.settings.labels import LabelSet
 from mednext_cli.volumes.formats.dicom_objects import Origin
@@ -109,6 +110,7 @@ def make_record(job: Job) -> PredictionRecord:
         "device": str(job.device),
         "precision": spec.precision,
         "label_set": _recorded(models[0].plan.label_set),
+        CALL: describe_call(spec, models[0].plan, job.derivation.wanted),
     }
     return PredictionRecord(spec.out, decisive, provenance, job.derivation.wanted, spec.force)
 

@@ -3,15 +3,13 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
-from numbers import Real
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
-from mednext_cli.foundation.errors import CheckpointError, SettingsError, nearest
+from mednext_cli.foundation.errors import CheckpointError, SettingsError
 from mednext_cli.foundation.files import hash_file
-from mednext_cli.inference.folds import Folds, check_folds, find_checkpoints
+from mednext_cli.inference.folds import check_folds, find_checkpoints
+from mednext_cli.inference.options import Folds, check_axes, check_member_weights
 from mednext_cli.networks.checkpoint import Checkpoint
 from mednext_cli.settings.mirror_axes import AXES, Axis
 from mednext_cli.settings.model_card import CARD_NAME, read_card
@@ -92,42 +90,6 @@ class Model:
         return replace(self, mirror_axes=wanted, mirror=True)
 
 
-def read_mirror_axes(text: str) -> tuple[Axis, ...]:
-    """Axes as ``--mirror-axes`` gives them, with commas between.
-
-    Raises:
-        SettingsError: there is no such axis.
-    """
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    check_axes(names or [text])
-    return tuple(axis for axis in AXES if axis in names)
-
-
-def check_axes(names: Sequence[str]) -> None:
-    """Raise `SettingsError` unless these are axes to mirror along, at least one."""
-    unknown = [name for name in names if name not in AXES]
-    if unknown or not names:
-        named = str(unknown[0]) if unknown else ""
-        raise SettingsError(
-            f"--mirror-axes {named}: there is no such axis", nearest(named, list(AXES))
-        )
-
-
-def read_member_weights(text: str) -> tuple[float, ...]:
-    """Weights as ``--weights`` gives them: numbers above 0, with commas between.
-
-    Raises:
-        SettingsError: they are something else.
-    """
-    try:
-        weights = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        weights = ()
-    if not _can_weigh(weights):
-        raise SettingsError(f"--weights {text!r} are no weights", "Like --weights 2,1.")
-    return weights
-
-
 def load_models(
     paths: Sequence[Path], folds: Folds | None = None, weights: Sequence[float] | None = None
 ) -> list[Model]:
@@ -157,23 +119,6 @@ def load_models(
         models += described
     check_same_task(models)
     return models
-
-
-def check_member_weights(weights: Sequence[float] | None, count: int) -> None:
-    """Raise `SettingsError` unless there is one above 0 for each of so many that are averaged."""
-    if weights is None:
-        return
-    if not _can_weigh(weights):
-        raise SettingsError(f"--weights {weights!r} are no weights", "Like --weights 2,1.")
-    if len(weights) != count:
-        raise SettingsError(
-            f"--weights has {len(weights)} numbers for {count} to average", "Give one for each."
-        )
-
-
-def _can_weigh(weights: Sequence[Any]) -> bool:
-    numbers = all(isinstance(weight, Real) for weight in weights)
-    return numbers and bool(weights) and all(0 < one < inf for one in (*weights, sum(weights)))
 
 
 def _check_card(path: Path, models: Sequence[Model]) -> None:

@@ -1,7 +1,7 @@
 """Label maps for a folder of scans, on the scans' own grids."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +12,24 @@ from mednext_cli.foundation.devices import pick_device
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.files import check_writable
 from mednext_cli.foundation.outcomes import Outcome, raise_failures
+from mednext_cli.inference.asked_cases import AskedCases, find_asked_cases
 from mednext_cli.inference.average import build_average
 from mednext_cli.inference.catalogue.names import resolve_models
 from mednext_cli.inference.engine import EngineOptions
 from mednext_cli.inference.engine_choice import USUAL, EngineChoice, choose_engine, tiles_of
-from mednext_cli.inference.findings.derive import join_tables
-from mednext_cli.inference.findings.dicom import check_objects
 from mednext_cli.inference.findings.files import CHANGES, VOLUMES
+from mednext_cli.inference.findings.tables import join_tables
 from mednext_cli.inference.job import Job, choose_steps, make_record
 from mednext_cli.inference.label_maps import RecordedStore
 from mednext_cli.inference.memory import Beside, estimate_shape, peek
 from mednext_cli.inference.models import Model, load_models
 from mednext_cli.inference.record import PredictionRecord
 from mednext_cli.inference.record_file import read_record
-from mednext_cli.inference.reporting.cases import read_cases
-from mednext_cli.inference.reporting.page import ReportContent, write_report
 from mednext_cli.inference.sharing import Share
-from mednext_cli.inference.sources import find_cases, select_cases
-from mednext_cli.inference.specification import PredictSpec
+from mednext_cli.inference.specification import PredictResult, PredictSpec
 from mednext_cli.inference.workload import open_pipeline
-from mednext_cli.settings.plan import Plan
 
 _OTHERS = "The others are done."
-
-
-@dataclass(frozen=True)
-class PredictResult:
-    """Where the label maps are, which were made now, and which were there or made by others."""
-
-    folder: Path
-    made: tuple[str, ...]
-    kept: tuple[str, ...]
 
 
 def predict(spec: PredictSpec) -> PredictResult:
@@ -55,6 +42,11 @@ def predict(spec: PredictSpec) -> PredictResult:
         StorageError: the disk refuses.
         KeyboardInterrupt: interrupted; what is done stays, the same call carries on.
     """
+    return predict_found(spec, None)
+
+
+def predict_found(spec: PredictSpec, found: AskedCases | None) -> PredictResult:
+    """As `predict`, of cases that were looked for already (`settled.find_settled`), or not."""
     spec = replace(spec, models=resolve_models(spec.models))
     check_writable(spec.out)
     models = [
@@ -63,12 +55,10 @@ def predict(spec: PredictSpec) -> PredictResult:
     ]
     device = pick_device(spec.device)
     steps = choose_steps(spec, models[0].plan.label_set)
-    passed_over: list[str] = []
-    cases = _find_cases(spec, models[0].plan, passed_over)
-    job = Job(spec, models, _choose_engine(spec, models, device, cases), device, steps)
-    if spec.part is not None:
-        cases = spec.part.of(cases)
-    check_objects(job.derivation.wanted.dicom, cases)
+    found = found or find_asked_cases(spec, models[0].plan)
+    job = Job(spec, models, _choose_engine(spec, models, device, found.every), device, steps)
+    cases = found.of(spec)
+    _check_objects(job, cases)
     record = make_record(job)
     record.check(cases)
     _check_apart(spec)
@@ -81,7 +71,7 @@ def predict(spec: PredictSpec) -> PredictResult:
         if made or wanted:
             join_tables(spec.out, name)
     if spec.report:
-        _report(job, record, (made, cases), failures, passed_over)
+        _report(job, record, (made, cases), failures, found.passed_over)
     raise_failures(failures, len(cases), "Put these right and run it again.", _OTHERS)
     names = {case.id for case in made}
     return PredictResult(
@@ -91,17 +81,11 @@ def predict(spec: PredictSpec) -> PredictResult:
     )
 
 
-def _find_cases(spec: PredictSpec, plan: Plan, passed_over: list[str]) -> list[Case]:
-    """Those asked for; what lies in the output folder is no scan, even if that is among them."""
-    if not isinstance(spec.images, Path):
-        return list(spec.images)
-    found = find_cases(
-        spec.images, plan, spec.layout, spec.options, spec.scratch, passed_over.append
-    )
-    out = spec.out.resolve()
-    if out != spec.images.resolve():
-        found = [case for case in found if out not in case.channels[0].path.resolve().parents]
-    return found if spec.cases is None else select_cases(found, spec.cases)
+def _check_objects(job: Job, cases: Sequence[Case]) -> None:
+    if kinds := job.derivation.wanted.dicom:
+        from mednext_cli.inference.findings.dicom import check_objects
+
+        check_objects(kinds, cases)
 
 
 def _choose_engine(
@@ -175,6 +159,9 @@ def _report(
         failures: of this call.
         passed_over: what was not taken for a case.
     """
+    from mednext_cli.inference.reporting.cases import read_cases
+    from mednext_cli.inference.reporting.page import ReportContent, write_report
+
     made, cases = given
     facts = {
         "Models": ", ".join(str(model.path) for model in job.models),

@@ -16,8 +16,8 @@ from mednext_cli.inference.average import build_average
 from mednext_cli.inference.catalogue.names import resolve_models
 from mednext_cli.inference.engine import EngineOptions
 from mednext_cli.inference.engine_choice import choose_engine
-from mednext_cli.inference.folds import Folds
 from mednext_cli.inference.models import load_models
+from mednext_cli.inference.options import Folds
 from mednext_cli.inference.pipeline import Prepared
 from mednext_cli.inference.postprocessing.apply import apply_steps
 from mednext_cli.inference.postprocessing.find import find_steps

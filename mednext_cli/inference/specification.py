@@ -1,4 +1,4 @@
-"""What `mednext predict` is asked to do."""
+"""What `mednext predict` is asked to do, and what comes of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +7,18 @@ from mednext_cli.datasets.dataset import Case
 from mednext_cli.datasets.options import LayoutOptions
 from mednext_cli.foundation.parts import Part
 from mednext_cli.inference.archives import Scratch
-from mednext_cli.inference.folds import Folds
+from mednext_cli.inference.options import Folds
 from mednext_cli.settings.mirror_axes import Axis
 from mednext_cli.settings.sections import Operators, PredictionPrecision
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """Where the label maps are, which were made now, and which were there or made by others."""
+
+    folder: Path
+    made: tuple[str, ...]
+    kept: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,31 @@ Only flips and permutations of the axes: no voxel is interpolated. An oblique sc
 its axes are named by the direction they come nearest to.
 """
 
+from functools import cache
 from typing import Any, TypeVar
 
-import nibabel.orientations
 import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.volumes.volume import Affine, Grid, Shape, Spacing, Volume
 
-_orientations: Any = nibabel.orientations  # untyped
 Number = TypeVar("Number", bound=np.generic)
-_CANONICAL = _orientations.axcodes2ornt(("S", "A", "R"))
+_CANONICAL = np.array([(2, 1), (1, 1), (0, 1)], dtype=np.float64)  # S, A, R, as nibabel has it
+
+
+@cache
+def _orientations() -> Any:  # noqa: ANN401 - nibabel is untyped
+    """Nibabel's, imported with the first scan: a call that reads none does without."""
+    import nibabel.orientations
+
+    return nibabel.orientations
 
 
 def to_canonical(volume: Volume) -> Volume:
     """The same voxels with their axes in canonical order and direction; the affine follows."""
     change = _change(volume.affine)
-    array = _orientations.apply_orientation(volume.array, change)
-    turn = _orientations.inv_ornt_aff(change, volume.array.shape)
+    array = _orientations().apply_orientation(volume.array, change)
+    turn = _orientations().inv_ornt_aff(change, volume.array.shape)
     return Volume(contiguous(array), volume.affine @ turn)
 
 
@@ -46,7 +53,7 @@ def laid_as_canonical(
         scaling: slope and intercept, applied in double precision; None for none.
     """
     made = np.empty(canonical_sizes(grid)[0], dtype=np.float32)
-    _lay(_orientations.apply_orientation(values, _change(grid.affine)), made, scaling)
+    _lay(_orientations().apply_orientation(values, _change(grid.affine)), made, scaling)
     return turned_back(made, grid)
 
 
@@ -83,7 +90,7 @@ def file_axes(grid: Grid) -> tuple[tuple[int, bool], tuple[int, bool], tuple[int
     Args:
         grid: of the file, in its own order.
     """
-    back = _orientations.ornt_transform(_CANONICAL, _orientations.io_orientation(grid.affine))
+    back = _orientations().ornt_transform(_CANONICAL, _orientations().io_orientation(grid.affine))
     first, second, third = (int(axis) for axis in np.argsort(back[:, 0]))
     against = [bool(direction < 0) for direction in back[:, 1]]
     return (first, against[first]), (second, against[second]), (third, against[third])
@@ -146,7 +153,7 @@ def difference(grid: Grid, expected: Grid) -> str:
 def _canonical_grid(grid: Grid) -> Grid:
     change = _change(grid.affine)
     depth, height, width = (grid.shape[int(axis)] for axis in np.argsort(change[:, 0]))
-    turn = _orientations.inv_ornt_aff(change, grid.shape)
+    turn = _orientations().inv_ornt_aff(change, grid.shape)
     return Grid((depth, height, width), grid.affine @ turn)
 
 
@@ -183,6 +190,6 @@ def _scaled(plane: NDArray[Any], scaling: tuple[float, float]) -> NDArray[np.flo
 
 
 def _change(affine: Affine) -> NDArray[Any]:
-    found = _orientations.io_orientation(affine)
-    change: NDArray[Any] = _orientations.ornt_transform(found, _CANONICAL)
+    found = _orientations().io_orientation(affine)
+    change: NDArray[Any] = _orientations().ornt_transform(found, _CANONICAL)
     return change

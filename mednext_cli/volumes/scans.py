@@ -16,7 +16,6 @@ from mednext_cli.volumes.formats.dicom import DICOM
 from mednext_cli.volumes.formats.format import Format
 from mednext_cli.volumes.formats.itk import ITK
 from mednext_cli.volumes.formats.nifti import NIFTI
-from mednext_cli.volumes.formats.nifti_writer import write_numbers
 from mednext_cli.volumes.volume import Grid, Volume
 
 FORMATS: tuple[Format, ...] = (ITK, DICOM, NIFTI)
@@ -95,6 +94,8 @@ def write_number_map(path: Path, array: NDArray[np.float32], like: Path) -> None
     Raises:
         ScanError: `array` has another shape than the scan. StorageError: the disk refuses.
     """
+    from mednext_cli.volumes.formats.nifti_writer import write_numbers
+
     write_numbers(path, array, format_of(like).template(like))
 
 

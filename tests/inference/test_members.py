@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.inference.average import Member, NetworkAverage
-from mednext_cli.inference.models import load_models, read_member_weights, read_mirror_axes
+from mednext_cli.inference.models import load_models
+from mednext_cli.inference.options import read_member_weights, read_mirror_axes
 from mednext_cli.inference.torch_engine import NetworkEngine
 from tests.inference.synthetic import PLAN, predict, predict_whole, save_model
 from tests.inference.test_average import PATCH, Shift, make_image

@@ -17,7 +17,7 @@ from mednext_cli.foundation.progress import track
 from mednext_cli.inference.ensembling.saved import average, find_saved, read_saved_labels
 from mednext_cli.inference.ensembling.saved_files import open_saved
 from mednext_cli.inference.findings.files import CaseFiles
-from mednext_cli.inference.models import check_member_weights
+from mednext_cli.inference.options import check_member_weights
 from mednext_cli.inference.postprocessing.apply import apply_steps
 from mednext_cli.inference.postprocessing.find import find_steps
 from mednext_cli.inference.postprocessing.steps import Step

@@ -2,19 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mednext_cli.datasets.dataset import Case
-from mednext_cli.foundation.files import write_text
 from mednext_cli.inference.findings.columns import volumes_of
-from mednext_cli.inference.findings.dicom import check_series, write_objects
 from mednext_cli.inference.findings.files import CaseFiles, Wanted
-from mednext_cli.inference.findings.preview import Subject, write_preview
-from mednext_cli.inference.findings.statistics import Statistics
 from mednext_cli.inference.findings.structures import mask_names
 from mednext_cli.preprocessing.source import on_grid, read_in_order
 from mednext_cli.settings.plan import Plan
@@ -46,6 +41,8 @@ class Derivation:
             ScanError: as the DICOM objects say that are wanted.
         """
         if self.wanted.dicom:
+            from mednext_cli.inference.findings.dicom import check_series
+
             check_series(case)
 
     def write(self, files: CaseFiles, case: Case, labels: Volume) -> None:
@@ -62,6 +59,8 @@ class Derivation:
         if self.wanted.masks:
             self._write_masks(files, case, labels.array)
         if kinds := self.wanted.dicom:
+            from mednext_cli.inference.findings.dicom import write_objects
+
             write_objects(kinds, files, case, labels, self.structures, self.origin)
         if self.wanted.statistics or self.wanted.preview:
             self._describe(files, case, labels)
@@ -75,6 +74,9 @@ class Derivation:
 
     def _describe(self, files: CaseFiles, case: Case, labels: Volume) -> None:
         """One channel is held at a time."""
+        from mednext_cli.inference.findings.preview import Subject, write_preview
+        from mednext_cli.inference.findings.statistics import Statistics
+
         table = volumes_of(self.plan.channels)
         found = Statistics(case.id, labels.array, labels.grid, self.structures)
         first = case.channels[0].path
@@ -87,27 +89,3 @@ class Derivation:
                 return
             found.add(self.plan.channels[index], image.array)
         table.write(files.volumes, found.rows)
-
-
-def join_tables(folder: Path, name: str) -> None:
-    """Join the tables of single cases, ``NAME/CASE.csv``, into ``NAME.csv``.
-
-    Each case has a file, so that several processes write theirs without reading the others'.
-
-    Args:
-        folder: of the predictions.
-        name: `files.VOLUMES` or `files.CHANGES`.
-
-    Raises:
-        StorageError: the disk refuses.
-    """
-    found = sorted((folder / name).glob("[!.]*.csv"))
-    parts = [path for path in found if CaseFiles(folder, path.stem).label_map.is_file()]
-    texts = [path.read_text(encoding="utf-8") for path in parts]
-    joined = folder / f"{name}.csv"
-    if not texts:
-        joined.unlink(missing_ok=True)
-        return
-    header = texts[0].partition("\n")[0]
-    bodies = [text.partition("\n")[2] for text in texts]
-    write_text(joined, f"{header}\n{''.join(bodies)}")

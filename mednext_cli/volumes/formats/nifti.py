@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from mednext_cli.foundation.errors import ScanError
 from mednext_cli.volumes.checks import check_affine, whole_numbers
 from mednext_cli.volumes.formats.format import Format, Template
-from mednext_cli.volumes.formats.nifti_header import StoredScan, read_stored
-from mednext_cli.volumes.formats.nifti_writer import write_labels
 from mednext_cli.volumes.orientation import laid_as_canonical
 from mednext_cli.volumes.scan_names import NIFTI_ENDINGS, ending_of
 from mednext_cli.volumes.volume import Grid, Volume
+
+if TYPE_CHECKING:
+    from mednext_cli.volumes.formats.nifti_header import StoredScan
 
 _COARSEST_STEP = 0.5  # a scaling by steps of half a label and more is no rounding
 _SINGLE = float(np.finfo(np.float32).eps)
@@ -33,17 +34,17 @@ class Nifti(Format):
 
     def read_grid(self, path: Path, index: int | None = None) -> Grid:
         """See `Format`."""
-        return _grid(read_stored(path), index)
+        return _grid(_read_stored(path), index)
 
     def read_volumes(self, path: Path, indices: Sequence[int | None]) -> Iterator[Volume]:
         """See `Format`; in memory as `orientation.to_canonical` has it, which copies nothing."""
-        stored = read_stored(path)
+        stored = _read_stored(path)
         grids = (_grid(stored, index) for index in indices)  # each looked at before it is read
         yield from map(partial(_volume, stored.scaling), grids, stored.read(indices))
 
     def read_label_map(self, path: Path) -> Volume:
         """See `Format`."""
-        stored = read_stored(path)
+        stored = _read_stored(path)
         grid = _grid(stored, None)
         (values,), error = stored.read(), 0.0
         if stored.scaling is not None:
@@ -58,29 +59,31 @@ class Nifti(Format):
         self, path: Path, array: NDArray[Any], like: Template, names: Mapping[str, int]
     ) -> None:
         """See `Format`; the file has no place for names."""
+        from mednext_cli.volumes.formats.nifti_writer import write_labels
+
         write_labels(path, array, like)
 
     def template(self, path: Path) -> Template:
         """See `Format`; of four axes the first three count."""
-        stored = read_stored(path)
+        stored = _read_stored(path)
         return Template(path, _grid(stored, None if len(stored.shape) == 3 else 0), stored.header)
 
     def read_first_plane(self, path: Path) -> NDArray[Any]:
         """See `Format`."""
-        stored = read_stored(path)
+        stored = _read_stored(path)
         plane = stored.read_first_plane()
         return plane if stored.scaling is None else _scaled(plane, *stored.scaling)
 
     def notes(self, path: Path) -> tuple[str, ...]:
         """See `Format`."""
-        return read_stored(path).notes
+        return _read_stored(path).notes
 
     def files_of(self, path: Path) -> list[Path]:
         """See `Format`; two of a pair."""
         if not ending_of(path.name).lower().startswith(".hdr"):
             return [path]
         try:
-            return list(dict.fromkeys([path, read_stored(path).voxels]))
+            return list(dict.fromkeys([path, _read_stored(path).voxels]))
         except ScanError:  # reported when the scan is read
             return [path]
 
@@ -88,7 +91,14 @@ class Nifti(Format):
 NIFTI = Nifti()
 
 
-def _grid(stored: StoredScan, index: int | None) -> Grid:
+def _read_stored(path: Path) -> "StoredScan":
+    """With nibabel, which is imported with the first scan: a call that reads none does without."""
+    from mednext_cli.volumes.formats.nifti_header import read_stored
+
+    return read_stored(path)
+
+
+def _grid(stored: "StoredScan", index: int | None) -> Grid:
     """The grid of a scan, or of one volume of a file with four axes.
 
     Raises:
