@@ -42,7 +42,7 @@ _HOPED = 0.2  # share of torch's time that another engine may save
 _MARGIN = 0.9  # of torch's time: what is not below is not faster for certain
 _SLOWEST = 2e-5  # seconds a voxel of torch: L k5 at full width on an old core
 _ROUNDS, _ROUNDS_SECONDS = 5, 20.0
-_TOLERANCE = 1e-3  # of the largest logit
+_TOLERANCE, _REDUCED_TOLERANCE = 1e-3, 5e-2  # of the largest logit, in float32 and below
 
 
 @dataclass(frozen=True)
@@ -190,6 +190,8 @@ def _measure(model: Model, options: EngineOptions, known: Paces, others: Sequenc
     if others:
         logger.info("measuring %s, which is kept for the next time", " and ".join(others))
     made = Paces(known)
+    full = pick_dtype(options.precision, options.device) is torch.float32
+    tolerance = _TOLERANCE if full else _REDUCED_TOLERANCE
     shape = (1, model.checkpoint.network.in_channels, *model.plan.patch_voxels)
     image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     engines: dict[str, Engine] = {}
@@ -208,7 +210,7 @@ def _measure(model: Model, options: EngineOptions, known: Paces, others: Sequenc
                 made[name] = Pace(0.0, None)
                 continue
             expected = found if expected is None else expected
-            if _differs(found, expected):
+            if _differs(found, expected, tolerance):
                 logger.warning("the engine %s computes something else: it is not taken", name)
                 made[name] = Pace(0.0, None)
                 continue
@@ -219,10 +221,10 @@ def _measure(model: Model, options: EngineOptions, known: Paces, others: Sequenc
     return made
 
 
-def _differs(found: torch.Tensor, expected: torch.Tensor) -> bool:
+def _differs(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
     if found.shape != expected.shape:
         return True
-    return not bool((found - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+    return not bool((found - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def _time_in_turns(engines: Mapping[str, Engine], image: torch.Tensor) -> dict[str, float]:

@@ -167,6 +167,13 @@ def test_an_engine_that_cannot_is_left_alone(
     assert machine.built == built
 
 
+def test_less_precise_engines_may_differ_more(one: Model, machine: Machine) -> None:
+    machine.seconds, machine.offsets = {"torch": 0.1, "openvino": 0.05}, {"openvino": 0.05}
+    reduced = EngineOptions(torch.device("cpu"), precision="bfloat16")
+    assert choose(one, MANY, reduced).name == "openvino"
+    assert choose(one, MANY).name == "torch"
+
+
 def test_what_is_kept_may_be_damaged(one: Model, machine: Machine, tmp_path: Path) -> None:
     machine.seconds = {"torch": 0.1, "openvino": 0.05}
     assert choose(one, MANY).name == "openvino"
