@@ -32,7 +32,7 @@ from mednext_cli.exporting.calibration import (
 from mednext_cli.exporting.folders import replacing_folder
 from mednext_cli.exporting.openvino import Converted, add_facts, convert
 from mednext_cli.exporting.specification import Exported
-from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.errors import SettingsError, StorageError
 from mednext_cli.foundation.progress import Progress, track
 from mednext_cli.inference.average import Member, NetworkAverage
 from mednext_cli.inference.engine import Activation, activation_of
@@ -43,6 +43,7 @@ from mednext_cli.networks.building import hash_weights
 
 MOST_DROP = 0.002
 """Of the mean Dice, below which a network in int8 is kept."""
+_SAME = 1e-4  # of the largest logit, between a graph and what is read back of it
 _DENSE = ("GroupConvolution", "GroupConvolutionBackpropData", "ConvolutionBackpropData")
 _TRIES = {
     "all convolutions": (),
@@ -161,7 +162,12 @@ class _Trial:
             left -= 1
             if drop < MOST_DROP:
                 self.progress.advance(left * len(self.validation))
-                return self._save(made, graph, path, (what, before, after))
+                self._add_facts(graph, what, before, after)
+                _save(made.openvino, graph, path, patches[0])
+                return (
+                    f"mean Dice {_mean(before):.4f} in float32, {_mean(after):.4f} in int8 "
+                    f"({what}), on {len(self.validation)} validation cases"
+                )
             worst = max(before, key=lambda region: before[region] - after[region])
             drops.append(
                 f"by {drop:.4f} with {what} in int8 ({worst} by {before[worst] - after[worst]:.4f})"
@@ -207,31 +213,41 @@ class _Trial:
                 "Use --to openvino without --precision.",
             ) from error
 
-    def _save(
+    def _add_facts(
         self,
-        made: Converted,
         graph: Any,  # noqa: ANN401 - openvino is untyped
-        path: Path,
-        found: tuple[str, dict[str, float], dict[str, float]],
-    ) -> str:
-        what, before, after = found
-        add_facts(
-            graph,
-            {
-                WEIGHTS: hash_weights(self.model.checkpoint.state_dict),
-                "precision": "int8",
-                "quantised": what,
-                "validation_cases": list(self.validation),
-                "dice_float32": before,
-                "dice_int8": after,
-            },
-        )
-        with replacing_folder(path) as beside:
-            made.openvino.save_model(graph, beside / GRAPH, compress_to_fp16=False)
-        return (
-            f"mean Dice {_mean(before):.4f} in float32, {_mean(after):.4f} in int8 ({what}), on "
-            f"{len(self.validation)} validation cases"
-        )
+        what: str,
+        before: dict[str, float],
+        after: dict[str, float],
+    ) -> None:
+        facts = {
+            WEIGHTS: hash_weights(self.model.checkpoint.state_dict),
+            "precision": "int8",
+            "quantised": what,
+            "validation_cases": list(self.validation),
+            "dice_float32": before,
+            "dice_int8": after,
+        }
+        add_facts(graph, facts)
+
+
+def _save(openvino: Any, graph: Any, path: Path, patch: Array) -> None:  # noqa: ANN401
+    """Write the folder; it is kept if what is read back computes what was measured.
+
+    On a full disk OpenVINO may leave half a file and say nothing.
+    """
+    expected = compile_graph(openvino, graph, "f32")(patch)[0]
+    with replacing_folder(path) as beside:
+        try:
+            openvino.save_model(graph, beside / GRAPH, compress_to_fp16=False)
+            written = openvino.Core().read_model(beside / GRAPH)
+            found = compile_graph(openvino, written, "f32")(patch)[0]
+        except RuntimeError as error:
+            raise StorageError(
+                f"{path} cannot be written", "Check the space that the disk has left."
+            ) from error
+        if not np.allclose(found, expected, rtol=0, atol=_SAME * float(np.abs(expected).max())):
+            raise StorageError(f"{path} was not written as it is", "Check the disk.")
 
 
 def _mean(dice: dict[str, float]) -> float:

@@ -3,21 +3,28 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from mednext_cli.app import main
 from mednext_cli.cache.reader import open_cache
+from mednext_cli.exporting.calibration import draw_patches, measure_dice
+from mednext_cli.inference.average import build_average
+from mednext_cli.inference.engine import EngineOptions
 from mednext_cli.inference.int8_networks import WEIGHTS, int8_folder
+from mednext_cli.inference.models import load_models
 from mednext_cli.networks.building import build_plain, hash_weights
 from mednext_cli.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mednext_cli.networks.spec import describe_network
 from mednext_cli.settings.progress import Origin
 from tests.exporting.small import SHALLOW
 from tests.inference.synthetic import predict
+from tests.inference.test_probabilities import largest_file
 
 Capture = pytest.CaptureFixture[str]
 SHAPE = (16, 32, 16)
@@ -139,6 +146,66 @@ def test_a_network_that_int8_ruins_is_not_kept(tmp_path: Path, capsys: Capture) 
     assert "which is to be below 0.002" in error
     assert not list(model.parent.rglob("*.xml"))
     assert not list((model.parent / "export").glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_nothing(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """A float32 graph stands in for one in int8; a limit on files for the disk."""
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    from mednext_cli.exporting import openvino_int8
+
+    monkeypatch.setattr(openvino_int8, "load_nncf", lambda: None)
+    monkeypatch.setattr(openvino_int8._Trial, "_quantise", lambda _, graph, *__: graph)
+    model = save_run(tmp_path, cache)
+    for size in (1_000, 150_000):  # neither file fits, one of them
+        with largest_file(size):
+            assert export(model, "--calibrate", str(cache)) == 2
+        assert "checkpoint_best_openvino_int8 cannot be written" in capsys.readouterr().err
+        assert not list((model.parent / "export").iterdir())
+    assert export(model, "--calibrate", str(cache)) == 0
+
+
+def test_dice_of_cached_cases(cache: Path, tmp_path: Path) -> None:
+    """Against counting by hand, of a network that takes the brighter half of an organ's voxels."""
+    path, cached = save_run(tmp_path, cache), open_cache(cache)
+    model = load_models([path])[0]
+    told: list[str] = []
+    first = cached.case(CASES[2])
+    middle = float(np.median(first.read_image()[0][first.read_label() == 1]))
+    for bias in (0.0, middle):
+        weights = dict(model.checkpoint.state_dict)
+        weights["heads.0.bias"] = torch.tensor([bias, -bias])
+        checkpoint = replace(model.checkpoint, state_dict=weights)
+        options = EngineOptions(torch.device("cpu"), "stock")
+        average = build_average([replace(model, checkpoint=checkpoint)], "torch", options)
+        with torch.inference_mode():
+            found = measure_dice(average, cached, CASES[2:], told.append)
+        expected = []
+        for name in CASES[2:]:
+            case = cached.case(name)
+            brighter, organ = case.read_image()[0] > bias, case.read_label() == 1
+            expected.append(2 * (brighter & organ).sum() / (brighter.sum() + organ.sum()))
+        assert found == {"organ": pytest.approx(np.mean(expected), abs=0.03)}
+    assert 0.2 < found["organ"] < 0.9
+    assert told == [*CASES[2:], *CASES[2:]]
+
+
+def test_patches_to_calibrate_on(cache: Path, tmp_path: Path) -> None:
+    """The same each time, of all cases, and with zeros beyond an image that is too small."""
+    cached, model = open_cache(cache), load_models([save_run(tmp_path, cache)])[0]
+    small = replace(model, plan=model.plan.model_copy(update={"patch_voxels": (8, 8, 8)}))
+    large = replace(model, plan=model.plan.model_copy(update={"patch_voxels": (16, 48, 16)}))
+    drawn = draw_patches(small, cached, CASES[:2])
+    assert len(drawn) == 32
+    assert {patch.shape for patch in drawn} == {(1, 1, 8, 8, 8)}
+    again = draw_patches(small, cached, CASES[:2])
+    assert all(np.array_equal(one, other) for one, other in zip(drawn, again, strict=True))
+    assert len({patch.tobytes() for patch in drawn}) > 16
+    padded = draw_patches(large, cached, CASES[:1])[0]
+    np.testing.assert_array_equal(padded[0, :, :, :32], cached.case(CASES[0]).read_image())
+    assert not padded[0, :, :, 32:].any()
 
 
 def test_options_that_do_not_fit(cache: Path, tmp_path: Path, capsys: Capture) -> None:
