@@ -65,6 +65,39 @@ def run_overlapped(
         yield from _Overlap(stages, name, fewer, readers, writers).run(iter(items), workers)
 
 
+class OneBehind:
+    """Does work in a thread while the caller makes what the next is of; one piece at a time.
+
+    Args:
+        threaded: else it is done at once, in the caller's.
+    """
+
+    def __init__(self, *, threaded: bool) -> None:
+        self._thread = ThreadPoolExecutor(1) if threaded else None
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> "OneBehind":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Begin once what was begun before is over; raises what that raised."""
+        self.wait()
+        if self._thread is None:
+            work()
+        else:
+            self._last = self._thread.submit(work)
+
+    def wait(self) -> None:
+        """Until all is over; raises what it raised."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+
 @dataclass
 class _Overlap(Generic[Item, Read, Made]):
     """What is being read, and what is being written, in the order of the items."""

@@ -14,11 +14,12 @@ from mednext_cli.volumes.volume import Grid, Shape
 
 _BYTES = 4  # of a float32
 _HALF = 2  # of a float16
+_STORED = 2  # of a voxel in most files
 _MANY_LABELS = 256  # more than a byte tells apart
 _LOGITS = 2  # copies of what it gives: the C library keeps the last one's memory in pieces
-_FEATURES = 4  # copies of a network's features at full resolution: skip, block and its expansion
+_FEATURES = 7  # copies of features at full resolution: skip, block and its expansion, and holes
 _WIDEST = 48  # channels there; a transformer's first layer is wider, and coarser
-_PROCESS = 80 * 2**20  # what libraries take on their first use, and slices of tiles
+_PROCESS = 112 * 2**20  # what libraries take on their first use, and slices of tiles
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,25 @@ class CaseBytes:
         reading: the peak while it is read and prepared; what the networks see is no more.
         predicting: the peak of tiles, open sums and the way back, with the image.
         writing: what is written.
+        block: that is brought back while the next one is predicted, where there are threads.
     """
 
     reading: int = 0
     predicting: int = 0
     writing: int = 0
+    block: int = 0
 
     @property
     def alone(self) -> int:
         """One stage after the other."""
-        return max(self.reading, self.predicting, self.writing)
+        return _PROCESS + max(self.reading, self.predicting, self.writing)
 
     def in_flight(self, threads: int) -> int:
         """With so many that read ahead and as many that write, all cases as large as this one."""
         if threads == 0:
             return self.alone
-        return self.predicting + threads * (self.reading + self.writing)
+        once = _PROCESS + self.predicting + self.block
+        return once + threads * (self.reading + self.writing)
 
 
 def peek(case: Case) -> Grid | None:
@@ -81,17 +85,19 @@ def bytes_on(grid: Grid, networks: NetworkAverage, wanted: Beside) -> CaseBytes:
     mask = scan * (1 + any(channel.use_nonzero_mask for channel in plan.normalisation))
     kept = scan * _BYTES * wanted.doubts
     sweep = networks.sweep(shape)
-    thickest = max(stop - start for start, stop in pairwise(sweep.edges[0]))
-    row = scan * thickest // shape[sweep.axes[0]]  # waits to be written
+    thick, wide = (max(stop - start for start, stop in pairwise(along)) for along in sweep.edges)
+    row = scan * thick // shape[sweep.axes[0]]  # waits to be written
     rows = _HALF * outputs * row * wanted.probabilities
     labels = scan * (1 if max(plan.label_set.values) < _MANY_LABELS else 2)
     sums = _BYTES * (outputs + 1) * networks.count_open(shape, apart=wanted.doubts > 1)
-    way_back = _BYTES * outputs * max(shape[0], shape[1]) * shape[2]
-    predicting = sums + way_back + rows + tile_bytes(networks) + _PROCESS
+    resampled = shape != canonical_sizes(grid)[0]
+    way_back = _BYTES * outputs * max(shape[0], shape[1]) * shape[2] * resampled
+    predicting = sums + way_back + rows + tile_bytes(networks)
     return CaseBytes(
-        reading=source + image + mask,
+        reading=source + max(image + mask, _STORED * scan),
         predicting=image + labels + kept + max(predicting, labels),
         writing=labels + kept + _BYTES * scan * bool(wanted.doubts),
+        block=_BYTES * outputs * thick * wide * shape[2],
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.outcomes import Outcome
-from mednext_cli.foundation.overlap import Stages, run_overlapped
+from mednext_cli.foundation.overlap import OneBehind, Stages, run_overlapped
 from mednext_cli.inference.average import Advance, NetworkAverage
 from mednext_cli.inference.findings.uncertainty import Doubts
 from mednext_cli.inference.probability_sink import ProbabilitySink
@@ -20,6 +20,7 @@ from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.sliding import Placed
 from mednext_cli.inference.sources import check_volumes
 from mednext_cli.inference.stages import Observe, unobserved
+from mednext_cli.inference.sweep import Box
 from mednext_cli.preprocessing.apply import prepare_source, read_image
 from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.preprocessing.restore import Restoration
@@ -82,7 +83,8 @@ class Pipeline:
         workers: threads that read and prepare, and as many that write.
         fewer: see `run_overlapped`.
         observe: told of the stages up to the way back; what writes is the store's. Networks and
-            restoring take turns, block by block.
+            restoring take turns, block by block; with workers a thread restores one block while
+            the next is predicted.
         doubting: whether the networks' uncertainty is told, too.
     """
 
@@ -134,11 +136,19 @@ class Pipeline:
         networks = self.networks
         doubts = Doubts(networks.activation, len(networks.members)) if self.doubting else None
         blocks = networks.predict(image, case.id, advance, doubts.add if doubts else None)
-        while (block := self._next(blocks)) is not None:
-            with self.observe("restore"):
+        with OneBehind(threaded=self.workers > 0) as behind:
+            while (block := self._next(blocks)) is not None:
                 box, scores = block
-                restoration.add(box, scores, doubts.finish(scores) if doubts else {})
-            del block, scores  # before the next is made
+                maps = doubts.finish(scores) if doubts else {}
+                behind.do(partial(self._add, restoration, box, scores, maps))
+                del block, scores, maps  # before the next is made
+            behind.wait()
+
+    def _add(
+        self, restoration: Restoration, box: Box, scores: Array, maps: Mapping[str, Array]
+    ) -> None:
+        with self.observe("restore"):
+            restoration.add(box, scores, maps)
 
     def _next(self, blocks: Iterator[Placed]) -> Placed | None:
         with self.observe("network"):

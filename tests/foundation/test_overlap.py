@@ -2,7 +2,9 @@
 
 import errno
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from mednext_cli.foundation.errors import ScanError, StorageError
 from mednext_cli.foundation.files import storage_error
 from mednext_cli.foundation.outcomes import Outcome
-from mednext_cli.foundation.overlap import Stages, run_overlapped
+from mednext_cli.foundation.overlap import OneBehind, Stages, run_overlapped
 
 ITEMS = list(range(6))
 WORKERS = [0, 1, 2]
@@ -152,3 +154,39 @@ def test_what_waits_is_not_read_when_it_is_interrupted() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(run_overlapped(Stages(read.append, make, void), ITEMS, str, 1))
     assert len(read) <= 2
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_work_one_behind_is_done_in_order_and_its_errors_are_raised(threaded: bool) -> None:
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        if number == 3:
+            raise ValueError(number)
+        done.append(number)
+
+    def all_of_it() -> None:
+        with OneBehind(threaded=threaded) as behind:
+            for number in range(4):
+                behind.do(partial(work, number))
+            behind.wait()
+
+    with pytest.raises(ValueError, match="3"):
+        all_of_it()
+    assert done == [0, 1, 2]
+
+
+def test_work_one_behind_holds_nothing_once_it_is_done() -> None:
+    class Block:
+        """What can be watched."""
+
+    with OneBehind(threaded=True) as behind:
+        block = Block()
+        watched = weakref.ref(block)
+        behind.do(partial(id, block))
+        del block
+        behind.do(partial(id, None))
+        behind.wait()
+        behind.do(partial(id, None))
+        behind.wait()
+        assert watched() is None

@@ -195,7 +195,9 @@ def test_memory_is_estimated_from_the_header(scans: Path) -> None:
     assert bytes_on(grid, turned, LABELS_ONLY).predicting > least.predicting
     kept = bytes_on(grid, one, Beside(probabilities=True))
     assert 0 < kept.predicting - least.predicting < 2 * 3 * scan  # a row of blocks waits
-    assert least.in_flight(2) == least.predicting + 2 * (least.reading + least.writing)
+    beside = least.in_flight(2) - least.alone
+    assert beside >= 2 * (least.reading + least.writing) - least.reading
+    assert least.in_flight(0) == least.alone
     assert peek(Case("a", (Channel(path.with_name("none.nii")),))) is None
 
 
