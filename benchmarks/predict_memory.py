@@ -80,7 +80,7 @@ def _measure(options: argparse.Namespace) -> dict[str, object]:
         affine = np.diag([*[options.spacing] * 3, 1.0])
         nib.save(nib.Nifti1Image(scan.T, affine), folder / "ct.nii")
         del scan
-        _save_model(folder / "model.pt", classes, options.patch)
+        save_model(folder / "model.pt", classes, options.patch, _CHANNELS)
         started = time.process_time()
         words = ["predict", str(folder / "ct.nii"), "--model", str(folder / "model.pt")]
         words += ["--out", str(folder / "out"), "--device", "cpu", "--engine", "torch"]
@@ -109,7 +109,8 @@ def _measure(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _save_model(path: Path, classes: int, patch: int) -> None:
+def save_model(path: Path, classes: int, patch: int, channels: int) -> None:
+    """An untrained S k3 of these channels, for a made-up CT at 1 mm."""
     import torch
 
     from mednext_cli.networks.building import build_plain
@@ -132,7 +133,7 @@ def _save_model(path: Path, classes: int, patch: int) -> None:
         ),
         label_set=LabelSet(names, {name: (value,) for name, value in names.items()}),
     )
-    settings = {"network": "mednext", "mednext": {"size": "S", "base_channels": _CHANNELS}}
+    settings = {"network": "mednext", "mednext": {"size": "S", "base_channels": channels}}
     chosen = choose_network(ModelSettings.model_validate(settings))
     torch.manual_seed(0)
     spec = chosen.planned(plan.patch_voxels).spec(1, classes)

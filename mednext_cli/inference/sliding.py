@@ -164,7 +164,7 @@ class _Tiles:
     def _add(self, network: Shown, made: Tensor, corner: Shape, flip: tuple[int, ...]) -> None:
         """Add what a network gave of a tile, (K, d, h, w), a few of its slices at a time.
 
-        They are laid class by class, activated and weighted while the processor has them at hand.
+        They are activated, laid class by class and weighted while the processor has them at hand.
         """
         made = made.movedim(-3, self._turn.axis - 3)
         self._weights = self._weights.to(made.device)
@@ -174,7 +174,7 @@ class _Tiles:
             stop = min(start + step, depth)
             rows = slice(depth - stop, depth - start) if 0 in flip else slice(start, stop)
             part = made[:, rows].flip(_behind(flip)) if flip else made[:, rows]
-            values = network.activate(_by_class(part))
+            values = _by_class(network.activate(part))
             weights = self._weights[start:stop]
             if network.weight != 1:
                 weights = weights * network.weight
