@@ -64,6 +64,12 @@ def test_what_is_measured_is_kept_and_what_failed_is_tried_again(
     assert "this CPU has no arithmetic for bfloat16" in page
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Graphs of tests are not kept among the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.mark.slow
 def test_an_interrupted_sheet_is_carried_on(model, scan, tmp_path, monkeypatch, measured_here):
     work = sheet.measure_apart

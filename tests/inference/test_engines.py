@@ -28,6 +28,12 @@ CPU = torch.device("cpu")
 PLUGIN_PACKAGES = Path(__file__).parents[1] / "plugin_packages"
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs of tests are not kept among the user's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def make_tiles(count: int) -> Tensor:
     return torch.randn(count, 1, 16, 32, 16, generator=torch.Generator().manual_seed(0))
 
