@@ -18,6 +18,7 @@ from mednext_cli.inference.tiles import activate, predict_tiles
 from mednext_cli.inference.torch_engine import TorchEngine
 from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.networks.mednext.family import MedNeXtFamily
 from mednext_cli.settings.labels import labels_in_order
 from mednext_cli.settings.plan import ChannelNormalisation, Plan
 from mednext_cli.settings.sections import Precision
@@ -36,6 +37,25 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_tiles(count: int) -> Tensor:
     return torch.randn(count, 1, 16, 32, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("gain", "precision"), [(2.5, "auto"), (None, "auto"), (2.5, "float32")])
+def test_the_log_says_what_bfloat16_would_bring(
+    gain: float | None,
+    precision: Precision,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where the processor has it and nobody chose; the network stays in float32."""
+    monkeypatch.setattr(MedNeXtFamily, "bfloat16_gain", lambda *_: gain)
+    caplog.set_level("INFO")
+    [loaded] = load_models([model])
+    engine = TorchEngine(loaded.checkpoint, loaded.plan, EngineOptions(CPU, "auto", precision))
+    told = "2.5 times as fast here in bfloat16" in caplog.text
+    assert told == (gain is not None and precision == "auto")
+    with torch.inference_mode():
+        assert engine(make_tiles(1)).dtype is torch.float32
 
 
 @pytest.mark.slow
