@@ -72,10 +72,13 @@ class Tiling:
         return row * len(columns) + sum(start < stops[1] for start in columns)
 
     def block_starts(self, axis: int) -> list[int]:
-        """Where blocks begin along an axis: with the tiles, and in the last one as far apart."""
-        starts = list(self.starts[axis])
-        _, step = self._shared_and_step(axis)
-        return [*starts, *range(starts[-1] + step, starts[-1] + self.patch_voxels[axis], step)]
+        """Where blocks begin along an axis: with the tiles, and in the last one about as far apart.
+
+        There not less than half a tile: a scan that is hardly larger than a tile had a hundred.
+        """
+        starts, size = list(self.starts[axis]), self.patch_voxels[axis]
+        step = self._block_size(axis)
+        return [*starts, *range(starts[-1] + step, starts[-1] + size, step)]
 
     def edges(self, axis: int) -> tuple[int, ...]:
         """Where tiles begin or end along an axis, in the image and with its own ends."""
@@ -89,8 +92,13 @@ class Tiling:
         shared, step = self._shared_and_step(first)
         length = self.shape[second]
         open_ = shared * length + step * min(self.patch_voxels[second], length)
-        block = step * self._shared_and_step(second)[1] if self.count > 1 else 0
+        block = self._block_size(first) * self._block_size(second) if self.count > 1 else 0
         return (open_ + block) * self.shape[2]
+
+    def _block_size(self, axis: int) -> int:
+        """The most voxels of a block along an axis."""
+        _, step = self._shared_and_step(axis)
+        return min(max(step, self.patch_voxels[axis] // 2), self.shape[axis])
 
     def _shared_and_step(self, axis: int) -> tuple[int, int]:
         """The most voxels that neighbouring tiles share along an axis, and that they are apart."""
