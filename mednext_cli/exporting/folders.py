@@ -37,5 +37,6 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             raise
         raise storage_error(path, error) from error
     finally:
-        for folder in (beside, old):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
+        if path.exists():  # else what was there could not be put back, and is the only copy
+            shutil.rmtree(old, ignore_errors=True)

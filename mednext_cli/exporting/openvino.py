@@ -10,7 +10,7 @@ from torch import nn
 from mednext_cli.exporting.checking import Array, check_export
 from mednext_cli.exporting.facts import as_texts, describe_model
 from mednext_cli.exporting.folders import replacing_folder
-from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.errors import SettingsError, StorageError
 from mednext_cli.inference.int8_networks import GRAPH
 from mednext_cli.inference.models import Model
 from mednext_cli.inference.openvino_engine import compile_graph, convert_network, load_openvino
@@ -79,8 +79,13 @@ def write(model: Model, path: Path) -> str:
     """
     made = convert(model)
     with replacing_folder(path) as beside:
-        made.openvino.save_model(made.graph, beside / GRAPH, compress_to_fp16=False)
-        written = made.openvino.Core().read_model(beside / GRAPH)
+        try:
+            made.openvino.save_model(made.graph, beside / GRAPH, compress_to_fp16=False)
+            written = made.openvino.Core().read_model(beside / GRAPH)
+        except RuntimeError as error:  # it tells no more of a full disk
+            raise StorageError(
+                f"{path} cannot be written", "Check the space that the disk has left."
+            ) from error
         compiled = compile_graph(made.openvino, written, "f32")
 
         def run(image: Array) -> Array:

@@ -22,7 +22,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from mednext_cli import __version__
-from mednext_cli.foundation.devices import pick_dtype
+from mednext_cli.foundation.devices import is_out_of_memory, pick_dtype
 from mednext_cli.foundation.errors import MednextError, StorageError
 from mednext_cli.foundation.files import read_json, write_json
 from mednext_cli.foundation.locks import locked, remove_lock
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 USUAL = "torch"
 _FILE = "paces.json"
 _PACKAGES = {"openvino": ("openvino",), "onnx": ("onnx", "onnxruntime", "onnxscript")}
+CPU_ENGINES = tuple(_PACKAGES)
+"""That compute on the CPU alone."""
 _START_SECONDS = {"openvino": 15.0, "onnx": 60.0}  # about, before it is known
 _HOPED = 0.2  # share of torch's time that another engine may save
 _MARGIN = 0.9  # of torch's time: what is not below is not faster for certain
@@ -207,7 +209,8 @@ def _measure(model: Model, options: EngineOptions, known: Paces, others: Sequenc
                 if name == USUAL:
                     raise
                 logger.warning("the engine %s cannot run the network: %s", name, error)
-                made[name] = Pace(0.0, None)
+                if not _may_pass(error):
+                    made[name] = Pace(0.0, None)
                 continue
             expected = found if expected is None else expected
             if _differs(found, expected, tolerance):
@@ -219,6 +222,11 @@ def _measure(model: Model, options: EngineOptions, known: Paces, others: Sequenc
         for name, seconds in _time_in_turns(engines, image).items():
             made[name] = Pace(round(starts[name], 3), seconds)
     return made
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another time the engine may do: for want of memory, or of space on a disk."""
+    return is_out_of_memory(error) or isinstance(error, OSError | StorageError)
 
 
 def _differs(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:

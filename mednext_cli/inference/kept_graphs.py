@@ -59,6 +59,7 @@ def open_or_make(path: Path, make: Callable[[], bytes], open_graph: Callable[[by
     """
     if (graph := _open_kept(path, open_graph)) is not None:
         return graph
+    content: bytes | None = None
     try:
         with locked(path.parent):
             if (graph := _open_kept(path, open_graph)) is None:
@@ -72,7 +73,7 @@ def open_or_make(path: Path, make: Callable[[], bytes], open_graph: Callable[[by
             return graph
     except StorageError as error:
         logger.warning("%s: the graph is not kept", error.message)
-    return open_graph(make())
+    return open_graph(make() if content is None else content)
 
 
 def _open_kept(path: Path, open_graph: Callable[[bytes], Any]) -> Any:  # noqa: ANN401

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mednext_cli.foundation.devices import pick_dtype
-from mednext_cli.foundation.errors import SettingsError
+from mednext_cli.foundation.errors import SettingsError, StorageError
 from mednext_cli.inference.engine import EngineOptions, activation_of
 from mednext_cli.inference.int8_networks import read_int8
 from mednext_cli.inference.kept_graphs import kept_path, open_or_make
@@ -92,10 +92,17 @@ class OpenVinoEngine:
             example = (1, spec.in_channels, *rule.fit(rule.smallest))
         network = build_network(self._checkpoint)
         graph = convert_network(self._openvino, network, example, shape)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "network.xml"
-            self._openvino.save_model(graph, path, compress_to_fp16=False)
-            description, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "network.xml"
+                self._openvino.save_model(graph, path, compress_to_fp16=False)
+                description, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+        except (OSError, RuntimeError) as error:
+            said = str(error).partition("\n")[0]
+            raise StorageError(
+                f"OpenVINO cannot write to the temporary folder: {said}",
+                "Free some space there, set TMPDIR to another folder, or use --engine torch.",
+            ) from error
         return len(description).to_bytes(_LENGTH_BYTES, "little") + description + weights
 
     def _read(self, content: bytes) -> Any:  # noqa: ANN401 - openvino is untyped

@@ -119,8 +119,8 @@ class Pipeline:
         count.begin(case.id, networks.count_tiles(image.shape[1:]))
         axes = networks.sweep(image.shape[1:]).axes
         sink = self.store.sink(case, geometry, axes)
-        restoration = Restoration(geometry, networks.plan, axes, sink)
         try:
+            restoration = Restoration(geometry, networks.plan, axes, sink)
             self._restore(restoration, image, case, partial(count.advance, case.id))
             with self.observe("restore"):
                 labels, maps = restoration.label_map(), restoration.maps()

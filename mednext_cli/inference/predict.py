@@ -16,7 +16,13 @@ from mednext_cli.inference.asked_cases import AskedCases, find_asked_cases
 from mednext_cli.inference.average import build_average
 from mednext_cli.inference.catalogue.names import resolve_models
 from mednext_cli.inference.engine import EngineOptions
-from mednext_cli.inference.engine_choice import USUAL, EngineChoice, choose_engine, tiles_of
+from mednext_cli.inference.engine_choice import (
+    CPU_ENGINES,
+    USUAL,
+    EngineChoice,
+    choose_engine,
+    tiles_of,
+)
 from mednext_cli.inference.findings.files import CHANGES, VOLUMES
 from mednext_cli.inference.findings.tables import join_tables
 from mednext_cli.inference.job import Job, choose_steps, make_record
@@ -95,19 +101,33 @@ def _choose_engine(
 
     For all cases of the folder, whichever part of them is this process's: all are to agree.
     """
-    if spec.engine == "auto" and not spec.force:
-        begun = read_record(spec.out)
-        if begun.settings is not None and begun.exists:
-            measured = begun.provenance.get("engine_milliseconds")
-            told = measured if isinstance(measured, dict) else {}
-            return EngineChoice(begun.settings.get("engine", USUAL), told)
+    adopts = spec.engine == "auto" and not spec.force
+    if adopts and (begun := _begun_with(spec.out, device)):
+        return begun
 
     def count(model: Model) -> int:
         grids = [grid for grid in map(peek, cases) if grid is not None]
         return tiles_of(model, [estimate_shape(grid, model.plan) for grid in grids])
 
     options = EngineOptions(device, spec.operators, spec.precision)
-    return choose_engine(spec.engine, models, options, count)
+    chosen = choose_engine(spec.engine, models, options, count)
+    # Another process may have begun the folder while this one measured.
+    return (_begun_with(spec.out, device) if adopts else None) or chosen
+
+
+def _begun_with(folder: Path, device: torch.device) -> EngineChoice | None:
+    """The engine of a folder's label maps; None where there are none yet."""
+    begun = read_record(folder)
+    if begun.settings is None or not begun.exists:
+        return None
+    name = begun.settings.get("engine", USUAL)
+    if name in CPU_ENGINES and device.type != "cpu":
+        raise SettingsError(
+            f"{folder} was begun with the engine {name}, which computes on the CPU",
+            "Add --device cpu, or choose another --out.",
+        )
+    told = begun.provenance.get("engine_milliseconds")
+    return EngineChoice(name, told if isinstance(told, dict) else {})
 
 
 def _check_apart(spec: PredictSpec) -> None:

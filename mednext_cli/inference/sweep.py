@@ -77,6 +77,8 @@ class Tiling:
         There not less than half a tile: a scan that is hardly larger than a tile had a hundred.
         """
         starts, size = list(self.starts[axis]), self.patch_voxels[axis]
+        if size >= self.shape[axis]:
+            return starts
         step = self._block_size(axis)
         return [*starts, *range(starts[-1] + step, starts[-1] + size, step)]
 

@@ -52,13 +52,14 @@ def kept_precision(folder: RunFolder) -> CpuPrecision:
 
 
 def keep_precision(folder: RunFolder, dtype: torch.dtype) -> None:
-    """Note in the run's folder what was chosen; what is noted there stays.
+    """Note in the run's folder what was chosen; a run that goes on has it from there.
+
+    A note of a run that was killed before it saved anything is replaced.
 
     Raises:
         StorageError: the disk refuses.
     """
-    if not folder.precision.is_file():
-        write_json(folder.precision, {"precision": str(dtype).removeprefix("torch.")})
+    write_json(folder.precision, {"precision": str(dtype).removeprefix("torch.")})
 
 
 _REMEDY = (

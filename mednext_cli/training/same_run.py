@@ -28,7 +28,9 @@ logger = logging.getLogger(__name__)
 def check_recipe(folder: RunFolder, begun: Recipe, state: TrainingState) -> None:
     """Raise `SettingsError` where the recipe asks for another training than was begun."""
     device = next(state.network.parameters()).device
-    on_cpu = kept_precision(folder)
+    asked = {recipe.training.precision for recipe in (begun, state.recipe)}
+    chosen_then = device.type == "cpu" and "auto" in asked
+    on_cpu: CpuPrecision = kept_precision(folder) if chosen_then else "float32"
     before, after = (_as_used(recipe, device, on_cpu) for recipe in (begun, state.recipe))
     differing = [
         f"{key}: {before.get(key)} -> {after.get(key)}"

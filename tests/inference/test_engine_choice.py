@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from mednext_cli.app import main
+from mednext_cli.foundation.errors import StorageError
 from mednext_cli.foundation.plugins import find_plugins
 from mednext_cli.inference import engine_choice
 from mednext_cli.inference.engine import EngineOptions
 from mednext_cli.inference.engine_choice import EngineChoice, choose_engine, tiles_of
 from mednext_cli.inference.models import Model, load_models
+from mednext_cli.inference.record_file import read_record
 from tests.inference.test_engines import PLUGIN_PACKAGES
 
 CPU = EngineOptions(torch.device("cpu"))
@@ -167,6 +169,23 @@ def test_an_engine_that_cannot_is_left_alone(
     assert machine.built == built
 
 
+@pytest.mark.parametrize("error", [MemoryError(), StorageError("no space", ""), OSError("full")])
+def test_an_engine_that_lacked_memory_or_space_is_tried_again(
+    one: Model, machine: Machine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    machine.seconds = {"torch": 1.0, "openvino": 0.5}
+
+    def fail(name: str, *given: object) -> Callable[[Tensor], Tensor]:
+        if name == "openvino":
+            raise error
+        return machine.build(name, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_choice, "build_engine", fail)
+        assert choose(one, MANY).name == "torch"
+    assert choose(one, MANY).name == "openvino"
+
+
 def test_less_precise_engines_may_differ_more(one: Model, machine: Machine) -> None:
     machine.seconds, machine.offsets = {"torch": 0.1, "openvino": 0.05}, {"openvino": 0.05}
     reduced = EngineOptions(torch.device("cpu"), precision="bfloat16")
@@ -231,6 +250,41 @@ def test_a_folder_goes_on_with_the_engine_it_was_begun_with(
     assert main([*command, "--cases", "oblique,swapped", "--force"]) == 0
     assert engine() == "torch"
     find_plugins.cache_clear()
+
+
+def test_what_another_process_began_meanwhile_is_carried_on(
+    scans: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began the folder while this one measured, and chose otherwise."""
+    out = tmp_path / "out"
+    command = ["predict", str(scans), "--model", str(model), "--out", str(out), "--device", "cpu"]
+
+    def measure(name: str, *_: object) -> EngineChoice:
+        if name != "auto":
+            return EngineChoice(name)
+        assert main([*command, "--engine", "torch", "--cases", "oblique"]) == 0
+        return EngineChoice("openvino")
+
+    monkeypatch.setattr("mednext_cli.inference.predict.choose_engine", measure)
+    assert main([*command, "--cases", "swapped"]) == 0
+    assert json.loads((out / "predict.json").read_text())["provenance"]["engine"] == "torch"
+
+
+def test_a_folder_begun_by_an_engine_of_the_cpu_asks_for_it_elsewhere(
+    scans: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = read_record(tmp_path)
+    record.exists, record.settings = True, {"engine": "openvino"}
+    monkeypatch.setattr("mednext_cli.inference.predict.read_record", lambda _: record)
+    monkeypatch.setattr("mednext_cli.inference.predict.pick_device", lambda _: torch.device("cuda"))
+    command = ["predict", str(scans), "--model", str(model), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "begun with the engine openvino, which computes on the CPU. Add --device cpu" in said
 
 
 def test_the_choice_is_told(

@@ -59,6 +59,16 @@ def test_what_was_chosen_is_noted_and_kept(train, tmp_path, gain, capsys):
 
 
 @pytest.mark.slow
+def test_a_note_of_a_run_that_saved_nothing_is_replaced(train, tmp_path, gain):
+    assert train(settings=("training.epochs=1",)) == 0
+    _note(tmp_path).write_text('{"precision": "float32"}')
+    [last] = tmp_path.rglob("checkpoint_last.pt")
+    last.unlink()
+    assert train(settings=("training.epochs=1",)) == 0
+    assert json.loads(_note(tmp_path).read_text()) == {"precision": "bfloat16"}
+
+
+@pytest.mark.slow
 def test_going_on_gives_the_bits_of_a_run_in_one_go(train, tmp_path, gain, monkeypatch):
     def weights(runs):
         [last] = (tmp_path / runs).rglob("checkpoint_last.pt")

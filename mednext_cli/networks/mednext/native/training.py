@@ -96,7 +96,7 @@ def _depthwise_backward(
     library: Library | None, x: Tensor, gradient: Tensor, depthwise: Depthwise, needs_x: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Of the image, where that is wanted, of weight (C, 1, K, K, K) and of bias (C,)."""
-    bias = gradient.sum((0, 1, 2, 3)).float()  # bfloat16 is summed up in float32
+    bias = gradient.sum((0, 1, 2, 3), dtype=torch.float32)
     if library is None:
         weight, _, stride, transposed = depthwise
         of_image, of_taps = arranged.gradients(

@@ -12,7 +12,7 @@ from mednext_cli.foundation.processor import processor_lines
 from mednext_cli.networks.mednext.kernels.measuring.driver import ask_driver
 
 _KERNELS = Path(__file__).parents[1]
-_SOURCES = (".py", ".cu", ".cuh", ".h")
+_SOURCES = (".py", ".c", ".cu", ".cuh", ".h")
 
 Facts = dict[str, str]
 

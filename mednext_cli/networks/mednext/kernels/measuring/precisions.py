@@ -24,17 +24,20 @@ from mednext_cli.networks.mednext.kernels.measuring.machine import (
     Facts,
     describe_device,
     device_name,
+    hash_kernels,
 )
 from mednext_cli.networks.mednext.kernels.measuring.shapes import FoundBlock, find_blocks
 from mednext_cli.networks.mednext.kernels.measuring.sharing import shared
 from mednext_cli.networks.mednext.kernels.measuring.subject import Subject
 from mednext_cli.networks.mednext.kernels.measuring.timing import bench_for, time_in_turns
+from mednext_cli.networks.mednext.native.library import libraries
 from mednext_cli.networks.mednext.ways import ARRANGED, PYTORCH
 from mednext_cli.networks.workload import Workload
 
 logger = logging.getLogger(__name__)
 _LONGEST = 32  # voxels along an axis: a block as wide as the network's, but of a small image
 _SECONDS = 1.0
+_FAMILY = Path(__file__).parents[2]  # the sources of the network, C kernels among them
 _CANDIDATE = Candidate(ARRANGED)
 _STOCK = Candidate(PYTORCH, Mode("contiguous"))
 
@@ -60,12 +63,20 @@ def _gain(workload: Workload) -> float | None:
     found = _narrow(workload)
     key = {
         **describe_device(workload.device),
+        "network": json.dumps(workload.network.dump(), sort_keys=True, default=str),
         "block": found.shape.name,
         "gradients": str(workload.training),
+        "sources": hash_kernels(_FAMILY),
+        "lanes": str([library.lanes for library in libraries()]),
     }
     kept = _load(key)
     if kept is None:
-        kept = measure_gain(found, workload)
+        try:
+            kept = measure_gain(found, workload)
+        except (ArithmeticError, RuntimeError) as error:
+            said = str(error).partition("\n")[0]
+            logger.warning("bfloat16 is not measured, and float32 is taken: %s", said)
+            return None
         _keep(key, kept)
     return kept or None
 

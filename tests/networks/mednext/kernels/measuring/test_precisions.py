@@ -1,5 +1,6 @@
 """Whether bfloat16 is faster on a CPU: asked only of processors that have it, and once."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +68,31 @@ def test_what_computes_wrongly_is_not_taken(instructions, timings, monkeypatch, 
     assert bfloat16_gain(WORKLOAD) is None
     assert "bfloat16 is not taken" in caplog.text
     assert timings == []
+
+
+def test_networks_and_kernels_that_compute_otherwise_are_measured_by_themselves(
+    instructions, timings, monkeypatch
+):
+    assert bfloat16_gain(WORKLOAD) == 1.5
+    timings.clear()
+    other = replace(WORKLOAD, network=mednext("S", 3, 1, 2, 4, grn=True))
+    assert bfloat16_gain(other) == 1.5
+    assert timings
+    timings.clear()
+    monkeypatch.setattr(precisions, "libraries", lambda: ())  # nothing is compiled
+    assert bfloat16_gain(WORKLOAD) == 1.5
+    assert timings
+
+
+@pytest.mark.parametrize("error", [ArithmeticError("not finite"), RuntimeError("no primitive")])
+def test_a_measurement_that_fails_hinders_nothing(instructions, monkeypatch, caplog, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(precisions, "measure_gain", fail)
+    assert bfloat16_gain(WORKLOAD) is None
+    assert f"bfloat16 is not measured, and float32 is taken: {error}" in caplog.text
+    assert not list(instructions.rglob("*.json"))
 
 
 def test_a_folder_that_cannot_be_written_hinders_nothing(
