@@ -194,7 +194,8 @@ def test_memory_is_estimated_from_the_header(scans: Path) -> None:
     assert bytes_on(grid, five, Beside(doubts=2)).predicting > least.predicting
     assert bytes_on(grid, turned, LABELS_ONLY).predicting > least.predicting
     kept = bytes_on(grid, one, Beside(probabilities=True))
-    assert 0 < kept.predicting - least.predicting < 2 * 3 * scan  # a row of blocks waits
+    # A row of blocks waits: all of the scan, which is thinner than a tile.
+    assert 0 < kept.predicting - least.predicting <= 2 * 3 * scan
     beside = least.in_flight(2) - least.alone
     assert beside >= 2 * (least.reading + least.writing) - least.reading
     assert least.in_flight(0) == least.alone
