@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from mednext_cli.networks.mednext.blocks import MedNeXtBlock
+from mednext_cli.networks.mednext.cpu import left_to_pytorch
 from mednext_cli.networks.mednext.kernels import depthwise, tiles
 from mednext_cli.networks.mednext.kernels.depthwise import first, last
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
@@ -59,7 +60,8 @@ def test_gradients_err_at_most_twice_as_much_as_pytorchs(monkeypatch):
     found = {}
     for operators in ("fused", "stock"):
         block.operators = operators
-        found[operators] = _gradients(block, x, slope, True)
+        with left_to_pytorch():  # a CPU's own way is more exact than PyTorch's
+            found[operators] = _gradients(block, x, slope, True)
     exact = _gradients(block.double(), x.double(), slope, False)
     for name, one in exact.items():
         if name == "depthwise.bias":  # before a norm: zero, all of it rounding
