@@ -27,6 +27,7 @@ from mednext_cli.networks.mednext.native.operators import (
 from mednext_cli.networks.mednext.native.training import train_block
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 from mednext_cli.networks.mednext.ways import PYTORCH, TENSOR_CORES, is_ours
+from mednext_cli.networks.short_axes import convolve_safely
 
 _EPSILON = 1e-5
 _GRN_EPSILON = 1e-6
@@ -78,7 +79,7 @@ class DepthwiseConvolution(nn.Conv3d):
         """(B, C, D, H, W) to the same shape, or half of it with stride 2."""
         if cpu.is_arranged(x):
             return cpu.depthwise(x, self.weight, self.bias, self.stride[0])
-        return super().forward(x)
+        return convolve_safely(super().forward, x, self.kernel_size[0], self.stride[0], False)
 
 
 class TransposedDepthwiseConvolution(nn.ConvTranspose3d):
@@ -88,7 +89,9 @@ class TransposedDepthwiseConvolution(nn.ConvTranspose3d):
         """(B, C, n, ...) to (B, C, 2n - 1, ...)."""
         if cpu.is_arranged(x):
             return cpu.transposed_depthwise(x, self.weight, self.bias)
-        return super().forward(x, output_size)
+        if output_size is not None:
+            return super().forward(x, output_size)
+        return convolve_safely(super().forward, x, self.kernel_size[0], 2, True)
 
 
 class SpatialNorm(nn.GroupNorm):

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from mednext_cli.foundation.devices import multiplies_bfloat16
 from mednext_cli.networks.pretending import current_pretence
+from mednext_cli.networks.short_axes import least_lengths, lengthen
 
 _ONEDNN_BATCH = 16  # from here on PyTorch leaves 1x1 convolutions to oneDNN whatever else
 _PIECE = 1 << 18  # expanded activations worked on at once: 1 MiB in float32
@@ -261,6 +262,8 @@ def _planes(x: Tensor) -> Tensor:
 
 def _strided_weight_gradient(large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
     """The same with stride 2, from the larger grid to the smaller: PyTorch's own is good here."""
+    lengths = least_lengths(large, weight.shape[-1])
+    large, small = lengthen(large, lengths), lengthen(small, [(n - 1) // 2 + 1 for n in lengths])
     return _convolution_weight_gradient(
         large, small, weight, stride=2, padding=weight.shape[-1] // 2
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mednext_cli.networks.baselines.drop_path import DropPath
 from mednext_cli.networks.baselines.uxnet.family import STAGES, UXNetSettings
+from mednext_cli.networks.short_axes import convolve_safely
 
 _KERNEL = 7
 _EXPANSION = 4
@@ -85,7 +86,8 @@ class Block(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """A map (B, C, D, H, W); the same shape back."""
-        inner = self.act(self.pwconv1(self.norm(self.dwconv(image))))
+        mixed = convolve_safely(self.dwconv, image, _KERNEL, stride=1, transposed=False)
+        inner = self.act(self.pwconv1(self.norm(mixed)))
         branch: Tensor = self.gamma[:, None, None, None] * self.pwconv2(inner)
         output: Tensor = image + self.drop_path(branch)
         return output

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.networks.mednext.kernels import availability
 from mednext_cli.networks.pretending import current_pretence
+from mednext_cli.networks.short_axes import convolve_safely
 from mednext_cli.settings.sections import Operators
 
 
@@ -121,10 +122,15 @@ def _check_parameters(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _stock(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, transposed: bool) -> Tensor:
-    padding, groups = weight.shape[-1] // 2, x.shape[1]
-    if transposed:
-        return F.conv_transpose3d(x, weight, bias, stride, padding, groups=groups)
-    return F.conv3d(x, weight, bias, stride, padding, groups=groups)
+    kernel, groups = weight.shape[-1], x.shape[1]
+    convolve = F.conv_transpose3d if transposed else F.conv3d
+    return convolve_safely(
+        lambda image: convolve(image, weight, bias, stride, kernel // 2, groups=groups),
+        x,
+        kernel,
+        stride,
+        transposed,
+    )
 
 
 class DepthwiseConv3d(nn.Module):
