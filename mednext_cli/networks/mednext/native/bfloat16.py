@@ -13,6 +13,8 @@ from torch import Tensor
 
 from mednext_cli.foundation.devices import multiplies_bfloat16
 from mednext_cli.networks.mednext import cpu
+from mednext_cli.networks.mednext.native import passes
+from mednext_cli.networks.mednext.native.library import Library
 
 _PIECE = 1 << 19  # expanded values at once: 1 MiB
 _BATCH = 16  # pieces are multiples of it, see `cpu.linear`
@@ -41,6 +43,7 @@ def expansion_of(folded: tuple[Tensor, Tensor], mean: Tensor) -> Expansion:
 
 
 def run_rows(
+    library: Library | None,
     rows: Tensor,
     expansion: Expansion,
     compress: tuple[Tensor, Tensor],
@@ -50,6 +53,7 @@ def run_rows(
     """Expansion, GELU, compression and residual of one sample.
 
     Args:
+        library: compiled kernels for all these channels, or none.
         rows: (V, C), bfloat16.
         expansion: see there.
         compress: weight (C', R C) and bias (C',), float32.
@@ -58,17 +62,25 @@ def run_rows(
     """
     weight, bias = (one.bfloat16() for one in compress)
     for part in _pieces(len(rows), len(expansion.weight)):
-        inner = _multiply(rows[part] - expansion.pivot, expansion.weight, expansion.bias)
-        outer = _multiply(torch.ops.aten.gelu_(inner), weight, bias)
-        result[part] = outer if added is None else outer.add_(added[part])
+        centred = passes.subtract(library, rows[part], expansion.pivot)
+        inner = _multiply(centred, expansion.weight, expansion.bias)
+        outer = _multiply(passes.gelu(library, inner), weight, bias)
+        if added is None:
+            result[part] = outer
+        else:
+            passes.add(library, outer, added[part], result[part])
 
 
 def sum_rows(
-    rows: Sequence[Tensor], expansion: Expansion, weights: tuple[Tensor, Tensor]
+    library: Library | None,
+    rows: Sequence[Tensor],
+    expansion: Expansion,
+    weights: tuple[Tensor, Tensor],
 ) -> list[Tensor]:
     """Gradients of one sample's rows, and sums of them over its voxels.
 
     Args:
+        library: compiled kernels for all these channels, or none.
         rows: of the image (V, C), of the result's gradient (V, C'), and those (V, C) to be filled
             with what comes back through the expansion, the norm's scale left out; bfloat16.
         expansion: see there.
@@ -85,13 +97,14 @@ def sum_rows(
     shapes = ((channels, hidden), (hidden,), (hidden, *out), out, (channels,), (channels,))
     sums = [x.new_zeros(shape, dtype=torch.float32) for shape in shapes]
     for part in _pieces(len(x), hidden):
-        centred, slope = x[part] - expansion.pivot, gradient[part]
+        centred, slope = passes.subtract(library, x[part], expansion.pivot), gradient[part]
         inner = _multiply(centred, expansion.weight, expansion.bias)
-        of_inner = torch.ops.aten.gelu_backward(_multiply(slope, turned_compress), inner)
+        back_to_inner = _multiply(slope, turned_compress)
+        active, of_inner = passes.gelu_backward(library, inner, back_to_inner)
         back[part] = of_rows = _multiply(of_inner, turned)
         sums[0] += _outer(centred, of_inner)
         sums[1] += of_inner.sum(0, dtype=torch.float32)
-        sums[2] += _outer(torch.ops.aten.gelu_(inner), slope)
+        sums[2] += _outer(active, slope)
         sums[3] += slope.sum(0, dtype=torch.float32)
         sums[4] += of_rows.sum(0, dtype=torch.float32)
         sums[5] += of_rows.float().mul_(centred).sum(0)
@@ -119,15 +132,21 @@ def centring(
     return slope, -total / voxels - slope * mean
 
 
-def add_line(back: Tensor, scale: Tensor, rows: Tensor, slope: Tensor, constant: Tensor) -> None:
+def add_line(
+    library: Library | None,
+    back: Tensor,
+    scale: Tensor,
+    rows: Tensor,
+    slope: Tensor,
+    constant: Tensor,
+) -> None:
     """Make back * scale + rows * slope + constant of back (V, C), computed in float32.
 
     The scale comes last: a small constant added to values that were rounded with the scale in them
     would be lost in rounding them again, in most voxels and in the same direction.
     """
     for part in _pieces(len(rows), rows.shape[1]):
-        line = torch.addcmul(constant, rows[part].float(), slope)
-        back[part] = line.addcmul_(back[part].float(), scale)
+        passes.add_line(library, back[part], rows[part], scale, slope, constant)
 
 
 def moments(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -257,13 +257,14 @@ def run_bottleneck(
         added = last(residual.detach().to(rows.dtype).expand_as(first(result)))
     norm = scale_and_shift(bottleneck, *statistics)
     if library is None or multiplies_in_bfloat16(library, rows):
-        _run_in_bfloat16(rows, statistics[0], norm, bottleneck, added, result)
+        _run_in_bfloat16(library, rows, statistics[0], norm, bottleneck, added, result)
     else:
         _run_kernels(library, rows, norm, bottleneck, added, result)
     return result
 
 
 def _run_in_bfloat16(
+    library: Library | None,
     rows: Tensor,
     mean: Tensor,
     norm: tuple[Tensor, Tensor],
@@ -275,6 +276,7 @@ def _run_in_bfloat16(
     for sample in range(len(rows)):
         folded = expansion_with_norm(bottleneck, norm[0][sample], norm[1][sample])
         bfloat16.run_rows(
+            library,
             rows[sample].flatten(0, -2),
             bfloat16.expansion_of(folded, mean[sample]),
             (compress.flatten(1), bias),

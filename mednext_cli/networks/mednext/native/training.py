@@ -147,6 +147,7 @@ def _bottleneck_backward(
         folded = expansion_with_norm(bottleneck, scale[sample], shift[sample])
         if library is None or multiplies_in_bfloat16(library, rows):
             sums = bfloat16.sum_rows(
+                library,
                 [one.flatten(0, -2) for one in of_sample],
                 bfloat16.expansion_of(folded, mean[sample]),
                 (expand, bottleneck.compress[0].detach().flatten(1)),
@@ -169,7 +170,7 @@ def _bottleneck_backward(
     for sample, sums in enumerate(lines):
         moments = mean[sample], variance[sample] + bottleneck.epsilon
         slope[sample], constant[sample] = bfloat16.centring(sums, scale[sample], *moments, voxels)
-    _add_line(result, rows, slope, constant, scale)
+    _add_line(library, result, rows, (slope, constant, scale))
     compress, compress_bias = (torch.stack(one).sum(0) for one in zip(*compress_sums, strict=True))
     found = (
         (of_scale * deviation).sum(0),
@@ -182,12 +183,18 @@ def _bottleneck_backward(
     return _Gradients(result, tuple(one.float().contiguous() for one in found))
 
 
-def _add_line(result: Tensor, rows: Tensor, slope: Tensor, constant: Tensor, scale: Tensor) -> None:
+def _add_line(
+    library: Library | None,
+    result: Tensor,
+    rows: Tensor,
+    of_line: tuple[Tensor, Tensor, Tensor],
+) -> None:
     """Add rows * slope + constant, of each sample and channel; in bfloat16 scale what is there."""
+    slope, constant, scale = of_line
     if is_half(rows):
         for sample, *line in zip(range(len(rows)), slope.float(), constant.float(), strict=True):
             back, image = (one[sample].flatten(0, -2) for one in (result, rows))
-            bfloat16.add_line(back, scale[sample].float(), image, *line)
+            bfloat16.add_line(library, back, scale[sample].float(), image, *line)
         return
     shape = (len(rows), 1, 1, 1, -1)
     result.addcmul_(rows, slope.float().view(shape)).add_(constant.float().view(shape))

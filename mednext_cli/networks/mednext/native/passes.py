@@ -1,0 +1,86 @@
+"""Passes over bfloat16 rows (V, C) between oneDNN's products, each in one go where compiled.
+
+PyTorch's own take several, and a third of the time of a narrow block. By one thread: they are over
+before another has begun, and beyond a few threads PyTorch's are faster.
+"""
+
+import ctypes
+from typing import TypeGuard
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mednext_cli.networks.mednext.native.library import Library
+
+_FEW_THREADS = 4
+
+
+def subtract(library: Library | None, rows: Tensor, pivot: Tensor) -> Tensor:
+    """Rows less the pivot (C,), bfloat16."""
+    if not _fits(library, rows, pivot):
+        return rows - pivot
+    result = torch.empty_like(rows)
+    _run(library, "subtract", (rows, result), pivot)
+    return result
+
+
+def add(library: Library | None, rows: Tensor, added: Tensor, result: Tensor) -> None:
+    """Fill the result with rows + added; it may be either."""
+    if _fits(library, rows, added, result):
+        _run(library, "add", (rows, added, result))
+    else:
+        result.copy_(rows.add_(added))
+
+
+def gelu(library: Library | None, rows: Tensor) -> Tensor:
+    """Their GELU, in their place or not."""
+    if not _fits(library, rows):
+        return F.gelu(rows)
+    _run(library, "gelu", (rows,))
+    return rows
+
+
+def gelu_backward(library: Library | None, rows: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """GELU of the rows, and the gradient times its slope there; both may be in their places."""
+    if not _fits(library, rows, gradient):
+        back = torch.ops.aten.gelu_backward(gradient, rows)
+        return torch.ops.aten.gelu_(rows), back
+    _run(library, "gelu_backward", (rows, gradient))
+    return rows, gradient
+
+
+def add_line(
+    library: Library | None,
+    back: Tensor,
+    rows: Tensor,
+    scale: Tensor,
+    slope: Tensor,
+    constant: Tensor,
+) -> None:
+    """Make back * scale + rows * slope + constant of back; the last three (C,), float32."""
+    if _fits(library, back, rows):
+        _run(library, "line", (back, rows), scale, slope, constant)
+        return
+    line = torch.addcmul(constant, rows.float(), slope)
+    back.copy_(line.addcmul_(back.float(), scale))
+
+
+def _fits(library: Library | None, *arrays: Tensor) -> TypeGuard[Library]:
+    """Whether there are kernels and values, and these beside each other."""
+    return (
+        library is not None
+        and torch.get_num_threads() <= _FEW_THREADS
+        and all(
+            one.is_contiguous() and one.dtype is torch.bfloat16 and not one.is_meta
+            for one in arrays
+        )
+    )
+
+
+def _run(library: Library, name: str, arrays: tuple[Tensor, ...], *vectors: Tensor) -> None:
+    kept = [*arrays, *(one.contiguous() for one in vectors)]
+    getattr(library.calls, f"mednext_{name}")(
+        *(ctypes.c_void_p(one.data_ptr()) for one in kept),
+        *map(ctypes.c_ssize_t, arrays[0].shape),
+    )

@@ -1,0 +1,61 @@
+"""Passes over bfloat16 rows: what PyTorch's own operators give, rounded once."""
+
+import pytest
+import torch
+
+from mednext_cli.networks.mednext.native import library as native
+from mednext_cli.networks.mednext.native import passes
+from mednext_cli.networks.mednext.native.library import library_for
+
+pytestmark = pytest.mark.skipif(not native.libraries(), reason="no kernels were compiled")
+_CHANNELS = 48
+_STEP = 2.0**-7  # of bfloat16, relative
+
+
+@pytest.fixture
+def rows():
+    torch.manual_seed(0)
+    return (3 * torch.randn(37, _CHANNELS)).bfloat16()
+
+
+def _assert_rounded(found, exact):
+    assert found.dtype is torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=_STEP / 2 * 1.01, atol=1e-6)
+
+
+def test_subtract_and_add(rows):
+    pivot, other = rows[5].clone(), rows.flip(0)
+    library = library_for(_CHANNELS)
+    assert torch.equal(passes.subtract(library, rows, pivot), rows - pivot)
+    passes.add(library, rows, other, other)
+    assert torch.equal(other, rows + rows.flip(0))
+
+
+def test_gelu(rows):
+    exact = torch.nn.functional.gelu(rows.double())
+    _assert_rounded(passes.gelu(library_for(_CHANNELS), rows), exact)
+
+
+def test_gelu_backward(rows):
+    x = rows.double().requires_grad_()
+    exact = torch.nn.functional.gelu(x)
+    slope = rows.flip(0).clone()
+    exact.backward(slope.double())
+    active, back = passes.gelu_backward(library_for(_CHANNELS), rows, slope)
+    _assert_rounded(active, exact.detach())
+    _assert_rounded(back, x.grad)
+
+
+def test_add_line(rows):
+    scale, slope, constant = torch.randn(3, _CHANNELS)
+    back = rows.flip(0).clone()
+    exact = back.double() * scale + rows.double() * slope + constant
+    passes.add_line(library_for(_CHANNELS), back, rows, scale, slope, constant)
+    torch.testing.assert_close(back.double(), exact, rtol=_STEP, atol=1e-5)
+
+
+def test_values_apart_from_each_other_and_none_are_left_to_pytorch(rows):
+    apart = rows.repeat(2, 1)[::2]
+    expected = apart - apart[3]
+    assert torch.equal(passes.subtract(library_for(_CHANNELS), apart, apart[3]), expected)
+    assert passes.gelu(library_for(_CHANNELS), rows[:0]).shape == (0, _CHANNELS)
