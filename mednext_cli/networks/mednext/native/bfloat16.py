@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.devices import multiplies_bfloat16
-from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.native import passes
 from mednext_cli.networks.mednext.native.library import Library
 
 _PIECE = 1 << 19  # expanded values at once: 1 MiB
-_BATCH = 16  # pieces are multiples of it, see `cpu.linear`
 
 
 class Expansion(NamedTuple):
@@ -25,8 +23,8 @@ class Expansion(NamedTuple):
 
     Attributes:
         pivot: (C,), bfloat16.
-        weight: (R C, C), bfloat16, rounded once.
-        bias: (R C,), bfloat16.
+        weight: (C, R C), bfloat16, rounded once.
+        bias: (R C,), float32.
     """
 
     pivot: Tensor
@@ -39,7 +37,7 @@ def expansion_of(folded: tuple[Tensor, Tensor], mean: Tensor) -> Expansion:
     weight, bias = folded
     pivot = mean.bfloat16()
     shifted = torch.addmv(bias, weight.t(), pivot.float())
-    return Expansion(pivot, weight.t().bfloat16().contiguous(), shifted.bfloat16())
+    return Expansion(pivot, weight.bfloat16(), shifted)
 
 
 def run_rows(
@@ -60,15 +58,12 @@ def run_rows(
         added: (V, C'), bfloat16, or None.
         result: (V, C'), bfloat16, to be filled; may be `rows`.
     """
-    weight, bias = (one.bfloat16() for one in compress)
-    for part in _pieces(len(rows), len(expansion.weight)):
+    weight, bias = compress[0].t().bfloat16().contiguous(), compress[1]
+    for part in _pieces(len(rows), expansion.weight.shape[1]):
         centred = passes.subtract(library, rows[part], expansion.pivot)
-        inner = _multiply(centred, expansion.weight, expansion.bias)
-        outer = _multiply(passes.gelu(library, inner), weight, bias)
-        if added is None:
-            result[part] = outer
-        else:
-            passes.add(library, outer, added[part], result[part])
+        inner = passes.gelu(library, _multiply(centred, expansion.weight), expansion.bias)
+        outer = _multiply(inner, weight)
+        passes.add(library, outer, bias, None if added is None else added[part], result[part])
 
 
 def sum_rows(
@@ -92,16 +87,15 @@ def sum_rows(
         was filled in as it was rounded, and of that times the rows less the pivot.
     """
     x, gradient, back = rows
-    turned, turned_compress = (one.t().bfloat16().contiguous() for one in weights)
-    (channels, hidden), out = turned.shape, gradient.shape[1:]
+    expand, compress = (one.bfloat16() for one in weights)
+    (hidden, channels), out = expand.shape, gradient.shape[1:]
     shapes = ((channels, hidden), (hidden,), (hidden, *out), out, (channels,), (channels,))
     sums = [x.new_zeros(shape, dtype=torch.float32) for shape in shapes]
     for part in _pieces(len(x), hidden):
         centred, slope = passes.subtract(library, x[part], expansion.pivot), gradient[part]
-        inner = _multiply(centred, expansion.weight, expansion.bias)
-        back_to_inner = _multiply(slope, turned_compress)
-        active, of_inner = passes.gelu_backward(library, inner, back_to_inner)
-        back[part] = of_rows = _multiply(of_inner, turned)
+        products = _multiply(centred, expansion.weight), _multiply(slope, compress)
+        active, of_inner = passes.gelu_backward(library, products[0], expansion.bias, products[1])
+        back[part] = of_rows = _multiply(of_inner, expand)
         sums[0] += _outer(centred, of_inner)
         sums[1] += of_inner.sum(0, dtype=torch.float32)
         sums[2] += _outer(active, slope)
@@ -162,17 +156,15 @@ def moments(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pieces(count: int, width: int) -> Iterator[slice]:
-    piece = _BATCH * max(_PIECE // width // _BATCH, 1)
+    piece = max(_PIECE // width, 1)
     return (slice(start, start + piece) for start in range(0, count, piece))
 
 
-def _multiply(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Rows (V, I) by a weight (O, I), rounded once; without instructions for it in float32."""
-    weight = weight[..., None]
+def _multiply(rows: Tensor, weight: Tensor) -> Tensor:
+    """Rows (V, I) by a weight (I, O), rounded once; without instructions for it in float32."""
     if multiplies_bfloat16():
-        return cpu.linear(rows, weight, bias)
-    bias = None if bias is None else bias.float()
-    return cpu.linear(rows.float(), weight.float(), bias).bfloat16()
+        return rows @ weight
+    return (rows.float() @ weight.float()).bfloat16()
 
 
 def _outer(left: Tensor, right: Tensor) -> Tensor:

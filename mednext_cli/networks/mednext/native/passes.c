@@ -12,21 +12,33 @@ EXPORT void mednext_subtract(
     EACH_VECTOR store_at(result, place, load_at(from, place, 1) - load_at(pivot, channel, 1), 1);
 }
 
-/* result = from + added */
+/* result = from + bias (channels, float32) */
+EXPORT void mednext_bias(
+    const void *from, void *result, const float *bias, ptrdiff_t rows, ptrdiff_t channels) {
+    EACH_VECTOR store_at(result, place, load_at(from, place, 1) + load(bias + channel), 1);
+}
+
+/* result = from + added + bias */
 EXPORT void mednext_add(
-    const void *from, const void *added, void *result, ptrdiff_t rows, ptrdiff_t channels) {
-    EACH_VECTOR store_at(result, place, load_at(from, place, 1) + load_at(added, place, 1), 1);
+    const void *from, const void *added, void *result, const float *bias, ptrdiff_t rows,
+    ptrdiff_t channels) {
+    EACH_VECTOR {
+        vec sum = load_at(from, place, 1) + load(bias + channel);
+        store_at(result, place, sum + load_at(added, place, 1), 1);
+    }
 }
 
-EXPORT void mednext_gelu(void *values, ptrdiff_t rows, ptrdiff_t channels) {
-    EACH_VECTOR store_at(values, place, gelu(load_at(values, place, 1)), 1);
+/* GELU of values + bias. */
+EXPORT void mednext_gelu(void *values, const float *bias, ptrdiff_t rows, ptrdiff_t channels) {
+    EACH_VECTOR store_at(values, place, gelu(load_at(values, place, 1) + load(bias + channel)), 1);
 }
 
-/* GELU of the values, and the gradient times its slope there. */
-EXPORT void mednext_gelu_backward(void *values, void *gradient, ptrdiff_t rows, ptrdiff_t channels) {
+/* The same, and the gradient times its slope there. */
+EXPORT void mednext_gelu_backward(
+    void *values, void *gradient, const float *bias, ptrdiff_t rows, ptrdiff_t channels) {
     EACH_VECTOR {
         float value[LANES], slope[LANES];
-        store(value, load_at(values, place, 1));
+        store(value, load_at(values, place, 1) + load(bias + channel));
         store(slope, load_at(gradient, place, 1));
         gelu_backward(value, slope);
         store_at(values, place, load(value), 1);

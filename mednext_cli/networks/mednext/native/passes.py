@@ -25,28 +25,35 @@ def subtract(library: Library | None, rows: Tensor, pivot: Tensor) -> Tensor:
     return result
 
 
-def add(library: Library | None, rows: Tensor, added: Tensor, result: Tensor) -> None:
-    """Fill the result with rows + added; it may be either."""
-    if _fits(library, rows, added, result):
-        _run(library, "add", (rows, added, result))
-    else:
-        result.copy_(rows.add_(added))
+def add(
+    library: Library | None, rows: Tensor, bias: Tensor, added: Tensor | None, result: Tensor
+) -> None:
+    """Fill the result with rows + added + bias (C,), float32; it may be either."""
+    arrays = (rows, result) if added is None else (rows, added, result)
+    if _fits(library, *arrays):
+        _run(library, "bias" if added is None else "add", arrays, bias)
+        return
+    total = rows.float().add_(bias)
+    result.copy_(total if added is None else total.add_(added))
 
 
-def gelu(library: Library | None, rows: Tensor) -> Tensor:
-    """Their GELU, in their place or not."""
+def gelu(library: Library | None, rows: Tensor, bias: Tensor) -> Tensor:
+    """GELU of rows + bias (C,), float32; in their place or not."""
     if not _fits(library, rows):
-        return F.gelu(rows)
-    _run(library, "gelu", (rows,))
+        return F.gelu(rows.add_(bias))
+    _run(library, "gelu", (rows,), bias)
     return rows
 
 
-def gelu_backward(library: Library | None, rows: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """GELU of the rows, and the gradient times its slope there; both may be in their places."""
+def gelu_backward(
+    library: Library | None, rows: Tensor, bias: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """GELU of rows + bias, and the gradient times its slope there; both may be in their places."""
     if not _fits(library, rows, gradient):
+        rows = rows.add_(bias)
         back = torch.ops.aten.gelu_backward(gradient, rows)
         return torch.ops.aten.gelu_(rows), back
-    _run(library, "gelu_backward", (rows, gradient))
+    _run(library, "gelu_backward", (rows, gradient), bias)
     return rows, gradient
 
 

@@ -23,25 +23,39 @@ def _assert_rounded(found, exact):
     torch.testing.assert_close(found.double(), exact, rtol=_STEP / 2 * 1.01, atol=1e-6)
 
 
-def test_subtract_and_add(rows):
-    pivot, other = rows[5].clone(), rows.flip(0)
-    library = library_for(_CHANNELS)
-    assert torch.equal(passes.subtract(library, rows, pivot), rows - pivot)
-    passes.add(library, rows, other, other)
-    assert torch.equal(other, rows + rows.flip(0))
+@pytest.fixture
+def bias():
+    return torch.randn(_CHANNELS, generator=torch.Generator().manual_seed(1))
 
 
-def test_gelu(rows):
-    exact = torch.nn.functional.gelu(rows.double())
-    _assert_rounded(passes.gelu(library_for(_CHANNELS), rows), exact)
+def test_subtract(rows):
+    pivot = rows[5].clone()
+    assert torch.equal(passes.subtract(library_for(_CHANNELS), rows, pivot), rows - pivot)
 
 
-def test_gelu_backward(rows):
-    x = rows.double().requires_grad_()
+@pytest.mark.parametrize("added", [False, True])
+def test_add(added, rows, bias):
+    exact = rows.float() + bias
+    result = torch.zeros_like(rows)
+    if added:
+        result = rows.flip(0).clone()
+        exact = exact + result.float()
+    given = (rows, bias, result if added else None, result)
+    passes.add(library_for(_CHANNELS), *given)
+    assert torch.equal(result, exact.bfloat16())
+
+
+def test_gelu(rows, bias):
+    exact = torch.nn.functional.gelu(rows.double() + bias)
+    _assert_rounded(passes.gelu(library_for(_CHANNELS), rows, bias), exact)
+
+
+def test_gelu_backward(rows, bias):
+    x = (rows.double() + bias).requires_grad_()
     exact = torch.nn.functional.gelu(x)
     slope = rows.flip(0).clone()
     exact.backward(slope.double())
-    active, back = passes.gelu_backward(library_for(_CHANNELS), rows, slope)
+    active, back = passes.gelu_backward(library_for(_CHANNELS), rows, bias, slope)
     _assert_rounded(active, exact.detach())
     _assert_rounded(back, x.grad)
 
@@ -54,8 +68,8 @@ def test_add_line(rows):
     torch.testing.assert_close(back.double(), exact, rtol=_STEP, atol=1e-5)
 
 
-def test_values_apart_from_each_other_and_none_are_left_to_pytorch(rows):
+def test_values_apart_from_each_other_and_none_are_left_to_pytorch(rows, bias):
     apart = rows.repeat(2, 1)[::2]
     expected = apart - apart[3]
     assert torch.equal(passes.subtract(library_for(_CHANNELS), apart, apart[3]), expected)
-    assert passes.gelu(library_for(_CHANNELS), rows[:0]).shape == (0, _CHANNELS)
+    assert passes.gelu(library_for(_CHANNELS), rows[:0], bias).shape == (0, _CHANNELS)
