@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from mednext_cli.foundation.errors import ScanError, SettingsError
 from mednext_cli.inference.ensembling.saved_files import Saved
 from mednext_cli.inference.findings.files import EARLIER_PROBABILITIES, PROBABILITIES
-from mednext_cli.inference.record_file import read_record
+from mednext_cli.inference.record_file import RECORD_NAME, read_record
 from mednext_cli.settings.labels import LabelSet, contradictions
 from mednext_cli.volumes.orientation import difference
 
@@ -39,8 +39,14 @@ def read_saved_labels(folder: Path) -> LabelSet:
     """What the probabilities of a folder are of.
 
     Raises:
-        SettingsError: its predict.json does not say so.
+        SettingsError: its predict.json does not say so, or is not there.
     """
+    record = folder / RECORD_NAME
+    if not record.is_file():
+        raise SettingsError(
+            f"{record} is missing, which says what the probabilities are of",
+            "Give the folder as mednext predict --probabilities wrote it.",
+        )
     table: Any = read_record(folder).provenance.get("label_set")
     try:
         labels = LabelSet(
@@ -54,7 +60,7 @@ def read_saved_labels(folder: Path) -> LabelSet:
         problems = ["it has no whole label set"]
     if problems:
         raise SettingsError(
-            f"{folder / 'predict.json'} does not say what the probabilities are of: {problems[0]}",
+            f"{record} does not say what the probabilities are of: {problems[0]}",
             "Predict again with this mednext.",
         )
     return labels

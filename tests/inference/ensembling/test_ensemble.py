@@ -179,6 +179,8 @@ def test_what_cannot_be_averaged_is_one_line(
         file.create_dataset("probabilities", (3, *[2**12] * 3), np.float16, chunks=(1, 64, 64, 64))
     broken = save(tmp_path / "broken", np.where(np.arange(5) == 2, np.nan, scores[1]))
     (tmp_path / "nothing").mkdir()
+    old = save(tmp_path / "old", scores[1])
+    (old / "predict.json").write_text("{}")
     for folders, text in (
         ((good, elsewhere), "lies on another grid"),
         ((good, others), "differ"),
@@ -193,7 +195,8 @@ def test_what_cannot_be_averaged_is_one_line(
         ((good, broken), "holds NaN"),
         ((flat, good), "not as mednext predict writes it"),
         ((nowhere, good), "not as mednext predict writes it"),
-        ((good, tmp_path / "nothing"), "predict.json does not say"),
+        ((good, tmp_path / "nothing"), "predict.json is missing, which says"),
+        ((good, old), "predict.json does not say"),
         ((good,), "needs two folders"),
         ((good, good), "needs two folders"),
     ):
