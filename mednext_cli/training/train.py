@@ -100,7 +100,9 @@ def check_run(spec: TrainSpec) -> RunFolder:
     processes = find_processes()
     with together(processes):
         job = describe_job(spec, processes)
-        _ = job.demand  # patch and precision
+        _ = job.plan  # refuses a patch
+        if not job.measures_precision:  # nothing is measured for what may still be refused
+            _ = job.precision
     return job.folder
 
 
