@@ -71,6 +71,8 @@ class NetworkFamily(ABC, Generic[Chosen]):
         fuses: whether it has fused operators of its own, see `set_operators`.
         capturable: whether its training steps were seen to wait for nothing on a GPU, as a CUDA
             graph of them asks for.
+        trains_in_bfloat16_on_cpus: whether its gradients were seen to be right there; PyTorch's own
+            convolutions of small images have wrong ones on processors with AVX-512.
         runs_without_memory: whether a network can be built and run on PyTorch's device "meta": then
             its weights are checked and its memory is estimated before any is taken.
     """
@@ -85,6 +87,7 @@ class NetworkFamily(ABC, Generic[Chosen]):
     recomputes: ClassVar[bool] = False
     fuses: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
+    trains_in_bfloat16_on_cpus: ClassVar[bool] = False
     runs_without_memory: ClassVar[bool] = False
 
     @abstractmethod

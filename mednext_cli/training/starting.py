@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mednext_cli.cache.reader import CachedDataset
-from mednext_cli.foundation.errors import StorageError
+from mednext_cli.foundation.errors import SettingsError, StorageError
 from mednext_cli.foundation.leftovers import remove_leftovers
 from mednext_cli.networks.building import build_plain, move_network
 from mednext_cli.networks.choice import ChosenNetwork
@@ -85,9 +85,17 @@ class Setup:
         """The number format of the forward pass.
 
         Raises:
-            SettingsError: the device has no arithmetic for the recipe's.
+            SettingsError: the device has no arithmetic for the recipe's, or wrong gradients.
         """
-        return Precision(self.recipe.training.precision, self.device)
+        precision = Precision(self.recipe.training.precision, self.device)
+        reduced_on_cpu = (self.device.type, precision.dtype) == ("cpu", torch.bfloat16)
+        if reduced_on_cpu and not self.chosen.family.trains_in_bfloat16_on_cpus:
+            raise SettingsError(
+                f"{self.chosen.family.name} cannot be trained in bfloat16 on a CPU: PyTorch's "
+                "gradients of small images are wrong there",
+                "Take --set training.precision=float32.",
+            )
+        return precision
 
     def workload(self, dtype: torch.dtype) -> Workload:
         """What a step runs the network on, in a number format."""

@@ -95,13 +95,14 @@ def check_run(spec: TrainSpec) -> RunFolder:
     """The folder of a run, and all of `train`'s refusals that need no network.
 
     Raises:
-        CacheError, SettingsError, StorageError: see `train`.
+        CacheError, CheckpointError, SettingsError, StorageError: see `train`.
     """
     processes = find_processes()
     with together(processes):
         job = describe_job(spec, processes)
         _ = job.plan  # refuses a patch
-        if not job.measures_precision:  # nothing is measured for what may still be refused
+        # Nothing is measured for what may still be refused.
+        if job.resuming or not job.measures_precision:
             _ = job.precision
     return job.folder
 

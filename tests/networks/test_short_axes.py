@@ -75,6 +75,8 @@ def test_results_and_gradients(precision, kernel, step, way):
         _leave_used_memory()
         result, expected = way(*given, *step), _exact(*exact, *step)
         assert result.shape == expected.shape
+        formats = (torch.contiguous_format, torch.channels_last_3d)
+        assert any(result.is_contiguous(memory_format=one) for one in formats)
         slope = torch.randn(expected.shape).to(precision)
         result.backward(slope)
         expected.backward(slope.double())
@@ -97,3 +99,16 @@ def test_a_network_by_pytorchs_own_operators_at_its_smallest_patch(kernel):
     for name, weight in network.named_parameters():
         if weight.grad is not None:
             assert weight.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("way", [_by_module, _by_function])
+@pytest.mark.parametrize("step", _STEPS.values(), ids=_STEPS)
+def test_images_without_voxels_are_refused_by_pytorch(step, way):
+    given = (
+        torch.zeros(1, _CHANNELS, 0, 3, 3),
+        torch.nn.Parameter(torch.ones(_CHANNELS, 1, 3, 3, 3)),
+    )
+    with torch.no_grad(), pytest.raises(RuntimeError):
+        way(*given, *step)
+    with pytest.raises(RuntimeError):
+        way(*given, *step)

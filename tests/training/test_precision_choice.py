@@ -114,3 +114,12 @@ def test_a_run_from_before_goes_on_in_float32(train, tmp_path, gain, capsys):
     assert train("--extend", settings=("training.epochs=2",)) == 0
     assert "bfloat16" not in capsys.readouterr().err
     assert json.loads(_note(tmp_path).read_text()) == {"precision": "float32"}
+
+
+def test_networks_whose_gradients_would_be_wrong_are_refused(train, capsys):
+    """See `networks.short_axes`: PyTorch's own dense convolutions of small images."""
+    settings = ("training.precision=bfloat16", "training.patch_voxels=[32,32,32]")
+    assert train("--network", "uxnet", settings=settings) == 2
+    error = capsys.readouterr().err
+    assert "uxnet cannot be trained in bfloat16 on a CPU" in error
+    assert "Traceback" not in error

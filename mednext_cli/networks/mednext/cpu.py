@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from mednext_cli.foundation.devices import multiplies_bfloat16
 from mednext_cli.networks.pretending import current_pretence
-from mednext_cli.networks.short_axes import least_lengths, lengthen
+from mednext_cli.networks.short_axes import is_at_risk, least_lengths, lengthen
 
 _ONEDNN_BATCH = 16  # from here on PyTorch leaves 1x1 convolutions to oneDNN whatever else
 _PIECE = 1 << 18  # expanded activations worked on at once: 1 MiB in float32
@@ -262,11 +262,12 @@ def _planes(x: Tensor) -> Tensor:
 
 def _strided_weight_gradient(large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
     """The same with stride 2, from the larger grid to the smaller: PyTorch's own is good here."""
-    lengths = least_lengths(large, weight.shape[-1])
-    large, small = lengthen(large, lengths), lengthen(small, [(n - 1) // 2 + 1 for n in lengths])
-    return _convolution_weight_gradient(
-        large, small, weight, stride=2, padding=weight.shape[-1] // 2
-    )
+    kernel = weight.shape[-1]
+    if is_at_risk(large.dtype, kernel, strided=True):
+        lengths = least_lengths(large, kernel)
+        large = lengthen(large, lengths)
+        small = lengthen(small, [(n - 1) // 2 + 1 for n in lengths])
+    return _convolution_weight_gradient(large, small, weight, stride=2, padding=kernel // 2)
 
 
 def _convolution_weight_gradient(
@@ -356,7 +357,7 @@ def inverted_bottleneck(
     return _like(result, x)
 
 
-def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """1x1x1 convolution of (voxels, C), by oneDNN where it can be had: twice as fast as MKL."""
     if len(rows) % _ONEDNN_BATCH:
         return F.linear(rows, weight.flatten(1), bias)

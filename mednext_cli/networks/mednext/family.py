@@ -40,6 +40,7 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
     recomputes = True
     fuses = True
     capturable = True
+    trains_in_bfloat16_on_cpus = True
     runs_without_memory = True
 
     def build(

@@ -1,7 +1,7 @@
 """Passes over bfloat16 rows (V, C) between oneDNN's products, each in one go where compiled.
 
-PyTorch's own take several, and a third of the time of a narrow block. By one thread: they are over
-before another has begun, and beyond a few threads PyTorch's are faster.
+PyTorch's own take several, and a third of the time of a narrow block. With few threads one makes
+them, which is done before another has begun; how many share the rows changes no bit.
 """
 
 import ctypes
@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mednext_cli.networks.mednext.native.library import Library
+from mednext_cli.networks.mednext.native.threads import parts_for_threads, run_parts
 
 _FEW_THREADS = 4
+_UNIT = 256  # rows that are worth a thread of many
 
 
 def subtract(library: Library | None, rows: Tensor, pivot: Tensor) -> Tensor:
@@ -40,7 +42,7 @@ def add(
 def gelu(library: Library | None, rows: Tensor, bias: Tensor) -> Tensor:
     """GELU of rows + bias (C,), float32; in their place or not."""
     if not _fits(library, rows):
-        return F.gelu(rows.add_(bias))
+        return F.gelu(rows.float().add_(bias)).bfloat16()
     _run(library, "gelu", (rows,), bias)
     return rows
 
@@ -50,9 +52,9 @@ def gelu_backward(
 ) -> tuple[Tensor, Tensor]:
     """GELU of rows + bias, and the gradient times its slope there; both may be in their places."""
     if not _fits(library, rows, gradient):
-        rows = rows.add_(bias)
-        back = torch.ops.aten.gelu_backward(gradient, rows)
-        return torch.ops.aten.gelu_(rows), back
+        wide = rows.float().add_(bias)
+        back: Tensor = torch.ops.aten.gelu_backward(gradient.float(), wide)
+        return F.gelu(wide).bfloat16(), back.bfloat16()
     _run(library, "gelu_backward", (rows, gradient), bias)
     return rows, gradient
 
@@ -75,19 +77,23 @@ def add_line(
 
 def _fits(library: Library | None, *arrays: Tensor) -> TypeGuard[Library]:
     """Whether there are kernels and values, and these beside each other."""
-    return (
-        library is not None
-        and torch.get_num_threads() <= _FEW_THREADS
-        and all(
-            one.is_contiguous() and one.dtype is torch.bfloat16 and not one.is_meta
-            for one in arrays
-        )
+    return library is not None and all(
+        one.is_contiguous() and one.dtype is torch.bfloat16 and not one.is_meta for one in arrays
     )
 
 
 def _run(library: Library, name: str, arrays: tuple[Tensor, ...], *vectors: Tensor) -> None:
-    kept = [*arrays, *(one.contiguous() for one in vectors)]
-    getattr(library.calls, f"mednext_{name}")(
-        *(ctypes.c_void_p(one.data_ptr()) for one in kept),
-        *map(ctypes.c_ssize_t, arrays[0].shape),
-    )
+    call, (count, channels) = getattr(library.calls, f"mednext_{name}"), arrays[0].shape
+    kept = [one.contiguous() for one in vectors]
+
+    def work(_: int, begin: int, end: int) -> None:
+        places = (one.data_ptr() + begin * channels * one.element_size() for one in arrays)
+        call(
+            *map(ctypes.c_void_p, places),
+            *(ctypes.c_void_p(one.data_ptr()) for one in kept),
+            ctypes.c_ssize_t(end - begin),
+            ctypes.c_ssize_t(channels),
+        )
+
+    alone = torch.get_num_threads() <= _FEW_THREADS
+    run_parts([(0, count)] if alone else parts_for_threads(count, _UNIT), work, arrays[0])

@@ -2,7 +2,8 @@
 
 The expanded activations, several times as wide, are never whole in memory: the backward pass
 computes them again, piece by piece. That is one product more for several passes over memory less.
-Sums over voxels are made in a fixed number of parts, so the number of threads changes no bit.
+Sums over voxels are made in a fixed number of parts, so the number of threads changes no bit; of
+bfloat16 oneDNN makes some sums, whose last bits it does change.
 """
 
 import ctypes

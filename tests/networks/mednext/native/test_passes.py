@@ -1,4 +1,4 @@
-"""Passes over bfloat16 rows: what PyTorch's own operators give, rounded once."""
+"""Passes over bfloat16 rows, compiled or by PyTorch: what float64 gives, rounded once."""
 
 import pytest
 import torch
@@ -10,6 +10,16 @@ from mednext_cli.networks.mednext.native.library import library_for
 pytestmark = pytest.mark.skipif(not native.libraries(), reason="no kernels were compiled")
 _CHANNELS = 48
 _STEP = 2.0**-7  # of bfloat16, relative
+
+
+@pytest.fixture(params=["compiled", "many threads", "pytorch"])
+def library(request, monkeypatch):
+    """By which way."""
+    if request.param == "many threads":
+        monkeypatch.setattr(passes, "_FEW_THREADS", 0)
+        monkeypatch.setattr(passes, "_UNIT", 5)
+        monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    return None if request.param == "pytorch" else library_for(_CHANNELS)
 
 
 @pytest.fixture
@@ -28,48 +38,48 @@ def bias():
     return torch.randn(_CHANNELS, generator=torch.Generator().manual_seed(1))
 
 
-def test_subtract(rows):
+def test_subtract(library, rows):
     pivot = rows[5].clone()
-    assert torch.equal(passes.subtract(library_for(_CHANNELS), rows, pivot), rows - pivot)
+    assert torch.equal(passes.subtract(library, rows, pivot), rows - pivot)
 
 
 @pytest.mark.parametrize("added", [False, True])
-def test_add(added, rows, bias):
+def test_add(library, added, rows, bias):
     exact = rows.float() + bias
     result = torch.zeros_like(rows)
     if added:
         result = rows.flip(0).clone()
         exact = exact + result.float()
     given = (rows, bias, result if added else None, result)
-    passes.add(library_for(_CHANNELS), *given)
+    passes.add(library, *given)
     assert torch.equal(result, exact.bfloat16())
 
 
-def test_gelu(rows, bias):
+def test_gelu(library, rows, bias):
     exact = torch.nn.functional.gelu(rows.double() + bias)
-    _assert_rounded(passes.gelu(library_for(_CHANNELS), rows, bias), exact)
+    _assert_rounded(passes.gelu(library, rows, bias), exact)
 
 
-def test_gelu_backward(rows, bias):
+def test_gelu_backward(library, rows, bias):
     x = (rows.double() + bias).requires_grad_()
     exact = torch.nn.functional.gelu(x)
     slope = rows.flip(0).clone()
     exact.backward(slope.double())
-    active, back = passes.gelu_backward(library_for(_CHANNELS), rows, bias, slope)
+    active, back = passes.gelu_backward(library, rows, bias, slope)
     _assert_rounded(active, exact.detach())
     _assert_rounded(back, x.grad)
 
 
-def test_add_line(rows):
+def test_add_line(library, rows):
     scale, slope, constant = torch.randn(3, _CHANNELS)
     back = rows.flip(0).clone()
     exact = back.double() * scale + rows.double() * slope + constant
-    passes.add_line(library_for(_CHANNELS), back, rows, scale, slope, constant)
+    passes.add_line(library, back, rows, scale, slope, constant)
     torch.testing.assert_close(back.double(), exact, rtol=_STEP, atol=1e-5)
 
 
-def test_values_apart_from_each_other_and_none_are_left_to_pytorch(rows, bias):
+def test_values_apart_from_each_other_and_none_are_left_to_pytorch(library, rows, bias):
     apart = rows.repeat(2, 1)[::2]
     expected = apart - apart[3]
-    assert torch.equal(passes.subtract(library_for(_CHANNELS), apart, apart[3]), expected)
-    assert passes.gelu(library_for(_CHANNELS), rows[:0], bias).shape == (0, _CHANNELS)
+    assert torch.equal(passes.subtract(library, apart, apart[3]), expected)
+    assert passes.gelu(library, rows[:0], bias).shape == (0, _CHANNELS)
