@@ -58,7 +58,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--peers", type=Path, required=True, help="bin of the peers' environment")
     parser.add_argument("--minutes", type=float, nargs="+", default=[3, 6, 12, 25])
-    parser.add_argument("--networks", nargs="+", default=[PEER, _OURS])
+    networks = [PEER, _OURS]
+    parser.add_argument("--networks", nargs="+", default=networks, choices=networks)
     parser.add_argument("--side-by-side", type=int, default=2)
     return parser.parse_args()
 
