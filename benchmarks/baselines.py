@@ -149,7 +149,7 @@ class Job:
         return self._row(run, folder / "validation", steps, settings)
 
     def _train_peer(self, run: Run) -> dict[str, object]:
-        results = self.options.out / "nnunet" / f"results_{run.seed}"
+        results = self.options.out / "nnunet" / f"results_{run.name}"
         command = [
             *(
                 str(self.options.peers / "python"),

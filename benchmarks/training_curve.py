@@ -84,7 +84,7 @@ def _plot(rows: list[dict[str, object]], path: Path) -> None:
     axes.set(xlabel="minutes of one core", ylabel="mean Dice, 44 whole cases", ylim=(-0.03, 1))
     axes.set_title("MSD Task04 hippocampus, fold 0")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.legend(loc="center right")
     FigureCanvasAgg(figure).print_png(path)
 
 

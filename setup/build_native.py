@@ -22,7 +22,8 @@ except ImportError:  # on its own, hatchling need not be there
 _FOLDER = Path(__file__).parents[1] / "mednext_cli" / "networks" / "mednext" / "native"
 _SOURCES = sorted(_FOLDER.glob("*.c"))
 _ALL = sorted(_FOLDER.glob("*.[ch]"))  # in the library by a number, by which an old one is known
-_FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fvisibility=hidden", "-shared", "-fPIC"]
+_FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden"]
+_FLAGS += ["-shared", "-fPIC"]
 # Values of a vector, and what tells a compiler; `native.library` takes what the processor has.
 _X86 = {16: ["-mavx512f"], 8: ["-mavx2", "-mfma"]}
 _OTHER: dict[int, list[str]] = {4: []}

@@ -139,8 +139,8 @@ class AugmentationSettings(Section):
         device: where it is computed, by the processes that prepare batches (worker) or on the
             network's device (ours).
         mirror_axes: axes that may be flipped, named by the patient; leave out any that tells
-            classes apart, as front and back of the hippocampus, or take those that the `plan`
-            proposes (published: all).
+            classes apart, as front and back of the hippocampus; `plan` takes those that the
+            plan proposes, `plan_left_right` of these left and right alone (published: all).
     """
 
     rotation: Probability = 0.2
@@ -162,13 +162,13 @@ class AugmentationSettings(Section):
     gamma: Probability = 0.3
     gamma_inverted: Probability = 0.1
     gamma_range: Range = (0.7, 1.5)
-    mirror_axes: MirrorAxes | Literal["plan"] = AXES
+    mirror_axes: MirrorAxes | Literal["plan", "plan_left_right"] = AXES
     device: Annotated[AugmentationDevice, SAME_PARAMETERS] = "worker"
 
     @property
     def mirrored(self) -> tuple[int, ...]:
         """The mirrored axes as positions in (D, H, W); none as long as no plan has been asked."""
-        axes = () if self.mirror_axes == "plan" else self.mirror_axes
+        axes = () if isinstance(self.mirror_axes, str) else self.mirror_axes
         return tuple(AXES.index(axis) for axis in axes)
 
 
@@ -199,9 +199,11 @@ class Recipe(Section):
 
     def with_planned_axes(self, planned: MirrorAxes) -> Self:
         """With the mirror axes that a plan proposes, where they are left to it."""
-        if self.augmentation.mirror_axes != "plan":
+        wanted = self.augmentation.mirror_axes
+        if not isinstance(wanted, str):
             return self
-        augmentation = self.augmentation.model_copy(update={"mirror_axes": planned})
+        axes = planned if wanted == "plan" else tuple(a for a in planned if a == "left_right")
+        augmentation = self.augmentation.model_copy(update={"mirror_axes": axes})
         return self.model_copy(update={"augmentation": augmentation})
 
 

@@ -151,43 +151,52 @@ static void add_rows(const float *from, float *sums, ptrdiff_t rows, ptrdiff_t c
 typedef struct {
     const void *x; /* (rows, channels) */
     const void *gradient; /* (rows, out), of the result */
-    const float *expand_weight; /* (channels, hidden), and turned: (hidden, channels) */
-    const float *expand_turned;
+    const float *expand_weight; /* (channels, hidden), with the norm in it */
     const float *expand_bias; /* (hidden) */
-    const float *compress_turned; /* (out, hidden) */
-    void *x_gradient; /* (rows, channels) */
-    float *expand_gradient; /* (channels, hidden): added to, as the next three */
-    float *expand_bias_gradient; /* (hidden) */
-    float *compress_gradient; /* (hidden, out) */
-    float *compress_bias_gradient; /* (out) */
+    const float *expand; /* (hidden, channels), without it */
+    const float *compress; /* (out, hidden) */
+    void *x_gradient; /* (rows, channels), the norm's scale left out: see mednext_line */
+    float *sums; /* (parts, channels hidden + hidden + hidden out + out), to be filled */
     float *scratch; /* (2, piece, hidden + channels + out) */
-    ptrdiff_t rows, piece, channels, hidden, out;
+    ptrdiff_t rows, piece, of_part, channels, hidden, out; /* rows in all, at once, and of a part */
     ptrdiff_t half; /* x and both gradients of rows are bfloat16 */
 } BottleneckBackward;
 
-EXPORT void mednext_bottleneck_backward(const BottleneckBackward *b) {
-    int half = b->half != 0;
+/* Sums of the rows `row` to `end`: x^T inner, inner, expanded^T gradient and gradient. */
+INLINE void sum_part(const BottleneckBackward *b, ptrdiff_t row, ptrdiff_t end, float *sums, int half) {
     float *expanded = b->scratch, *inner = expanded + b->piece * b->hidden;
     float *of_x = inner + b->piece * b->hidden, *of_result = of_x + b->piece * b->channels;
     float *of_gradient = of_result + b->piece * b->channels;
-    for (ptrdiff_t row = 0; row < b->rows; row += b->piece) {
-        ptrdiff_t some = b->rows - row < b->piece ? b->rows - row : b->piece, place = row * b->channels;
+    float *bias = sums + b->channels * b->hidden, *compress = bias + b->hidden;
+    float *last = compress + b->hidden * b->out;
+    for (float *sum = sums; sum < last + b->out; sum += LANES) store(sum, splat(0.0f));
+    for (; row < end; row += b->piece) {
+        ptrdiff_t some = end - row < b->piece ? end - row : b->piece, place = row * b->channels;
         const float *x = widened(b->x, place, some * b->channels, of_x, half);
         const float *gradient = widened(b->gradient, row * b->out, some * b->out, of_gradient, half);
         Product up = {x, b->expand_weight, b->expand_bias, NULL, expanded, b->channels, b->hidden};
-        Product back = {gradient, b->compress_turned, NULL, NULL, inner, b->out, b->hidden};
+        Product back = {gradient, b->compress, NULL, NULL, inner, b->out, b->hidden};
         multiply(&up, some);
         multiply(&back, some);
         for (ptrdiff_t i = 0; i < some * b->hidden; i += LANES) gelu_backward(expanded + i, inner + i);
         float *to = half ? of_result : (float *)b->x_gradient + place;
-        Product down = {inner, b->expand_turned, NULL, NULL, to, b->hidden, b->channels};
+        Product down = {inner, b->expand, NULL, NULL, to, b->hidden, b->channels};
         multiply(&down, some);
         if (half) narrow(to, b->x_gradient, place, some * b->channels);
-        Outer of_expand = {x, inner, b->expand_gradient, some, b->channels, b->hidden};
-        Outer of_compress = {expanded, gradient, b->compress_gradient, some, b->hidden, b->out};
+        Outer of_expand = {x, inner, sums, some, b->channels, b->hidden};
+        Outer of_compress = {expanded, gradient, compress, some, b->hidden, b->out};
         add_outer(&of_expand);
         add_outer(&of_compress);
-        add_rows(inner, b->expand_bias_gradient, some, b->hidden);
-        add_rows(gradient, b->compress_bias_gradient, some, b->out);
+        add_rows(inner, bias, some, b->hidden);
+        add_rows(gradient, last, some, b->out);
+    }
+}
+
+/* Parts `begin` to `end` of the rows. */
+EXPORT void mednext_bottleneck_backward(const BottleneckBackward *b, ptrdiff_t begin, ptrdiff_t end) {
+    ptrdiff_t size = (b->channels + 1) * b->hidden + (b->hidden + 1) * b->out;
+    for (ptrdiff_t part = begin; part < end; part++) {
+        ptrdiff_t row = part * b->of_part, left = b->rows - row;
+        sum_part(b, row, row + (left < b->of_part ? left : b->of_part), b->sums + part * size, b->half != 0);
     }
 }

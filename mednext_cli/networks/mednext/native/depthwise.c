@@ -5,6 +5,7 @@ typedef struct {
     const void *image; /* (D, H, W, C) */
     const float *taps; /* (K, K, K, C) */
     const float *bias; /* (C) or NULL */
+    const void *added; /* (D', H', W', C) or NULL: a sum that the result of stride 1 or 2 joins */
     void *result; /* (D', H', W', C) */
     double *moments; /* (D', 3, C): of each plane a pivot, and sums of differences from it and of their squares; or NULL */
     ptrdiff_t depth, height, width, out_depth, out_height, out_width, channels;
@@ -59,11 +60,13 @@ INLINE void convolve_line(const Convolution *c, const Lines *lines, ptrdiff_t to
         int inside = start * stride >= kernel / 2 && last < c->width;
         if (inside) convolve_part(c, lines, start, bias, sums, kernel, stride, 0, half);
         else convolve_part(c, lines, start, bias, sums, kernel, stride, 1, half);
-        if (first_of_plane && start == 0) moments->pivot = sums[0];
+        if (first_of_plane && start == 0) moments->pivot = sums[0]; /* near enough to the mean */
         ptrdiff_t left = c->out_width - start;
         UNROLL for (int i = 0; i < LINE; i++) {
             if (i >= left) break;
-            note(moments, store_at(c->result, to + (start + i) * c->channels, sums[i], half));
+            ptrdiff_t place = to + (start + i) * c->channels;
+            if (c->added) sums[i] += load_at(c->added, place, half);
+            note(moments, store_at(c->result, place, sums[i], half));
         }
     }
 }

@@ -29,11 +29,13 @@ def _structure(name: str, pointers: str, sizes: str) -> type[ctypes.Structure]:
 
 Convolution = _structure(
     "Convolution",
-    "image taps bias result moments",
+    "image taps bias added result moments",
     "depth height width out_depth out_height out_width channels half",
 )
 Taps = _structure(
-    "Taps", "large small sums", "depth height width small_height small_width channels"
+    "Taps",
+    "large small sums",
+    "depth height width small_depth small_height small_width channels of_part",
 )
 BottleneckForward = _structure(
     "BottleneckForward",
@@ -42,9 +44,19 @@ BottleneckForward = _structure(
 )
 BottleneckBackward = _structure(
     "BottleneckBackward",
-    "x gradient expand_weight expand_turned expand_bias compress_turned x_gradient expand_gradient "
-    "expand_bias_gradient compress_gradient compress_bias_gradient scratch",
-    "rows piece channels hidden out half",
+    "x gradient expand_weight expand_bias expand compress x_gradient sums scratch",
+    "rows piece of_part channels hidden out half",
+)
+Statistics = _structure("Statistics", "moments mean variance", "planes voxels channels")
+_NORM = "norm norm_bias mean variance epsilon"
+Fold = _structure(
+    "Fold", f"{_NORM} expand expand_bias compress weight bias down line", "channels hidden out"
+)
+Finish = _structure(
+    "Finish",
+    f"{_NORM} expand sums norm_gradient norm_bias_gradient expand_gradient expand_bias_gradient "
+    "compress_gradient compress_bias_gradient scale slope constant",
+    "parts voxels channels hidden out",
 )
 
 
@@ -76,6 +88,11 @@ def library_for(*channels: int) -> Library | None:
         if not any(count % library.lanes for count in channels):
             return library
     return None
+
+
+def pointer(tensor: torch.Tensor | None, offset: int = 0) -> int | None:
+    """Of a tensor's values, or of those that many values further on; None of None."""
+    return None if tensor is None else tensor.data_ptr() + offset * tensor.element_size()
 
 
 def _load(lanes: int) -> Library | None:

@@ -24,7 +24,9 @@ from mednext_cli.networks.mednext.native.library import (
     Convolution,
     Library,
     library_for,
+    pointer,
 )
+from mednext_cli.networks.mednext.native.norm import Folding, combine
 from mednext_cli.networks.mednext.native.threads import parts_for_threads, run_parts
 from mednext_cli.networks.pretending import current_pretence
 
@@ -151,7 +153,7 @@ def convolve(
     name = name_of(depthwise.weight.shape[-1], depthwise.stride, depthwise.transposed)
     taps = turned(depthwise.weight)
     result = run_convolution(library, name, image, taps, size, depthwise.bias, moments)
-    return first(result), *_combine(moments, size[1] * size[2])
+    return first(result), *combine(library, moments, size[1] * size[2])
 
 
 def name_of(kernel: int, stride: int, transposed: bool) -> str:
@@ -167,6 +169,7 @@ def run_convolution(
     size: list[int],
     bias: Tensor | None = None,
     moments: Tensor | None = None,
+    added: Tensor | None = None,
 ) -> Tensor:
     """The convolution `name` of image (B, D, H, W, C) by taps (K, K, K, C), of this size.
 
@@ -178,14 +181,16 @@ def run_convolution(
         size: (D', H', W') of the result.
         bias: (C,) or None.
         moments: (B, D', 3, C) float64, to be filled; None leaves them out.
+        added: as the result, contiguous, to be added to one that is not transposed; or None.
     """
     call = getattr(library.calls, f"mednext_{name}")
     result = image.new_empty((len(image), *size, image.shape[-1]))
     bias = None if bias is None else bias.detach().contiguous()
     for sample in range(len(image)):
         of_sample = None if moments is None else moments[sample]
+        of_sum = None if added is None else added[sample]
         given = Convolution(
-            *map(pointer, (image[sample], taps, bias, result[sample], of_sample)),
+            *map(pointer, (image[sample], taps, bias, of_sum, result[sample], of_sample)),
             *image.shape[1:4],
             *size,
             image.shape[-1],
@@ -195,17 +200,9 @@ def run_convolution(
         def work(_: int, begin: int, end: int, given: ctypes.Structure = given) -> None:
             call(ctypes.byref(given), ctypes.c_ssize_t(begin), ctypes.c_ssize_t(end))
 
-        run_parts(parts_for_threads(size[0], 1), work, image)
+        operations = 2 * result[sample].numel() * taps[..., 0].numel()
+        run_parts(parts_for_threads(size[0], 1, operations), work, image)
     return result
-
-
-def _combine(moments: Tensor, voxels: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance (B, C) of planes' pivots, and sums of differences from them and squares."""
-    pivot, total, squares = moments.unbind(2)
-    means = pivot + total / voxels
-    mean = means.mean(1)
-    within = (squares - total.square() / voxels).sum(1) / (voxels * moments.shape[1])
-    return mean, (within + (means - mean[:, None]).square().mean(1)).clamp_(min=0.0)
 
 
 def scale_and_shift(
@@ -255,26 +252,25 @@ def run_bottleneck(
     added = None
     if residual is not None:
         added = last(residual.detach().to(rows.dtype).expand_as(first(result)))
-    norm = scale_and_shift(bottleneck, *statistics)
     if library is None or multiplies_in_bfloat16(library, rows):
-        _run_in_bfloat16(library, rows, statistics[0], norm, bottleneck, added, result)
+        _run_in_bfloat16(library, rows, statistics, bottleneck, added, result)
     else:
-        _run_kernels(library, rows, norm, bottleneck, added, result)
+        _run_kernels(library, rows, statistics, bottleneck, added, result)
     return result
 
 
 def _run_in_bfloat16(
     library: Library | None,
     rows: Tensor,
-    mean: Tensor,
-    norm: tuple[Tensor, Tensor],
+    statistics: Sequence[Tensor],
     bottleneck: Bottleneck,
     added: Tensor | None,
     result: Tensor,
 ) -> None:
+    mean, (scale, shift) = statistics[0], scale_and_shift(bottleneck, *statistics)
     compress, bias = (one.detach() for one in bottleneck.compress)
     for sample in range(len(rows)):
-        folded = expansion_with_norm(bottleneck, norm[0][sample], norm[1][sample])
+        folded = expansion_with_norm(bottleneck, scale[sample], shift[sample])
         bfloat16.run_rows(
             library,
             rows[sample].flatten(0, -2),
@@ -288,40 +284,35 @@ def _run_in_bfloat16(
 def _run_kernels(
     library: Library,
     rows: Tensor,
-    norm: tuple[Tensor, Tensor],
+    statistics: Sequence[Tensor],
     bottleneck: Bottleneck,
     added: Tensor | None,
     result: Tensor,
 ) -> None:
-    compress, compress_bias = (one.detach() for one in bottleneck.compress)
-    down, last_bias = compress.flatten(1).t().contiguous(), compress_bias.contiguous()
-    (hidden, out), channels = down.shape, rows.shape[-1]
-    for sample in range(len(rows)):
-        weight, bias = expansion_with_norm(bottleneck, norm[0][sample], norm[1][sample])
-        kept = (weight, bias, down, last_bias)
+    folding = Folding(library, bottleneck)
+    sizes = folding.channels, folding.hidden, folding.out
+    count = rows[0, ..., 0].numel()
+    for sample, of_sample in enumerate(zip(*statistics, strict=True)):
+        kept = (*folding.fold_and_turn(*of_sample), folding.last_bias)
 
         def work(
             _: int, begin: int, end: int, sample: int = sample, kept: tuple[Tensor, ...] = kept
         ) -> None:
-            scratch = rows.new_empty((PIECE, hidden + channels + out), dtype=torch.float32)
+            scratch = rows.new_empty((PIECE, sum(sizes)), dtype=torch.float32)
             given = BottleneckForward(
-                pointer(rows[sample], begin * channels),
+                pointer(rows[sample], begin * folding.channels),
                 *map(pointer, kept),
-                None if added is None else pointer(added[sample], begin * out),
-                pointer(result[sample], begin * out),
+                None if added is None else pointer(added[sample], begin * folding.out),
+                pointer(result[sample], begin * folding.out),
                 pointer(scratch),
-                *(end - begin, PIECE, channels, hidden, out, is_half(rows)),
+                *(end - begin, PIECE, *sizes, is_half(rows)),
             )
             library.calls.mednext_bottleneck(ctypes.byref(given))
 
-        run_parts(parts_for_threads(rows[sample, ..., 0].numel(), PIECE), work, rows)
+        operations = 2 * count * folding.hidden * (folding.channels + folding.out)
+        run_parts(parts_for_threads(count, PIECE, operations), work, rows)
 
 
 def is_half(image: Tensor) -> int:
     """What kernels are told of an image: whether it is bfloat16."""
     return int(image.dtype is torch.bfloat16)
-
-
-def pointer(tensor: Tensor | None, offset: int = 0) -> int | None:
-    """Of a tensor's values, or of those that many values further on; None of None."""
-    return None if tensor is None else tensor.data_ptr() + offset * tensor.element_size()

@@ -1,5 +1,5 @@
-/* Passes over dense bfloat16 rows (rows, channels) between products that oneDNN makes: each value is
- * read once, computed in float32 and rounded once. The result may be what is read. */
+/* Passes over dense rows (rows, channels), bfloat16 but for the last, between products that oneDNN
+ * makes: each value is read once, computed in float32 and rounded once. The result may be what is read. */
 #include "gelu.h"
 
 #define EACH_VECTOR \
@@ -53,5 +53,15 @@ EXPORT void mednext_line(
     EACH_VECTOR {
         vec line = load_at(image, place, 1) * load(slope + channel) + load(constant + channel);
         store_at(back, place, load_at(back, place, 1) * load(scale + channel) + line, 1);
+    }
+}
+
+/* The same of float32 rows. */
+EXPORT void mednext_line_float32(
+    float *back, const float *image, const float *scale, const float *slope, const float *constant,
+    ptrdiff_t rows, ptrdiff_t channels) {
+    EACH_VECTOR {
+        vec line = load(image + place) * load(slope + channel) + load(constant + channel);
+        store(back + place, load(back + place) * load(scale + channel) + line);
     }
 }

@@ -1,4 +1,4 @@
-"""Passes over bfloat16 rows (V, C) between oneDNN's products, each in one go where compiled.
+"""Passes over rows (V, C), between oneDNN's products in bfloat16, each in one go where compiled.
 
 PyTorch's own take several, and a third of the time of a narrow block. With few threads one makes
 them, which is done before another has begun; how many share the rows changes no bit.
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mednext_cli.networks.mednext.native.library import Library
-from mednext_cli.networks.mednext.native.threads import parts_for_threads, run_parts
+from mednext_cli.networks.mednext.native.threads import parts_of, run_parts
 
 _FEW_THREADS = 4
 _UNIT = 256  # rows that are worth a thread of many
@@ -67,18 +67,24 @@ def add_line(
     slope: Tensor,
     constant: Tensor,
 ) -> None:
-    """Make back * scale + rows * slope + constant of back; the last three (C,), float32."""
-    if _fits(library, back, rows):
-        _run(library, "line", (back, rows), scale, slope, constant)
+    """Make back * scale + rows * slope + constant of back, bfloat16 or float32.
+
+    The last three are (C,), float32.
+    """
+    name = "line" if rows.dtype is torch.bfloat16 else "line_float32"
+    if _fits(library, back, rows, kind=rows.dtype):
+        _run(library, name, (back, rows), scale, slope, constant)
         return
     line = torch.addcmul(constant, rows.float(), slope)
     back.copy_(line.addcmul_(back.float(), scale))
 
 
-def _fits(library: Library | None, *arrays: Tensor) -> TypeGuard[Library]:
+def _fits(
+    library: Library | None, *arrays: Tensor, kind: torch.dtype = torch.bfloat16
+) -> TypeGuard[Library]:
     """Whether there are kernels and values, and these beside each other."""
     return library is not None and all(
-        one.is_contiguous() and one.dtype is torch.bfloat16 and not one.is_meta for one in arrays
+        one.is_contiguous() and one.dtype is kind and not one.is_meta for one in arrays
     )
 
 
@@ -96,4 +102,6 @@ def _run(library: Library, name: str, arrays: tuple[Tensor, ...], *vectors: Tens
         )
 
     alone = torch.get_num_threads() <= _FEW_THREADS
-    run_parts([(0, count)] if alone else parts_for_threads(count, _UNIT), work, arrays[0])
+    run_parts(
+        [(0, count)] if alone else parts_of(count, _UNIT, torch.get_num_threads()), work, arrays[0]
+    )

@@ -8,6 +8,8 @@ from math import ceil
 
 import torch
 
+PARTS = 8  # in which sums over voxels are made: the same for any number of threads
+WORTH_SHARING = 2e7  # operations: a quarter of a millisecond; to wake a thread takes a tenth
 Part = tuple[int, int]
 """The first of a range, and the one behind its last."""
 
@@ -18,9 +20,31 @@ def parts_of(count: int, unit: int, parts: int) -> list[Part]:
     return [(begin, min(begin + length, count)) for begin in range(0, count, length)]
 
 
-def parts_for_threads(count: int, unit: int) -> list[Part]:
-    """One part a thread, where no result depends on how a range is divided."""
-    return parts_of(count, unit, torch.get_num_threads())
+def parts_for_threads(count: int, unit: int, operations: float) -> list[Part]:
+    """One part a thread, where no result depends on how a range is divided.
+
+    Args:
+        count: the range's length.
+        unit: of which parts are multiples.
+        operations: of all parts; so few that waking a thread takes longer are one part.
+    """
+    threads = 1 if operations < WORTH_SHARING else torch.get_num_threads()
+    return parts_of(count, unit, threads)
+
+
+def share_parts(
+    count: int, operations: float, work: Callable[[int, int], object], like: torch.Tensor
+) -> None:
+    """Do parts 0 to `count`, each thread some that follow each other.
+
+    Args:
+        count: of parts.
+        operations: see `parts_for_threads`.
+        work: is given the first of a thread's parts, and the one behind its last.
+        like: see `run_parts`.
+    """
+    parts = parts_for_threads(count, 1, operations)
+    run_parts(parts, lambda _, begin, end: work(begin, end), like)
 
 
 def run_parts(
@@ -41,8 +65,10 @@ def run_parts(
         for part in numbered:
             work(*part)
         return
-    futures = [_pool(threads, os.getpid()).submit(work, *part) for part in numbered]
+    pool = _pool(threads, os.getpid())
+    futures = [pool.submit(work, *part) for part in numbered[1:]]
     try:
+        work(*numbered[0])
         for future in futures:
             future.result()
     finally:  # Ctrl-C must not free what kernels are still writing to

@@ -9,8 +9,9 @@
 typedef struct {
     const float *large; /* (D, H, W, C) */
     const float *small; /* (D', H', W', C) */
-    float *sums; /* (K, K, K, C): added to */
-    ptrdiff_t depth, height, width, small_height, small_width, channels;
+    float *sums; /* (parts, K, K, K, C), to be filled */
+    ptrdiff_t depth, height, width, small_depth, small_height, small_width, channels;
+    ptrdiff_t of_part; /* planes of the small grid */
 } Taps;
 
 INLINE void add_voxel(const Taps *t, const float *const *large, const float *small, vec *sums,
@@ -69,11 +70,23 @@ INLINE void add_planes(const Taps *t, ptrdiff_t begin, ptrdiff_t end, int kernel
         }
 }
 
+/* Parts `begin` to `end` of the small grid's planes. */
+INLINE void add_parts(const Taps *t, ptrdiff_t begin, ptrdiff_t end, int kernel, int stride, int rows) {
+    ptrdiff_t size = kernel * kernel * kernel * t->channels;
+    for (ptrdiff_t part = begin; part < end; part++) {
+        Taps one = *t;
+        one.sums += part * size;
+        for (ptrdiff_t i = 0; i < size; i += LANES) store(one.sums + i, splat(0.0f));
+        ptrdiff_t first = part * t->of_part, left = t->small_depth - first;
+        add_planes(&one, first, first + (left < t->of_part ? left : t->of_part), kernel, stride, rows);
+    }
+}
+
 /* As many rows of a kernel at once as leave enough registers: their sums must not leave them. */
 #define GRADIENT(kernel, stride, rows)                                                             \
     EXPORT void mednext_weight_gradient_k##kernel##_s##stride(const Taps *t, ptrdiff_t begin,      \
                                                               ptrdiff_t end) {                     \
-        add_planes(t, begin, end, kernel, stride, rows);                                           \
+        add_parts(t, begin, end, kernel, stride, rows);                                            \
     }
 
 GRADIENT(3, 1, 3)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mednext_cli.networks.mednext import blocks
 from mednext_cli.networks.mednext.native import library as native
+from mednext_cli.networks.mednext.native import threads
 from mednext_cli.networks.mednext.native.library import library_for
 from mednext_cli.networks.mednext.native.operators import (
     Bottleneck,
@@ -148,11 +149,12 @@ def test_a_frozen_image_and_frozen_weights_get_no_gradient():
     assert bottleneck.expand[0].grad is None
 
 
-def test_the_number_of_threads_changes_no_bit():
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    monkeypatch.setattr(threads, "WORTH_SHARING", 0)
     torch.manual_seed(0)
     x, depthwise = _image(1, 2 * LANES, 7, 11, 13), _depthwise(2 * LANES, 5, (1, False))
     bottleneck = _bottleneck(2 * LANES, 4 * LANES, 2 * LANES)
-    library, threads = library_for(2 * LANES), torch.get_num_threads()
+    library, before = library_for(2 * LANES), torch.get_num_threads()
     ends = [x.clone().requires_grad_(), depthwise.weight.requires_grad_(), *bottleneck.expand]
     ends[2].requires_grad_()
     results = []
@@ -163,9 +165,35 @@ def test_the_number_of_threads_changes_no_bit():
             gradients = torch.autograd.grad(trained.square().sum(), ends[:3])
             results.append((block(library, x, depthwise, bottleneck, x), trained, *gradients))
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     for others in results[1:]:
         assert all(torch.equal(*pair) for pair in zip(results[0], others, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 9), (1, 1, 1), (16, 18, 20)])
+def test_an_image_that_is_its_own_residual_has_both_gradients(shape):
+    torch.manual_seed(0)
+    x, depthwise = _image(2, LANES, *shape).requires_grad_(), _depthwise(LANES, 3, (1, False))
+    bottleneck = _bottleneck(LANES, 3 * LANES, LANES)
+    library = library_for(LANES)
+    apart = x.detach().clone().requires_grad_()
+    of_result = torch.randn(x.shape)
+    together = train_block(library, x, depthwise, bottleneck, x)
+    separate = train_block(library, x, depthwise, bottleneck, apart)
+    assert torch.equal(together, separate)
+    (found,) = torch.autograd.grad(together, x, of_result)
+    of_image, of_residual = torch.autograd.grad(separate, (x, apart), of_result)
+    torch.testing.assert_close(found, of_image + of_residual)
+
+
+def test_what_the_norm_takes_away_has_no_gradient():
+    torch.manual_seed(0)
+    x, depthwise = _image(2, LANES, 5, 6, 7), _depthwise(LANES, 3, (1, False))
+    bias = depthwise.bias.requires_grad_()
+    bottleneck = _bottleneck(LANES, 2 * LANES, LANES)
+    result = train_block(library_for(LANES), x, depthwise, bottleneck, None)
+    (gradient,) = torch.autograd.grad(result.square().sum(), bias)
+    assert torch.equal(gradient, torch.zeros(LANES))
 
 
 def test_gelu_is_exact_wherever_it_is_asked():
