@@ -60,7 +60,8 @@ def _by_kernels(
         sums = _sums(library, of_sample, folding, (mean, variance))
         line = folding.finish(sums, (mean, variance), gradients, voxels.numel())
         back, image = (one[sample].flatten(0, -2) for one in (result, rows))
-        passes.add_line(library, back, image, *line)
+        if not rows.is_meta:  # where PyTorch's operators would do it, and tell of their memory
+            passes.add_line(library, back, image, *line)
     return Gradients(result, gradients)
 
 
@@ -128,7 +129,8 @@ def _by_products(
         compress_sums.append(sums[2:4])
         moments = mean[sample], variance[sample] + bottleneck.epsilon
         line = bfloat16.centring(sums[4:], scale[sample], *moments, voxels)
-        passes.add_line(library, back, image, *(one.float() for one in (scale[sample], *line)))
+        slope, constant = (one.float() for one in line)
+        bfloat16.add_line(library, back, scale[sample].float(), image, slope, constant)
     deviation = (variance + bottleneck.epsilon).rsqrt()
     of_scale -= of_shift * mean
     of_compress, last_bias = (torch.stack(one).sum(0) for one in zip(*compress_sums, strict=True))

@@ -187,17 +187,13 @@ def run_convolution(
     result = image.new_empty((len(image), *size, image.shape[-1]))
     bias = None if bias is None else bias.detach().contiguous()
     for sample in range(len(image)):
-        of_sample = None if moments is None else moments[sample]
-        of_sum = None if added is None else added[sample]
-        given = Convolution(
-            *map(pointer, (image[sample], taps, bias, of_sum, result[sample], of_sample)),
-            *image.shape[1:4],
-            *size,
-            image.shape[-1],
-            is_half(image),
-        )
 
-        def work(_: int, begin: int, end: int, given: ctypes.Structure = given) -> None:
+        def work(_: int, begin: int, end: int, sample: int = sample) -> None:
+            own = (None if one is None else one[sample] for one in (added, result, moments))
+            given = Convolution(
+                *map(pointer, (image[sample], taps, bias, *own)),
+                *(*image.shape[1:4], *size, image.shape[-1], is_half(image)),
+            )
             call(ctypes.byref(given), ctypes.c_ssize_t(begin), ctypes.c_ssize_t(end))
 
         operations = 2 * result[sample].numel() * taps[..., 0].numel()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from math import ceil
 
@@ -54,7 +54,8 @@ def run_parts(
 
     Args:
         parts: see `parts_of`.
-        work: is given a part's number, its first, and the one behind its last.
+        work: is given a part's number, its first, and the one behind its last. It holds the tensors
+            that it works on, since a second Ctrl-C does not wait for it.
         like: a tensor that is worked on.
     """
     if like.is_meta:
@@ -66,8 +67,10 @@ def run_parts(
             work(*part)
         return
     pool = _pool(threads, os.getpid())
-    futures = [pool.submit(work, *part) for part in numbered[1:]]
+    futures = list[Future[object]]()
     try:
+        for part in numbered[1:]:
+            futures.append(pool.submit(work, *part))
         work(*numbered[0])
         for future in futures:
             future.result()
