@@ -139,16 +139,25 @@ class Problem:
 
 
 def problems_in(error: ValidationError, below: tuple[str, ...] = ()) -> list[Problem]:
-    """All that pydantic found wrong with values that stand `below` this key."""
-    return [
-        Problem(
-            key=(*below, *map(str, fault["loc"])),
-            message=fault["msg"].removeprefix("Value error, ")
-            * (fault["type"] != "extra_forbidden"),
-            value=fault["input"],
-        )
-        for fault in error.errors(include_url=False)
-    ]
+    """All that pydantic found wrong with values that stand `below` this key.
+
+    Of a value that may be of several kinds it says of each kind why not: that is one problem.
+    """
+    found = dict[tuple[str, ...], Problem]()
+    for fault in error.errors(include_url=False):
+        unknown = fault["type"] == "extra_forbidden"
+        place = tuple(map(str, fault["loc"]))
+        key = (*below, *(place if unknown else filter(_is_key, place)))
+        message = "" if unknown else fault["msg"].removeprefix("Value error, ")
+        if key in found:
+            message = f"{found[key].message}, or: {message}"
+        found[key] = Problem(key, message, fault["input"])
+    return list(found.values())
+
+
+def _is_key(part: str) -> bool:
+    """Not the name of a kind, as tuple[...] or literal[...]."""
+    return "[" not in part
 
 
 def refused(

@@ -146,6 +146,11 @@ def test_a_setting_changes_nothing_beside_its_key() -> None:
         (["--kernel", "4"], "error: --kernel 4: Input should be 3, 5 or 7"),
         (["--operators", "fast"], "Invalid value for '--operators'"),
         (["--set", "training.epochs=true"], "training.epochs = True: a number is needed"),
+        (
+            ["--set", "augmentation.mirror_axes=left"],
+            "augmentation.mirror_axes = 'left': Input should be a valid tuple, or: Input should be "
+            "'plan' or 'plan_left_right'",
+        ),
     ],
 )
 def test_train_names_the_option_that_is_wrong(
