@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from mednext_cli.app import main
 from mednext_cli.cache.reader import open_cache
+from mednext_cli.networks.recipes import load_recipe
 from mednext_cli.preprocessing.mirroring import common_swaps, landings_of
+from mednext_cli.settings.mirror_axes import AXES
 from tests.places import DATA
 from tests.preprocessing.synthetic import make_raw
 
@@ -116,11 +118,13 @@ def _check_training(
     ]
     changes = [part for setting in tiny for part in ("--set", setting)]
     train = ["train", name, "--cache", str(cache), "--fold", "all", "--device", "cpu", *changes]
-    assert main([*train, "--recipe", "cpu", "--runs", str(folder / "cpu")]) == 0
-    assert "puts anterior and posterior" not in capsys.readouterr().err
-    recipe = (folder / "cpu" / name / "S-k3-w4" / "foldall" / "recipe.toml").read_text()
-    assert axis not in recipe
-    assert recipe.count("anterior_posterior") == (axis != "anterior_posterior")
+    for wanted, kept in (("plan", set(AXES)), ("plan_left_right", {"left_right"})):
+        choice = ["--recipe", "cpu", "--set", f"augmentation.mirror_axes={wanted}"]
+        assert main([*train, *choice, "--runs", str(folder / wanted)]) == 0
+        assert "puts anterior and posterior" not in capsys.readouterr().err
+        recipe = load_recipe(str(folder / wanted / name / "S-k3-w4" / "foldall" / "recipe.toml"))
+        assert set(recipe.augmentation.mirror_axes) == kept - {axis}
+    assert load_recipe("cpu").augmentation.mirror_axes == "plan_left_right"
     assert main([*train, "--runs", str(folder / "published")]) == 0
     told = capsys.readouterr().err
     assert f"the recipe mirrors along {axis}, which puts anterior and posterior" in told
