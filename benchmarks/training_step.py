@@ -11,7 +11,9 @@ convolutions here, and fifteen passes over each block's tensors at the rate of a
 import argparse
 import csv
 import platform
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -203,7 +205,7 @@ def _row(
         "monai": version("monai"),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "bfloat16_instructions": "yes" if multiplies_bfloat16() else "no",
-        "command": "OMP_NUM_THREADS=1 python benchmarks/training_step.py",
+        "command": shlex.join(["python", "benchmarks/training_step.py", *sys.argv[1:]]),
     }
 
 

@@ -269,9 +269,8 @@ def test_estimates_for_a_cpu_know_it(monkeypatch):
     assert ours.peak_bytes < 0.6 * without.peak_bytes
 
 
+@needs_kernels
 def test_no_image_is_ever_whole_in_float32():
-    if not native.libraries():
-        pytest.skip("no kernels were compiled")
     network = DryNetwork(mednext("S", 3, 1, 3, 16), "cpu")
     narrow, wide = (
         network.train((64, 64, 64), 1, kind) for kind in (torch.bfloat16, torch.float32)

@@ -188,7 +188,7 @@ def run_convolution(
     bias = None if bias is None else bias.detach().contiguous()
     for sample in range(len(image)):
 
-        def work(_: int, begin: int, end: int, sample: int = sample) -> None:
+        def work(begin: int, end: int, sample: int = sample) -> None:
             own = (None if one is None else one[sample] for one in (added, result, moments))
             given = Convolution(
                 *map(pointer, (image[sample], taps, bias, *own)),
@@ -292,7 +292,7 @@ def _run_kernels(
         kept = (*folding.fold_and_turn(*of_sample), folding.last_bias)
 
         def work(
-            _: int, begin: int, end: int, sample: int = sample, kept: tuple[Tensor, ...] = kept
+            begin: int, end: int, sample: int = sample, kept: tuple[Tensor, ...] = kept
         ) -> None:
             scratch = rows.new_empty((PIECE, sum(sizes)), dtype=torch.float32)
             given = BottleneckForward(

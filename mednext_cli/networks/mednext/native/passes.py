@@ -92,7 +92,7 @@ def _run(library: Library, name: str, arrays: tuple[Tensor, ...], *vectors: Tens
     call, (count, channels) = getattr(library.calls, f"mednext_{name}"), arrays[0].shape
     kept = [one.contiguous() for one in vectors]
 
-    def work(_: int, begin: int, end: int) -> None:
+    def work(begin: int, end: int) -> None:
         places = (one.data_ptr() + begin * channels * one.element_size() for one in arrays)
         call(
             *map(ctypes.c_void_p, places),

@@ -43,35 +43,33 @@ def share_parts(
         work: is given the first of a thread's parts, and the one behind its last.
         like: see `run_parts`.
     """
-    parts = parts_for_threads(count, 1, operations)
-    run_parts(parts, lambda _, begin, end: work(begin, end), like)
+    run_parts(parts_for_threads(count, 1, operations), work, like)
 
 
 def run_parts(
-    parts: Sequence[Part], work: Callable[[int, int, int], object], like: torch.Tensor
+    parts: Sequence[Part], work: Callable[[int, int], object], like: torch.Tensor
 ) -> None:
     """Do all parts, unless tensors as this one have no values to compute with.
 
     Args:
         parts: see `parts_of`.
-        work: is given a part's number, its first, and the one behind its last. It holds the tensors
-            that it works on, since a second Ctrl-C does not wait for it.
+        work: is given a part's first, and the one behind its last. It holds the tensors that it
+            works on, since a second Ctrl-C does not wait for it.
         like: a tensor that is worked on.
     """
     if like.is_meta:
         return
-    numbered = [(number, *part) for number, part in enumerate(parts)]
     threads = min(torch.get_num_threads(), len(parts))
     if threads <= 1:
-        for part in numbered:
+        for part in parts:
             work(*part)
         return
     pool = _pool(threads, os.getpid())
     futures = list[Future[object]]()
     try:
-        for part in numbered[1:]:
+        for part in parts[1:]:
             futures.append(pool.submit(work, *part))
-        work(*numbered[0])
+        work(*parts[0])
         for future in futures:
             future.result()
     finally:  # Ctrl-C must not free what kernels are still writing to

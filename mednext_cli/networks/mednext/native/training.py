@@ -7,8 +7,6 @@ bfloat16 oneDNN makes some sums, whose last bits it does change.
 """
 
 import ctypes
-from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -145,10 +143,6 @@ def _image_gradient(
     return first(run_convolution(library, name, gradient, taps, size, added=added))
 
 
-def _without_number(work: Callable[[int, int], None], _: int, begin: int, end: int) -> None:
-    work(begin, end)
-
-
 def _weight_gradient(library: Library, x: Tensor, gradient: Tensor, depthwise: Depthwise) -> Tensor:
     """Of weight (C, 1, K, K, K)."""
     image, channels = last(x), x.shape[1]
@@ -178,7 +172,7 @@ def _weight_gradient(library: Library, x: Tensor, gradient: Tensor, depthwise: D
 
         if half:  # never more than a part of the image is widened
             each = [(part, part + 1) for part in range(len(parts))]
-            run_parts(each, partial(_without_number, work), x)
+            run_parts(each, work, x)
         else:
             operations = 2 * small[sample].numel() * kernel**3
             share_parts(len(parts), operations, work, x)
