@@ -16,14 +16,9 @@ from torch.nn import functional as F
 from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.kernels import Operators
 from mednext_cli.networks.mednext.kernels.convolution import can_take, is_taken
+from mednext_cli.networks.mednext.native.layers import Bottleneck, Depthwise, fits, library_of
 from mednext_cli.networks.mednext.native.library import Library
-from mednext_cli.networks.mednext.native.operators import (
-    Bottleneck,
-    Depthwise,
-    block,
-    fits,
-    library_of,
-)
+from mednext_cli.networks.mednext.native.operators import block
 from mednext_cli.networks.mednext.native.training import train_block
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 from mednext_cli.networks.mednext.ways import PYTORCH, TENSOR_CORES, is_ours

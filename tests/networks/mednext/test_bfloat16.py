@@ -12,8 +12,9 @@ import torch
 
 from mednext_cli.networks.mednext import blocks, cpu
 from mednext_cli.networks.mednext.native import library as native
+from mednext_cli.networks.mednext.native.layers import Depthwise
 from mednext_cli.networks.mednext.native.library import library_for
-from mednext_cli.networks.mednext.native.operators import Depthwise, convolve
+from mednext_cli.networks.mednext.native.operators import convolve
 from mednext_cli.networks.mednext.settings import MedNeXtSettings
 from mednext_cli.scaling.dry_run import DryNetwork
 from tests.networks.made import build, mednext

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from mednext_cli.networks.mednext.native import bfloat16, passes
+from mednext_cli.networks.mednext.native.layers import Bottleneck
 from mednext_cli.networks.mednext.native.library import BottleneckBackward, Library, pointer
 from mednext_cli.networks.mednext.native.norm import Folding
 from mednext_cli.networks.mednext.native.operators import (
     PIECE,
-    Bottleneck,
     expansion_with_norm,
     is_half,
     multiplies_in_bfloat16,

@@ -4,15 +4,12 @@
 """
 
 import ctypes
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from mednext_cli.networks.mednext.native.layers import Bottleneck
 from mednext_cli.networks.mednext.native.library import Finish, Fold, Library, Statistics, pointer
-
-if TYPE_CHECKING:
-    from mednext_cli.networks.mednext.native.operators import Bottleneck
 
 
 def combine(library: Library, moments: Tensor, voxels: int) -> tuple[Tensor, Tensor]:

@@ -16,10 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from mednext_cli.networks.mednext.native import arranged
 from mednext_cli.networks.mednext.native.bottleneck_backward import bottleneck_backward
+from mednext_cli.networks.mednext.native.layers import Bottleneck, Depthwise
 from mednext_cli.networks.mednext.native.library import Library, Taps, pointer
 from mednext_cli.networks.mednext.native.operators import (
-    Bottleneck,
-    Depthwise,
     convolve,
     first,
     is_half,

@@ -13,14 +13,9 @@ from torch.nn import functional as F
 from mednext_cli.networks.mednext import blocks
 from mednext_cli.networks.mednext.native import library as native
 from mednext_cli.networks.mednext.native import threads
+from mednext_cli.networks.mednext.native.layers import Bottleneck, Depthwise, library_of
 from mednext_cli.networks.mednext.native.library import library_for
-from mednext_cli.networks.mednext.native.operators import (
-    Bottleneck,
-    Depthwise,
-    block,
-    convolve,
-    library_of,
-)
+from mednext_cli.networks.mednext.native.operators import block, convolve
 from mednext_cli.networks.mednext.native.threads import run_parts
 from mednext_cli.networks.mednext.native.training import train_block
 from mednext_cli.scaling.dry_run import DryNetwork

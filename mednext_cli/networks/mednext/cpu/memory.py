@@ -1,0 +1,37 @@
+"""Images whose channels are last in memory, as rows, planes and grids."""
+
+import torch
+from torch import Tensor
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The memory format in which CPUs convolve fastest: (B, D, H, W, C) behind (B, C, D, H, W)."""
+    return x.contiguous(memory_format=_memory_format(x))
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    return torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+
+
+def planes_of(x: Tensor) -> Tensor:
+    """(B, C, D, H, W) as (B D, C, H, W), without a copy where channels are last."""
+    return x.movedim(2, 1).flatten(0, 1)
+
+
+def spread(x: Tensor, size: "torch.Size | list[int]") -> Tensor:
+    """Put the voxels at the even positions of a larger grid of zeros."""
+    grid = torch.empty(
+        (*x.shape[:2], *size), dtype=x.dtype, memory_format=torch.channels_last_3d
+    ).zero_()
+    grid[:, :, ::2, ::2, ::2] = x
+    return grid
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """(B, C, ...) as (B, voxels, C)."""
+    return x.movedim(1, -1).flatten(1, -2)
+
+
+def as_image(rows: Tensor, x: Tensor) -> Tensor:
+    """(B, voxels, C) as (B, C, ...), of the same axes as x."""
+    return rows.reshape(len(x), *x.shape[2:], -1).movedim(-1, 1)
