@@ -10,7 +10,9 @@ capability have, ends the run with exit code 1. Rows of the CSV that were not co
 """
 
 import argparse
+import contextlib
 import csv
+import io
 import itertools
 import re
 import subprocess
@@ -41,7 +43,7 @@ _NO_SPILL = 192
 
 
 def compiled(kernel: Any, types: dict[str, str], values: dict[str, Any], warps: int, target: Any):
-    """Compile one kernel; pointers and nothing else are said to be multiples of 16."""
+    """Compile one kernel, and what ptxas says; pointers alone are said to be multiples of 16."""
     constants = {name: value for name, value in values.items() if name not in types}
     signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
     attributes = {
@@ -50,22 +52,17 @@ def compiled(kernel: Any, types: dict[str, str], values: dict[str, Any], warps: 
         if signature[name].startswith("*")
     }
     source = ASTSource(kernel, signature, constants, attributes)
-    return triton.compile(source, target=target, options={"num_warps": warps})
+    said = io.StringIO()
+    with triton.knobs.nvidia.scope(), triton.knobs.compilation.scope():
+        triton.knobs.nvidia.dump_ptxas_log = True
+        triton.knobs.compilation.always_compile = True  # what is cached says nothing
+        with contextlib.redirect_stdout(said):
+            result = triton.compile(source, target=target, options={"num_warps": warps})
+    return result, said.getvalue()
 
 
-def registers(result: Any, capability: int) -> tuple[int, int]:
-    """Registers a thread and spilled bytes, as ptxas says."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "kernel.ptx"
-        file.write_text(result.asm["ptx"])
-        name = f"sm_{capability}{'a' if capability >= 90 else ''}"
-        tool = _TOOLS / ("ptxas-blackwell" if capability >= 100 else "ptxas")
-        said = subprocess.run(
-            [tool, "-v", f"--gpu-name={name}", file, "-o", Path(folder) / "kernel.cubin"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stderr
+def registers(said: str) -> tuple[int, int]:
+    """Registers a thread and spilled bytes, of what ptxas says."""
     used = int(re.search(r"Used (\d+) registers", said)[1])
     spilled = sum(int(number) for number in re.findall(r"(\d+) bytes spill", said))
     return used, spilled
@@ -181,11 +178,11 @@ def block_cases(limits: DeviceLimits):
                 yield name, kernel, types, values, tile.warps, f"{tile.rows} x {tile.hidden}"
 
 
-def _row(case: Any, capability: int) -> dict[str, Any]:
+def _row(case: Any, capability: int, loops: bool) -> dict[str, Any]:
     name, kernel, types, values, warps, tile = case
-    result = compiled(kernel, types, values, warps, GPUTarget("cuda", capability, 32))
-    found = (*registers(result, capability), result.metadata.shared, *inner_loop(result))
-    return dict(zip(_COLUMNS, (name, capability, tile, warps, *found), strict=True))
+    result, said = compiled(kernel, types, values, warps, GPUTarget("cuda", capability, 32))
+    found = (*registers(said), result.metadata.shared, *(inner_loop(result) if loops else ()))
+    return dict(zip(_COLUMNS, (name, capability, tile, warps, *found), strict=loops))
 
 
 def _is_fine(row: dict[str, Any]) -> bool:
@@ -209,14 +206,17 @@ def main() -> int:
     parser.add_argument("--kernels", type=int, nargs="+", default=[3, 5, 7])
     parser.add_argument("--only", default="", help="kernels whose name holds this")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--check", action="store_true", help="no loops: half the time; no --out")
     options = parser.parse_args()
+    if options.check and options.out:
+        parser.error("--check has no loops for --out")
     rows = []
     for capability in options.capability:
         cases = itertools.chain(depthwise_cases(options.kernels), block_cases(LIMITS[capability]))
         for case in cases:
             if options.only not in case[0]:
                 continue
-            row = _row(case, capability)
+            row = _row(case, capability, loops=not options.check)
             rows.append(row)
             print(*(f"{name} {value}" for name, value in row.items()), sep=", ", flush=True)
             if options.out:

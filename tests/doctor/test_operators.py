@@ -8,13 +8,13 @@ import pytest
 from mednext_cli.app import main
 from mednext_cli.doctor.columns import OPERATORS
 from mednext_cli.networks.mednext.kernels.measuring import choosing
-from tests.networks.mednext.kernels.measuring.workbenches import SmallestBench
+from tests.networks.mednext.kernels.measuring.workbenches import StockBench
 
 
 @pytest.fixture(autouse=True)
 def own_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
-    monkeypatch.setattr(choosing, "BlockBench", partial(SmallestBench, seconds=0.01))
+    monkeypatch.setattr(choosing, "BlockBench", partial(StockBench, seconds=0.01))
 
 
 @pytest.mark.slow
