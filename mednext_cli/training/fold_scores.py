@@ -37,7 +37,7 @@ def column_of(fold: str) -> str:
 
 
 def read_folds(path: Path) -> list[str]:
-    """The folds that a cross_validation.csv has columns of; none of a file that is no such table."""
+    """The folds that a cross_validation.csv has columns of; none of what is no such table."""
     try:
         with path.open(encoding="utf-8") as stream:
             header = stream.readline()
