@@ -13,6 +13,7 @@ from mednext_cli.networks.mednext.blocks import (
     SpatialNorm,
     TransposedDepthwiseConvolution,
 )
+from mednext_cli.networks.mednext.cpu import normalisation
 from tests.networks.made import build, mednext
 
 _LAYOUTS = st.sampled_from([torch.contiguous_format, torch.channels_last_3d])
@@ -142,7 +143,7 @@ def test_without_gradients_a_network_gives_the_same_in_pieces_of_any_size(
         torch.nn.init.normal_(parameter, std=0.3)
     image = torch.randn(2, 1, 16, 48, 16, dtype=torch.float64)
     expected, kept = network(image).detach(), image.clone()
-    monkeypatch.setattr(cpu, "_PIECE", voxels)
+    monkeypatch.setattr(normalisation, "_PIECE", voxels)
     with torch.inference_mode():
         torch.testing.assert_close(network(image), expected, rtol=1e-9, atol=1e-9)
     assert torch.equal(image, kept)
