@@ -96,6 +96,13 @@ def multiplies_bfloat16() -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
 
 
+def rounds_to_bfloat16() -> bool:
+    """Whether this processor has AVX512-BF16, which rounds float32 to it in one instruction."""
+    import torch
+
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
 def free_device_bytes(device: "torch.device") -> int:
     """What tensors may still take of a CUDA device's memory; 0 where it does not answer."""
     import torch

@@ -189,14 +189,18 @@ def test_statistics_are_of_the_rounded_values_and_exact(kernel, step):
 
 @needs_kernels
 def test_values_are_rounded_as_pytorch_rounds_them():
-    """Halfway to the even one; beyond the largest to infinity; NaN, whatever its bits, stays."""
+    """Halfway to the even one; beyond the largest to infinity; NaN, whatever its bits, stays.
+
+    What is too small for a normal number is rounded so, or 0 as AVX512-BF16 makes it.
+    """
     bits = torch.arange(-(2**15), 2**15).to(torch.int16)
     x = bits.view(torch.bfloat16).reshape(-1, _C, 1, 1, 1)  # nothing beside anything
     for factor in (1.0, 1 + 2.0**-8, 1.5, 1 / 3):
         taps = torch.full((_C, 1, 3, 3, 3), factor)
         result, _, _ = convolve(library_for(_C), x, Depthwise(taps, torch.zeros(_C)))
         expected = (x.float() * factor).bfloat16()
-        torch.testing.assert_close(result, expected, rtol=0, atol=0, equal_nan=True)
+        small = (expected.abs() <= torch.finfo(torch.bfloat16).tiny) & (result == 0)
+        torch.testing.assert_close(result[~small], expected[~small], rtol=0, atol=0, equal_nan=True)
 
 
 @_in_ways()

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import torch
 
+from mednext_cli.foundation.devices import rounds_to_bfloat16
+
 # Values of a vector, widest first, and what PyTorch calls the processors that have such vectors. It
 # heeds ATEN_CPU_CAPABILITY, and so do we. Other processors than x86 have vectors of 4 values.
 _X86 = {16: ("AVX512",), 8: ("AVX512", "AVX2")}
 _OTHER_LANES = 4
+_ROUNDING = 16  # the width of which there is a library that rounds to bfloat16 by an instruction
 KERNELS = (3, 5, 7)
 _FOLDER = Path(__file__).parent
 logger = logging.getLogger(__name__)
@@ -78,7 +81,7 @@ def libraries() -> tuple[Library, ...]:
     """Those that this processor can run, widest first; none where they were not compiled."""
     capability = torch.backends.cpu.get_cpu_capability()
     fitting = [lanes for lanes, names in _X86.items() if capability in names]
-    found = map(_load, fitting or [_OTHER_LANES])
+    found = map(_load_best, fitting or [_OTHER_LANES])
     return tuple(library for library in found if library is not None)
 
 
@@ -95,8 +98,17 @@ def pointer(tensor: torch.Tensor | None, offset: int = 0) -> int | None:
     return None if tensor is None else tensor.data_ptr() + offset * tensor.element_size()
 
 
-def _load(lanes: int) -> Library | None:
-    file = _FOLDER / f"kernels_{lanes}.so"
+def _load_best(lanes: int) -> Library | None:
+    """With the instruction that rounds to bfloat16, where processor and compiler have it."""
+    if lanes == _ROUNDING and rounds_to_bfloat16():
+        found = _load(f"{lanes}_bfloat16", lanes)
+        if found is not None:
+            return found
+    return _load(str(lanes), lanes)
+
+
+def _load(name: str, lanes: int) -> Library | None:
+    file = _FOLDER / f"kernels_{name}.so"
     try:
         calls = ctypes.CDLL(str(file))
         calls.mednext_stamp.restype = ctypes.c_uint32

@@ -14,6 +14,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #ifndef LANES
 #define LANES 4
@@ -48,11 +51,19 @@ INLINE vec choose(ivec which, vec yes, vec no) {
     return (vec)(((ivec)yes & which) | ((ivec)no & ~which));
 }
 
-/* bfloat16 is the upper half of a float32. Rounded to the nearest, halfway to even; NaN stays NaN. */
-INLINE uvec upper(vec value) {
+/* bfloat16 is the upper half of a float32. Rounded to the nearest, halfway to even; NaN stays NaN.
+ * The instruction makes a pass with GELU a quarter shorter, and zeros of what is below 1.2e-38. */
+#if defined(__AVX512BF16__) && LANES == 16
+INLINE hvec upper(vec value) { return (hvec)_mm512_cvtneps_pbh((__m512)value); }
+#else
+INLINE hvec upper(vec value) {
     uvec bits = (uvec)value, rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-    return (uvec)choose(value == value, (vec)rounded, (vec)((uvec){0} + 0x7FC0));
+    rounded = (uvec)choose(value == value, (vec)rounded, (vec)((uvec){0} + 0x7FC0));
+    return __builtin_convertvector(rounded, hvec);
 }
+#endif
+
+INLINE vec from_upper(hvec uppers) { return (vec)(__builtin_convertvector(uppers, uvec) << 16); }
 
 /* A place in float32 values, or in bfloat16 ones. */
 INLINE const void *at(const void *from, ptrdiff_t place, int half) {
@@ -61,8 +72,7 @@ INLINE const void *at(const void *from, ptrdiff_t place, int half) {
 
 INLINE vec load_at(const void *from, ptrdiff_t place, int half) {
     if (!half) return load((const float *)from + place);
-    hvec uppers = *(const hvec *)((const uint16_t *)from + place);
-    return (vec)(__builtin_convertvector(uppers, uvec) << 16);
+    return from_upper(*(const hvec *)((const uint16_t *)from + place));
 }
 
 /* Gives what is there then: the value, or the one that it was rounded to. */
@@ -71,9 +81,9 @@ INLINE vec store_at(void *to, ptrdiff_t place, vec value, int half) {
         store((float *)to + place, value);
         return value;
     }
-    uvec uppers = upper(value);
-    *(hvec *)((uint16_t *)to + place) = __builtin_convertvector(uppers, hvec);
-    return (vec)(uppers << 16);
+    hvec uppers = upper(value);
+    *(hvec *)((uint16_t *)to + place) = uppers;
+    return from_upper(uppers);
 }
 
 #endif

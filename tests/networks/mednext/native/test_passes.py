@@ -55,6 +55,22 @@ def test_add(library, added, rows, bias):
     assert torch.equal(result, exact.bfloat16())
 
 
+def test_the_instruction_that_rounds_changes_no_bit(rows, bias, monkeypatch):
+    """Nor is the library that has it needed."""
+    if not native.rounds_to_bfloat16():
+        pytest.skip("the processor has no AVX512-BF16")
+    native.libraries.cache_clear()
+    with_it = library_for(_CHANNELS)
+    monkeypatch.setattr(native, "rounds_to_bfloat16", lambda: False)
+    native.libraries.cache_clear()
+    without = library_for(_CHANNELS)
+    monkeypatch.undo()
+    native.libraries.cache_clear()
+    assert with_it.calls._name != without.calls._name
+    results = [passes.gelu(one, rows.clone(), bias) for one in (with_it, without)]
+    assert torch.equal(*results)
+
+
 def test_gelu(library, rows, bias):
     exact = torch.nn.functional.gelu(rows.double() + bias)
     _assert_rounded(passes.gelu(library, rows, bias), exact)
