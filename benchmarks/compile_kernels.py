@@ -1,7 +1,7 @@
 # ruff: noqa: ANN201, ANN401 - Triton has no types
 """Compile every kernel for GPUs that need not be there: registers, spills, shared memory, FFMA.
 
-    python benchmarks/compile_kernels.py [--capability 80 90] [--kernels 5] [--out registers.csv]
+    python benchmarks/compile_kernels.py [--capability 80 90] [--kernels 5] [--out CSV | --check]
 
 Triton compiles to PTX and its own ptxas to machine code without a device; its nvdisasm shows the
 innermost loops, of whose instructions FFMA are the share that computes. A kernel that does not
@@ -43,7 +43,10 @@ _NO_SPILL = 192
 
 
 def compiled(kernel: Any, types: dict[str, str], values: dict[str, Any], warps: int, target: Any):
-    """Compile one kernel, and what ptxas says; pointers alone are said to be multiples of 16."""
+    """Compile one kernel; give the result, and what ptxas printed.
+
+    Pointers and nothing else are said to be multiples of 16.
+    """
     constants = {name: value for name, value in values.items() if name not in types}
     signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
     attributes = {
@@ -182,7 +185,8 @@ def _row(case: Any, capability: int, loops: bool) -> dict[str, Any]:
     name, kernel, types, values, warps, tile = case
     result, said = compiled(kernel, types, values, warps, GPUTarget("cuda", capability, 32))
     found = (*registers(said), result.metadata.shared, *(inner_loop(result) if loops else ()))
-    return dict(zip(_COLUMNS, (name, capability, tile, warps, *found), strict=loops))
+    columns = _COLUMNS if loops else _COLUMNS[:-2]
+    return dict(zip(columns, (name, capability, tile, warps, *found), strict=True))
 
 
 def _is_fine(row: dict[str, Any]) -> bool:
@@ -206,7 +210,11 @@ def main() -> int:
     parser.add_argument("--kernels", type=int, nargs="+", default=[3, 5, 7])
     parser.add_argument("--only", default="", help="kernels whose name holds this")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--check", action="store_true", help="no loops: half the time; no --out")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="in less time, without looking at loops; writes no --out",
+    )
     options = parser.parse_args()
     if options.check and options.out:
         parser.error("--check has no loops for --out")

@@ -4,9 +4,9 @@
 
 Runs `mednext` as a user would: preprocess, train S k3 (32 base channels, batch 2, operators,
 checkpointing and CUDA graph as `auto` chooses) for `--minutes`, `upkern`, train S k5 for half of
-them at half the rate. One row a run: Dice of the fold's whole cases, patches a second, the share of
-time that waited for data, memory.
-The same command carries on where an interrupted one stopped.
+them at half the rate; and, for half of them, S k3 with augmentation on the GPU. One row a run:
+Dice of the fold's whole cases, patches a second, the share of time that waited for data, memory.
+The same command carries on where an interrupted one stopped; take another --out for other minutes.
 """
 
 import argparse
@@ -78,12 +78,10 @@ def main() -> None:
     """Train what is not trained, and write the table after each run."""
     options = _options()
     job = _Job(options)
-    rows: list[dict[str, object]] = []
     for run in RUNS:
         if run.name in options.runs:
-            rows.append(job.measure(run))
-            print(rows[-1], flush=True)
-            write(options.out / "gpu_training.csv", rows)
+            print(job.measure(run), flush=True)
+            write(options.out / "gpu_training.csv", job.rows())
 
 
 def _options() -> argparse.Namespace:
@@ -104,20 +102,29 @@ class _Job:
 
     def measure(self, run: Run) -> dict[str, object]:
         """Train, unless that is done, and give the row."""
-        done = self._out / "rows" / f"{run.name}.json"
+        done = self._row_of(run)
         if not done.exists():
             done.parent.mkdir(parents=True, exist_ok=True)
             done.write_text(json.dumps(self._trained(run)))
         return dict(json.loads(done.read_text()))
 
+    def rows(self) -> list[dict[str, object]]:
+        """Of all runs that are done."""
+        files = filter(Path.exists, map(self._row_of, RUNS))
+        return [json.loads(file.read_text()) for file in files]
+
+    def _row_of(self, run: Run) -> Path:
+        return self._out / "rows" / f"{run.name}.json"
+
     def _trained(self, run: Run) -> dict[str, object]:
         cache = self._prepared(run.dataset)
-        begin = time.monotonic()
+        begin, begun = time.monotonic(), (self._out / "runs" / run.name).exists()
         begins_from = self._enlarged(run) if run.begins_from else ()
         settings = [*run.settings, f"training.minutes={self._options.minutes * run.share:g}"]
         if self._options.tiny:
             settings += ["model.mednext.base_channels=4", "training.patch_voxels=[32, 32, 32]"]
             settings += ["training.iterations_per_epoch=2", "training.workers=0"]
+            settings += ["inference.mirror=false", "inference.overlap=0"]
         _mednext(
             *("train", run.dataset, "--cache", cache, "--kernel", run.kernel, *begins_from),
             *("--runs", self._out / "runs" / run.name),
@@ -145,7 +152,7 @@ class _Job:
             "dice_by_region": " ".join(f"{name} {value:.4f}" for name, value in dice.items()),
             "iterations": int(log[-1]["iteration"]),
             "training_minutes": round(float(log[-1]["seconds"]) / 60, 2),
-            "minutes_in_all": round(seconds / 60, 2),
+            "minutes_in_all": "" if begun else round(seconds / 60, 2),
             "patches_per_second": round(
                 statistics.median(float(row["patches_per_second"]) for row in settled), 2
             ),
@@ -161,7 +168,11 @@ class _Job:
         """The folder of the caches, with this one; what is there already stays."""
         raw, layout, more = self._options.data, "msd", ()
         if dataset == _PHANTOM:
-            raw, layout, more = self._out / "raw", _PHANTOM, ("--spacing", "1.5")
+            raw, layout, more = (
+                self._out / "raw",
+                _PHANTOM,
+                ("--spacing", "3" if self._options.tiny else "1.5"),
+            )
             shape = "16,48,48" if self._options.tiny else "64,256,256"
             _mednext("phantom", raw, "--cases", 10, "--seed", 0, "--shape", shape)
         cache = self._out / "cache"
@@ -175,8 +186,10 @@ class _Job:
         return ("--init", begins_from)
 
     def _folder(self, name: str) -> Path:
-        [folder] = (self._out / "runs" / name).glob("*/*/fold0")
-        return folder
+        folders = list((self._out / "runs" / name).glob("*/*/fold0"))
+        if len(folders) != 1:
+            raise SystemExit(f"{self._out}: there is no run {name}; add it to --runs.")
+        return folders[0]
 
 
 def _mednext(*words: object) -> None:

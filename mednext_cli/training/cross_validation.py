@@ -10,12 +10,7 @@ from mednext_cli.foundation.memory import give_memory_back
 from mednext_cli.foundation.outcomes import Outcome, attempt, raise_failures
 from mednext_cli.training.distributed import find_processes
 from mednext_cli.training.earlier_folds import find_alike
-from mednext_cli.training.fold_scores import (
-    RegionAcrossFolds,
-    compare_folds,
-    read_folds,
-    write_fold_scores,
-)
+from mednext_cli.training.fold_scores import RegionAcrossFolds, compare_folds, write_fold_scores
 from mednext_cli.training.folds import check_splits_file
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.splits import name_folds
@@ -115,8 +110,6 @@ def cross_validate(spec: CrossValidationSpec) -> CrossValidationResult:
 def train_one_fold(spec: TrainSpec) -> tuple[TrainResult, Path | None]:
     """Train one fold, and write cross_validation.csv if others were finished before it.
 
-    A table with other results of this fold, as before a --restart with another recipe, goes.
-
     Returns:
         The result, and the table; None where the fold is the only one, or has no cases to score.
 
@@ -128,7 +121,6 @@ def train_one_fold(spec: TrainSpec) -> tuple[TrainResult, Path | None]:
     scored = {spec.fold: RunFolder(result.folder)} if result.dice else {}
     others = find_alike(folder, scored, without=(spec.fold,))
     if not others:
-        _remove_stale(folder / TABLE, scored)
         return result, None
     _write_table(folder, scored | others)
     return result, folder / TABLE
@@ -140,15 +132,6 @@ def _write_table(folder: Path, scored: Mapping[str, RunFolder]) -> tuple[RegionA
     if rows and find_processes().rank == 0:
         write_fold_scores(folder / TABLE, rows)
     return rows
-
-
-def _remove_stale(table: Path, scored: Iterable[str]) -> None:
-    """Drop a table of earlier calls in which these folds stand with other results."""
-    if not table.is_file() or find_processes().rank != 0:
-        return
-    if set(scored) & set(read_folds(table)):
-        logger.info("%s was of other results and is removed", table)
-        table.unlink(missing_ok=True)
 
 
 def _in_order(fold: str) -> tuple[int, str]:

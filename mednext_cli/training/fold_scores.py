@@ -36,18 +36,6 @@ def column_of(fold: str) -> str:
     return f"dice_fold{fold}"
 
 
-def read_folds(path: Path) -> list[str]:
-    """The folds that a cross_validation.csv has columns of; none of what is no such table."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            header = stream.readline()
-    except (OSError, UnicodeDecodeError):
-        return []
-    start = column_of("")
-    columns = header.strip().split(",")
-    return [name.removeprefix(start) for name in columns if name.startswith(start)]
-
-
 def compare_folds(tables: Mapping[str, Path]) -> tuple[RegionAcrossFolds, ...]:
     """Dice of each region, and of their mean, in each fold and over all.
 

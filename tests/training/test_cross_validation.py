@@ -149,24 +149,6 @@ def test_folds_one_by_one_come_to_the_table_of_all(
     assert main(arguments(boxes, runs["alone"], "--fold", "all")) == 0
 
 
-def test_a_table_goes_with_the_results_that_it_was_of(
-    boxes: Path, tmp_path: Path, trained: Callable[..., Trained], capsys: Captured
-) -> None:
-    """As after --restart with another recipe; one of other folds stays."""
-    trained()
-    table = tmp_path / NAME / "S-k3-w4" / TABLE
-    three = ("--set", "training.folds=3")
-    changed = ("--set", "training.learning_rate=1e-5", "--set", "training.folds=3")
-    assert main(arguments(boxes, tmp_path, "--fold", "0,1", *three)) == 0
-    before = table.read_bytes()
-    assert main(arguments(boxes, tmp_path, "--fold", "2", *changed)) == 0
-    assert table.read_bytes() == before
-    capsys.readouterr()
-    assert main(arguments(boxes, tmp_path, "--fold", "0", *changed)) == 0
-    assert f"{table} was of other results and is removed" in capsys.readouterr().err
-    assert not table.exists()
-
-
 def test_folds_that_are_not_finished_or_began_otherwise_stay_out_of_the_table(
     boxes: Path, tmp_path: Path, trained: Callable[..., Trained], capsys: Captured
 ) -> None:

@@ -1,4 +1,4 @@
-"""Where the way of this package is taken, and in which precision."""
+"""What is computed by this package rather than by PyTorch, and in which precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _arranging: ContextVar[bool] = ContextVar("arranging", default=True)
 
 @contextmanager
 def left_to_pytorch() -> Iterator[None]:
-    """Within, nothing takes the way of this package: where it was measured to be slower."""
+    """Within, nothing is computed by this package: where it was measured to be slower."""
     token = _arranging.set(False)
     try:
         yield
@@ -24,7 +24,7 @@ def left_to_pytorch() -> Iterator[None]:
 
 
 def is_arranged(x: Tensor) -> bool:
-    """Whether this tensor takes the way of this package.
+    """Whether this tensor is computed by this package.
 
     Not on accelerators (nor "meta"), in float16, or where a graph is recorded for another engine,
     which knows PyTorch's own operators best. Nor in two dimensions: training a small

