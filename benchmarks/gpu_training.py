@@ -166,17 +166,15 @@ class _Job:
 
     def _prepared(self, dataset: str) -> Path:
         """The folder of the caches, with this one; what is there already stays."""
-        raw, layout, more = self._options.data, "msd", ()
-        if dataset == _PHANTOM:
-            raw, layout, more = (
-                self._out / "raw",
-                _PHANTOM,
-                ("--spacing", "3" if self._options.tiny else "1.5"),
-            )
-            shape = "16,48,48" if self._options.tiny else "64,256,256"
-            _mednext("phantom", raw, "--cases", 10, "--seed", 0, "--shape", shape)
         cache = self._out / "cache"
-        _mednext("preprocess", raw, "--dataset", layout, *more, "--cache", cache)
+        if dataset == _HIPPOCAMPUS:
+            _mednext("preprocess", self._options.data, "--dataset", "msd", "--cache", cache)
+            return cache
+        shape, spacing = ("16,48,48", 3) if self._options.tiny else ("64,256,256", 1.5)
+        raw = self._out / "raw"
+        _mednext("phantom", raw, "--cases", 10, "--seed", 0, "--shape", shape)
+        words = ("--dataset", _PHANTOM, "--spacing", spacing, "--cache", cache)
+        _mednext("preprocess", raw, *words)
         return cache
 
     def _enlarged(self, run: Run) -> tuple[object, ...]:

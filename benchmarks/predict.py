@@ -13,7 +13,9 @@ import csv
 import multiprocessing
 import platform
 import re
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -94,7 +96,7 @@ def _row(
         "machine": platform.processor() or platform.machine(),
         "torch": str(torch.__version__),
         "monai": version("monai"),
-        "command": "env OMP_NUM_THREADS=1 python benchmarks/predict.py",
+        "command": shlex.join(["python", "benchmarks/predict.py", *sys.argv[1:]]),
     }
 
 

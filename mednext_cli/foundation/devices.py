@@ -92,8 +92,9 @@ def multiplies_bfloat16() -> bool:
     """Whether this processor has instructions for products of bfloat16: AVX512-BF16 or AMX."""
     import torch
 
-    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+    return rounds_to_bfloat16() or bool(
+        getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    )
 
 
 def rounds_to_bfloat16() -> bool:
