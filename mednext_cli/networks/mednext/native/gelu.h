@@ -7,8 +7,7 @@
 /* The error function within 3e-7: a ratio of polynomials, x P(x^2) / Q(x^2), as Eigen and XLA have
  * it; beyond 4 it is 1 in float32. */
 INLINE vec erf_ratio(vec x) {
-    x = choose(x > splat(4.0f), splat(4.0f), x);
-    x = choose(x < splat(-4.0f), splat(-4.0f), x);
+    x = at_least(at_most(x, 4.0f), -4.0f);
     vec square = x * x;
     vec p = splat(-2.72614225801306e-10f);
     p = p * square + splat(2.77068142495902e-08f);
@@ -22,7 +21,7 @@ INLINE vec erf_ratio(vec x) {
     q = q * square + splat(-1.68282697438203e-03f);
     q = q * square + splat(-7.37332916720468e-03f);
     q = q * square + splat(-1.42647390514189e-02f);
-    return x * p / q;
+    return divide(x * p, q);
 }
 
 INLINE vec gelu(vec x) {
@@ -33,8 +32,7 @@ INLINE vec gelu(vec x) {
 /* The normal density, e^(-x^2 / 2) / sqrt(2 pi), relative error 1e-7: 2 to a whole number by the
  * exponent's bits, to the rest by a polynomial. */
 INLINE vec density(vec x) {
-    vec power = x * x * splat(-0.72134752f);
-    power = choose(power < splat(-125.0f), splat(-125.0f), power);
+    vec power = at_least(x * x * splat(-0.72134752f), -125.0f);
     vec rounded = power + splat(12582912.0f); /* 1.5 * 2^23: the whole part in the lowest bits */
     ivec whole = (ivec)rounded - 0x4B400000;
     vec part = power - (rounded - splat(12582912.0f));
@@ -52,8 +50,8 @@ INLINE vec density(vec x) {
  * density, which gives the share below x, too: Abramowitz and Stegun 26.2.17, within 7.5e-8. */
 INLINE void gelu_backward(float *x, float *gradient) {
     vec value = load(x), dense = density(value);
-    vec size = (vec)((ivec)value & 0x7FFFFFFF);
-    vec t = splat(1.0f) / (splat(1.0f) + splat(0.2316419f) * size);
+    vec size = at_most((vec)((ivec)value & 0x7FFFFFFF), 64.0f);
+    vec t = divide(splat(1.0f), splat(1.0f) + splat(0.2316419f) * size);
     vec sum = splat(1.330274429f);
     sum = sum * t - splat(1.821255978f);
     sum = sum * t + splat(1.781477937f);

@@ -14,7 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -50,6 +50,21 @@ INLINE vec splat(float value) { return value - (vec){0}; }
 INLINE vec choose(ivec which, vec yes, vec no) {
     return (vec)(((ivec)yes & which) | ((ivec)no & ~which));
 }
+
+/* The lesser and the greater of x and a limit, which is the same everywhere; NaN stays NaN. Division
+ * within 2 units of the last place, of finite numbers: a divider takes as long as five multiply-adds. */
+#if defined(__AVX512F__) && LANES == 16
+INLINE vec at_most(vec x, float limit) { return (vec)_mm512_min_ps((__m512)splat(limit), (__m512)x); }
+INLINE vec at_least(vec x, float limit) { return (vec)_mm512_max_ps((__m512)splat(limit), (__m512)x); }
+INLINE vec divide(vec from, vec by) {
+    vec inverse = (vec)_mm512_rcp14_ps((__m512)by), ratio = from * inverse;
+    return ratio + (from - by * ratio) * inverse;
+}
+#else
+INLINE vec at_most(vec x, float limit) { return choose(x > splat(limit), splat(limit), x); }
+INLINE vec at_least(vec x, float limit) { return choose(x < splat(limit), splat(limit), x); }
+INLINE vec divide(vec from, vec by) { return from / by; }
+#endif
 
 /* bfloat16 is the upper half of a float32. Rounded to the nearest, halfway to even; NaN stays NaN.
  * The instruction makes a pass with GELU a quarter shorter, and zeros of what is below 1.2e-38. */
