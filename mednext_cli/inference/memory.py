@@ -6,6 +6,7 @@ from math import prod
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.inference.average import NetworkAverage
+from mednext_cli.inference.probabilities import COLUMNS
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.footprint import peek_grid
 from mednext_cli.volumes.orientation import canonical_sizes
@@ -86,13 +87,15 @@ def bytes_on(grid: Grid, networks: NetworkAverage, wanted: Beside) -> CaseBytes:
     kept = scan * _BYTES * wanted.doubts
     sweep = networks.sweep(shape)
     thick, wide = (max(stop - start for start, stop in pairwise(along)) for along in sweep.edges)
-    row = scan * thick // shape[sweep.axes[0]]  # waits to be written
-    rows = _HALF * outputs * row * wanted.probabilities
+    row = scan * thick // shape[sweep.axes[0]]
+    columns = canonical_sizes(grid)[0][sweep.axes[1]]
+    waiting = row * min(COLUMNS, columns) // columns  # for what fills a chunk
+    kept_apart = _HALF * outputs * waiting * wanted.probabilities
     labels = scan * (1 if max(plan.label_set.values) < _MANY_LABELS else 2)
     sums = _BYTES * (outputs + 1) * networks.count_open(shape, apart=wanted.doubts > 1)
     resampled = shape != canonical_sizes(grid)[0]
     way_back = _BYTES * outputs * max(shape[0], shape[1]) * shape[2] * resampled
-    predicting = sums + way_back + rows + tile_bytes(networks)
+    predicting = sums + way_back + kept_apart + tile_bytes(networks)
     return CaseBytes(
         reading=source + max(image + mask, _STORED * scan),
         predicting=image + labels + kept + max(predicting, labels),

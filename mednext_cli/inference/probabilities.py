@@ -34,15 +34,16 @@ SPACING = "spacing_mm"  # (3,), along X, Y, Z
 NAMES = "names"  # (K,), of the classes with the background, or of the regions
 VALUES = "values"  # (K,), what label maps hold for them
 KIND, CLASSES, REGIONS = "kind", "classes", "regions"
-# Rows of a chunk: slabs of any thickness rewrite few of them, and HDF5 copies a row's voxels of a
-# chunk at once. The other sides keep a chunk at 256 KiB.
-_ROWS, _ACROSS = 8, 128
+# Of a chunk, which so has 256 KiB: rows, as slabs of any thickness rewrite few of them; columns, as
+# what does not fill a chunk yet waits for the next block; voxels along a column, where a block has
+# all of them.
+_ROWS, COLUMNS, _ALONG = 8, 32, 512
 # Of blosc, lz4 and zstd, which the cache uses, only h5py with a plugin reads files.
 _FILTER = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
 class ProbabilitiesWriter:
-    """Takes probabilities on the canonical grid, by class or by slab, in any order, each once.
+    """Takes probabilities on the canonical grid, by class or of all, in any order, each once.
 
     Of the cropped box alone: outside of it, it is background for certain.
 
@@ -50,7 +51,7 @@ class ProbabilitiesWriter:
         array: (K, X, Y, Z) to be filled.
         geometry: of the case.
         labels: whether they are classes or regions.
-        axis: canonical axis (0 for D, 1 for H, 2 for W) whose rows are given.
+        axes: canonical axes (0 for D, 1 for H, 2 for W), of the rows and of the columns in a row.
         check: raises what the disk said to the last write.
     """
 
@@ -59,29 +60,56 @@ class ProbabilitiesWriter:
         array: h5py.Dataset,
         geometry: SourceGeometry,
         labels: LabelSet,
-        axis: int,
+        axes: tuple[int, int],
         check: Callable[[], None],
     ) -> None:
         self._check = check
-        self._array, self._grid, self._axis = array, geometry.file_grid, axis
+        self._array, self._grid, self._axes = array, geometry.file_grid, axes
         self._shape = geometry.canonical_shape
         self._box = slices_of(geometry.box)
         self._certain = None if labels.region_training else 0
-        self._given = np.zeros((len(array), geometry.cropped_shape[axis]), dtype=np.bool_)
+        given = (len(array), *(geometry.cropped_shape[axis] for axis in axes))
+        self._given = np.zeros(given, dtype=np.bool_)
 
     @property
     def rows(self) -> int:
-        """How many there are along the axis, in the cropped box."""
+        """How many there are along the first axis, in the cropped box."""
         return int(self._given.shape[1])
 
-    def write(self, index: int | None, rows: slice, scores: NDArray[np.floating[Any]]) -> None:
-        """Write some rows.
+    @property
+    def columns(self) -> int:
+        """How many there are along the second."""
+        return int(self._given.shape[2])
+
+    def whole_chunks(self, columns: int) -> int:
+        """How many of the first columns fill their chunks of the file."""
+        if columns == self.columns:
+            return columns
+        axis = self._axes[1]
+        of_file, against = next(
+            (of, against) for of, (one, against) in enumerate(file_axes(self._grid)) if one == axis
+        )
+        place = self._box[axis].start + columns
+        past: int = (place - self._shape[axis] if against else place) % self._array.chunks[
+            1 + of_file
+        ]
+        return max(columns - past, 0)
+
+    def write(
+        self,
+        index: int | None,
+        rows: slice,
+        scores: NDArray[np.floating[Any]],
+        columns: slice | None = None,
+    ) -> None:
+        """Write some rows, or columns of them.
 
         Args:
             index: of the class or region; None for all.
-            rows: start and stop along the axis; row 0 is the first of the cropped box.
-            scores: (D, H, W) in canonical order, or (K, D, H, W) of all: of the rows along their
-                axis, of the whole box along the others.
+            rows: start and stop along their axis; row 0 is the first of the cropped box.
+            scores: (D, H, W) in canonical order, or (K, D, H, W) of all: of the rows and columns
+                along their axes, of the whole box along the third.
+            columns: start and stop, likewise; None for all.
 
         Raises:
             ValueError: they have another shape, or are written already.
@@ -89,21 +117,18 @@ class ProbabilitiesWriter:
         """
         if index is None:
             for number, one in enumerate(scores):
-                self.write(number, rows, one)
+                self.write(number, rows, one, columns)
             return
-        first = self._box[self._axis].start
+        columns = slice(0, self.columns) if columns is None else columns
         expected = [part.stop - part.start for part in self._box]
-        expected[self._axis] = rows.stop - rows.start
-        given = self._given[index, rows]
-        if scores.shape != tuple(expected) or len(given) != len(range(*rows.indices(self.rows))):
-            raise ValueError(f"{scores.shape} are not rows {rows.start} to {rows.stop} of the box")
+        for axis, part in zip(self._axes, (rows, columns), strict=True):
+            expected[axis] = part.stop - part.start
+        given = self._given[index, rows, columns]
+        if scores.shape != tuple(expected) or given.shape != tuple(expected[a] for a in self._axes):
+            raise ValueError(f"{scores.shape} are not {self._told(rows, columns)} of the box")
         if given.any():
-            raise ValueError(f"rows {rows.start} to {rows.stop} of class {index} are written")
-        whole = self._outside(index, rows.stop - rows.start)
-        inner = list(self._box)
-        inner[self._axis] = slice(None)
-        whole[tuple(inner)] = scores
-        self._place(index, first + rows.start, whole)
+            raise ValueError(f"{self._told(rows, columns)} of class {index} are written")
+        self._place(index, *self._with_margins(index, rows, columns, scores))
         given[:] = True
 
     def finish(self) -> None:
@@ -113,31 +138,56 @@ class ProbabilitiesWriter:
             ValueError: rows are missing. OSError: the disk refuses.
         """
         if not self._given.all():
-            index, row = np.argwhere(~self._given)[0]
+            index, row, _ = np.argwhere(~self._given)[0]
             raise ValueError(f"row {row} of class {index} was never written")
-        box = self._box[self._axis]
-        for start, stop in ((0, box.start), (box.stop, self._shape[self._axis])):
+        axis, region = self._axes[0], [slice(0, length) for length in self._shape]
+        box = self._box[axis]
+        for start, stop in ((0, box.start), (box.stop, self._shape[axis])):
             for first in range(start, stop, _ROWS):
+                region[axis] = slice(first, min(first + _ROWS, stop))
                 for index in range(len(self._array)):
-                    self._place(index, first, self._outside(index, min(_ROWS, stop - first)))
+                    self._place(index, region, self._outside(index, region))
 
-    def _outside(self, index: int, rows: int) -> NDArray[np.float16]:
-        """Rows of the whole grid, as they are outside of the box."""
-        shape = list(self._shape)
-        shape[self._axis] = rows
+    def _told(self, rows: slice, columns: slice) -> str:
+        told = f"rows {rows.start} to {rows.stop}"
+        whole = (columns.start, columns.stop) == (0, self.columns)
+        return told if whole else f"columns {columns.start} to {columns.stop} of {told}"
+
+    def _with_margins(
+        self, index: int, rows: slice, columns: slice, scores: NDArray[np.floating[Any]]
+    ) -> tuple[list[slice], NDArray[np.float16]]:
+        """Their place in the whole grid, and they with what is beside the box there."""
+        region = [slice(0, length) for length in self._shape]
+        inner = list(self._box)
+        (first, second), box = self._axes, self._box
+        region[first] = slice(box[first].start + rows.start, box[first].start + rows.stop)
+        inner[first] = slice(None)
+        start, stop = (box[second].start + edge for edge in (columns.start, columns.stop))
+        low = 0 if columns.start == 0 else start
+        high = self._shape[second] if columns.stop == self.columns else stop
+        region[second], inner[second] = slice(low, high), slice(start - low, stop - low)
+        whole = self._outside(index, region)
+        whole[tuple(inner)] = scores
+        return region, whole
+
+    def _outside(self, index: int, region: list[slice]) -> NDArray[np.float16]:
+        """A part of the grid, as it is outside of the box."""
+        shape = [part.stop - part.start for part in region]
         return np.full(shape, 1.0 if index == self._certain else 0.0, dtype=np.float16)
 
-    def _place(self, index: int, first: int, rows: NDArray[np.float16]) -> None:
-        region = [slice(0, length) for length in self._shape]
-        region[self._axis] = slice(first, first + rows.shape[self._axis])
+    def _place(self, index: int, region: list[slice], scores: NDArray[np.float16]) -> None:
         place = place_from_canonical((region[0], region[1], region[2]), self._grid)
-        self._array[(index, *place)] = contiguous(turned_back(rows, self._grid))
+        self._array[(index, *place)] = contiguous(turned_back(scores, self._grid))
         self._check()
 
 
 @contextmanager
 def write_probabilities(
-    path: Path, geometry: SourceGeometry, labels: LabelSet, origin: Origin, axis: int = 0
+    path: Path,
+    geometry: SourceGeometry,
+    labels: LabelSet,
+    origin: Origin,
+    axes: tuple[int, int] = (0, 1),
 ) -> Iterator[ProbabilitiesWriter]:
     """Write a file of probabilities; it takes its place when the block ends and it is whole.
 
@@ -146,7 +196,7 @@ def write_probabilities(
         geometry: of the case.
         labels: what the probabilities are of.
         origin: by what they were made.
-        axis: canonical axis whose rows are given, see `ProbabilitiesWriter`.
+        axes: of rows and columns, see `ProbabilitiesWriter`.
 
     Raises:
         StorageError: the disk refuses. ValueError: rows are missing.
@@ -155,8 +205,8 @@ def write_probabilities(
         try:
             # Every write is of whole chunks, or nearly: none is worth keeping.
             with h5py.File(stream, "w", libver="v110", rdcc_nbytes=0) as file:
-                array = _create(file, geometry, labels, origin, axis)
-                writer = ProbabilitiesWriter(array, geometry, labels, axis, stream.check)
+                array = _create(file, geometry, labels, origin, axes)
+                writer = ProbabilitiesWriter(array, geometry, labels, axes, stream.check)
                 yield writer
                 writer.finish()
         except Exception:
@@ -167,7 +217,11 @@ def write_probabilities(
 
 
 def _create(
-    file: h5py.File, geometry: SourceGeometry, labels: LabelSet, origin: Origin, axis: int
+    file: h5py.File,
+    geometry: SourceGeometry,
+    labels: LabelSet,
+    origin: Origin,
+    axes: tuple[int, int],
 ) -> h5py.Dataset:
     grid, names = geometry.file_grid, labels.output_names
     attributes = {
@@ -184,7 +238,8 @@ def _create(
     }
     for name, value in attributes.items():
         file.attrs[name] = value
-    longest = [_ROWS if of == axis else _ACROSS for of, _ in file_axes(grid)]
+    sides = dict(zip(axes, (_ROWS, COLUMNS), strict=True))
+    longest = [sides.get(axis, _ALONG) for axis, _ in file_axes(grid)]
     chunks = (1, *map(min, longest, grid.shape))
     shape = (len(names), *grid.shape)
     return file.create_dataset(DATASET, shape, np.float16, chunks=chunks, **_FILTER)

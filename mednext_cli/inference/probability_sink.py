@@ -1,4 +1,4 @@
-"""Blocks of probabilities on their way into a file that takes whole rows."""
+"""Blocks of probabilities on their way into a file that is made of chunks."""
 
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -19,7 +19,7 @@ class _DiscardedError(Exception):
 
 
 class ProbabilitySink:
-    """Gathers the blocks of a row, float16, and writes the row into a file beside its place.
+    """Writes what fills chunks, float16, into a file beside its place; the rest of a block waits.
 
     Args:
         path: the file.
@@ -41,11 +41,10 @@ class ProbabilitySink:
         axes: tuple[int, int],
     ) -> None:
         self._axes, self._start = axes, [start for start, _ in geometry.box]
-        self._shape = geometry.cropped_shape
-        self._rows: dict[int, NDArray[np.float16]] = {}
+        self._rest: dict[int, NDArray[np.float16]] = {}
         self._open = ExitStack()
         self._writer = self._open.enter_context(
-            write_probabilities(path, geometry, labels, origin, axes[0])
+            write_probabilities(path, geometry, labels, origin, axes)
         )
 
     def write(self, index: int, box: Box, scores: NDArray[np.float32]) -> None:
@@ -54,24 +53,26 @@ class ProbabilitySink:
         Raises:
             StorageError: the disk refuses.
         """
-        first, second = self._axes
-        place = [
-            slice(part.start - start, part.stop - start)
-            for part, start in zip(box, self._start, strict=True)
-        ]
-        rows = place[first]
-        if index not in self._rows:
-            shape = list(self._shape)
-            shape[first] = rows.stop - rows.start
-            self._rows[index] = np.empty(shape, dtype=np.float16)
-        place[first] = slice(None)
-        self._rows[index][tuple(place)] = scores
-        if place[second].stop == self._shape[second]:
-            try:
-                self._writer.write(index, rows, self._rows.pop(index))
-            except OSError as error:
-                self._open.__exit__(type(error), error, error.__traceback__)  # names the file
-                raise
+        rows, columns = (
+            slice(box[axis].start - self._start[axis], box[axis].stop - self._start[axis])
+            for axis in self._axes
+        )
+        second = self._axes[1]
+        known = scores.astype(np.float16)
+        if index in self._rest:
+            known = np.concatenate((self._rest.pop(index), known), axis=second)
+        start = columns.stop - known.shape[second]
+        stop = max(start, self._writer.whole_chunks(columns.stop))
+        whole, rest = np.split(known, [stop - start], axis=second)
+        if rest.size:
+            self._rest[index] = rest.copy()
+        if not whole.size:
+            return
+        try:
+            self._writer.write(index, rows, whole, slice(start, stop))
+        except OSError as error:
+            self._open.__exit__(type(error), error, error.__traceback__)  # names the file
+            raise
 
     def finish(self) -> None:
         """Bring the file to its place.

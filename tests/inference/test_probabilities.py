@@ -20,6 +20,7 @@ import pytest
 from mednext_cli import __version__
 from mednext_cli.foundation.errors import StorageError
 from mednext_cli.inference.probabilities import write_probabilities
+from mednext_cli.inference.probability_sink import ProbabilitySink
 from mednext_cli.preprocessing.geometry import SourceGeometry
 from mednext_cli.preprocessing.restore import ProbabilityArray, Restoration
 from mednext_cli.settings.labels import LabelSet
@@ -57,9 +58,9 @@ def draw(geometry: SourceGeometry, count: int = 3) -> np.ndarray:
 
 @pytest.mark.parametrize("affine", [STRAIGHT, TURNED])
 @pytest.mark.parametrize("labels", [PLAN.label_set, REGIONS], ids=["classes", "regions"])
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("axes", [(0, 1), (1, 2), (2, 0), (2, 1)])
 def test_slabs_lie_where_whole_classes_do(
-    tmp_path: Path, affine: np.ndarray, labels: LabelSet, axis: int
+    tmp_path: Path, affine: np.ndarray, labels: LabelSet, axes: tuple[int, int]
 ) -> None:
     geometry, path = place(affine), tmp_path / "a.h5"
     scores = draw(geometry, labels.output_channels)
@@ -68,20 +69,65 @@ def test_slabs_lie_where_whole_classes_do(
     box = tuple(slice(0, length) for length in scores.shape[1:])
     Restoration(geometry, plan, sink=whole).add(box, scores)
     expected = whole.whole()
-    with write_probabilities(path, geometry, labels, ORIGIN, axis) as writer:
+    with write_probabilities(path, geometry, labels, ORIGIN, axes) as writer:
         slabs = [slice(*pair) for pair in pairwise((0, 1, 6, writer.rows))]
         for rows in slabs[::-1]:
             index = [slice(None)] * 3
-            index[axis] = rows
+            index[axes[0]] = rows
             slab = scores[(slice(None), *index)]
             if rows.start:
                 writer.write(None, rows, slab)
-            else:
+                continue
+            for columns in (slice(3, writer.columns), slice(0, 3)):
+                index[axes[0]], index[axes[1]] = slice(None), columns
                 for number, one in enumerate(slab):
-                    writer.write(number, rows, one)
+                    writer.write(number, rows, one[tuple(index)], columns)
     with h5py.File(path) as file:
         np.testing.assert_array_equal(file["probabilities"], expected)
         assert file["probabilities"].dtype == np.float16
+
+
+@pytest.mark.parametrize("affine", [STRAIGHT, TURNED])
+@pytest.mark.parametrize("axes", [(0, 1), (1, 2), (2, 0), (2, 1)])
+def test_blocks_of_any_size_are_gathered(
+    tmp_path: Path, affine: np.ndarray, axes: tuple[int, int]
+) -> None:
+    """As a sliding window makes them, row by row; what waits fills no chunk."""
+    geometry, path = place(affine, (45, 110, 77)), tmp_path / "a.h5"
+    scores, labels = draw(geometry), PLAN.label_set
+    whole, sink = ProbabilityArray(geometry, PLAN), ProbabilitySink(
+        path, geometry, labels, ORIGIN, axes
+    )  # fmt: skip
+    starts, lengths = [start for start, _ in geometry.box], geometry.cropped_shape
+    rows, columns = (
+        [*range(0, lengths[axis], size), lengths[axis]]
+        for axis, size in zip(axes, (19, 23), strict=True)
+    )
+    for row in pairwise(rows):
+        for column in pairwise(columns):
+            inner = [slice(0, length) for length in lengths]
+            inner[axes[0]], inner[axes[1]] = slice(*row), slice(*column)
+            box = tuple(
+                slice(start + part.start, start + part.stop)
+                for start, part in zip(starts, inner, strict=True)
+            )
+            for index, one in enumerate(scores):
+                for taker in (whole, sink):
+                    taker.write(index, box, one[tuple(inner)])
+    sink.finish()
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["probabilities"], whole.whole())
+
+
+def test_columns_that_fill_chunks(tmp_path: Path) -> None:
+    """Of 32, counted from the other end where the file's axis runs against ours."""
+    for affine, expected in ((STRAIGHT, 30), (TURNED, 34)):
+        geometry, path = place(affine, (45, 100, 77)), tmp_path / "a.h5"
+        with write_probabilities(path, geometry, PLAN.label_set, ORIGIN) as writer:
+            assert [writer.whole_chunks(n) - n for n in (0, writer.columns)] == [0, 0]
+            assert writer.whole_chunks(expected) == writer.whole_chunks(expected + 20) == expected
+            assert writer.whole_chunks(expected - 1) < expected - 1
+            writer.write(None, slice(0, writer.rows), draw(geometry))
 
 
 @pytest.mark.parametrize("labels", [PLAN.label_set, REGIONS], ids=["classes", "regions"])
