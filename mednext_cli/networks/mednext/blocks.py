@@ -354,12 +354,23 @@ class UpBlock(MedNeXtBlock):
         if self.shortcut is None:
             return None, bias
         shortcut = cast("nn.ConvTranspose3d", self.shortcut)
-        product = F.conv3d(x, shortcut.weight.transpose(0, 1))
+        weight = shortcut.weight.transpose(0, 1)
+        product = cpu.pointwise(x, weight, None) if cpu.is_arranged(x) else F.conv3d(x, weight)
         return product, bias + cast("Tensor", shortcut.bias)
+
+    def _native(self, library: Library | None, x: Tensor) -> Tensor:
+        compute = train_block if torch.is_grad_enabled() else block
+        depthwise, bottleneck = self._parts()
+        product, bias = self._fused_residual(x)
+        bottleneck = bottleneck._replace(compress=(bottleneck.compress[0], bias))
+        return compute(library, x, depthwise, bottleneck, product)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """(B, channels, n, ...) to (B, out_channels, 2n, ...), to which `skip` is added."""
         if self._is_fused(x):
             return self._fused(x, skip)
-        y = F.pad(super().forward(x), (1, 0) * (x.ndim - 2))
+        y = super().forward(x)
+        if skip is not None and cpu.is_arranged(x) and not torch.is_grad_enabled():
+            return cpu.add_behind_first(skip, y)
+        y = F.pad(y, (1, 0) * (x.ndim - 2))
         return y if skip is None else y + skip

@@ -16,7 +16,7 @@ from mednext_cli.networks.mednext.cpu.convolution import (
     taps_gradient,
     transposed_depthwise,
 )
-from mednext_cli.networks.mednext.cpu.memory import channels_last
+from mednext_cli.networks.mednext.cpu.memory import add_at_even, add_behind_first, channels_last
 from mednext_cli.networks.mednext.cpu.normalisation import inverted_bottleneck, spatial_norm
 from mednext_cli.networks.mednext.cpu.products import (
     pointwise,
@@ -26,6 +26,8 @@ from mednext_cli.networks.mednext.cpu.products import (
 from mednext_cli.networks.mednext.cpu.taken import is_arranged, is_reduced, left_to_pytorch
 
 __all__ = [
+    "add_at_even",
+    "add_behind_first",
     "channels_last",
     "convolve",
     "depthwise",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mednext_cli.foundation.devices import multiplies_bfloat16
+from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.native import arranged, bfloat16
 from mednext_cli.networks.mednext.native.layers import Bottleneck, Depthwise
 from mednext_cli.networks.mednext.native.library import (
@@ -42,17 +43,25 @@ def block(
         x: (B, C, D, H, W), channels last in memory.
         depthwise: the convolution; transposed, n voxels become 2n - 1.
         bottleneck: the rest.
-        residual: (B, C', D', H', W') or None.
+        residual: (B, C', D', H', W') or None; of a transposed convolution also (B, C', D, H, W),
+            what is added to every second voxel.
 
     Returns:
         (B, C', D', H', W'), channels last in memory.
     """
+    if residual is not None and is_for_even(residual, x, depthwise):
+        return cpu.add_at_even(block(library, x, depthwise, bottleneck, None), residual)
     with torch.autocast("cpu", enabled=False):
         mixed, *statistics = convolve(library, x, depthwise)
         rows = last(mixed)
         same = len(bottleneck.compress[0]) == rows.shape[-1]
         result = rows if same else None
         return first(run_bottleneck(library, rows, statistics, bottleneck, residual, result))
+
+
+def is_for_even(residual: Tensor, x: Tensor, depthwise: Depthwise) -> bool:
+    """Whether it has the voxels of the image, where the result has twice as many along an axis."""
+    return depthwise.transposed and residual.shape[2:] == x.shape[2:]
 
 
 def last(x: Tensor) -> Tensor:

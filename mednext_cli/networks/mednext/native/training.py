@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from mednext_cli.networks.mednext import cpu
 from mednext_cli.networks.mednext.native import arranged
 from mednext_cli.networks.mednext.native.bottleneck_backward import bottleneck_backward
 from mednext_cli.networks.mednext.native.layers import Bottleneck, Depthwise
@@ -21,6 +22,7 @@ from mednext_cli.networks.mednext.native.library import Library, Taps, pointer
 from mednext_cli.networks.mednext.native.operators import (
     convolve,
     first,
+    is_for_even,
     is_half,
     last,
     name_of,
@@ -65,10 +67,13 @@ class _Block(Function):
         ctx.library, ctx.stride, ctx.transposed, ctx.epsilon = library, stride, transposed, epsilon
         ctx.kept, residual = kept, x if kept else residual
         depthwise, bottleneck = _named(ctx, weights)
+        ctx.even = residual is not None and is_for_even(residual, x, depthwise)
+        whole = None if ctx.even else residual
         with torch.autocast("cpu", enabled=False):
             mixed, *statistics = convolve(library, x, depthwise)
             ctx.save_for_backward(x, mixed, *statistics, *weights)
-            return first(run_bottleneck(library, last(mixed), statistics, bottleneck, residual))
+            result = first(run_bottleneck(library, last(mixed), statistics, bottleneck, whole))
+            return cpu.add_at_even(result, cast("Tensor", residual)) if ctx.even else result
 
     @staticmethod
     @once_differentiable
@@ -83,10 +88,13 @@ class _Block(Function):
             x_gradient, taps, bias = _depthwise_backward(
                 ctx.library, x, found.mixed, depthwise, needs_x, gradient if ctx.kept else None
             )
+        of_residual = gradient
+        if ctx.even and needs_residual:
+            of_residual = cpu.channels_last(gradient[:, :, ::2, ::2, ::2])
         return (
             *(None,) * 5,
             x_gradient,
-            gradient if needs_residual else None,
+            of_residual if needs_residual else None,
             *(taps, bias, *found.weights),
         )
 

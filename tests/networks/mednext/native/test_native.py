@@ -260,6 +260,24 @@ def test_a_residual_is_spread_as_pytorch_does():
         train_block(library, x, depthwise, bottleneck, torch.randn(2, LANES, 3, 4, 4))
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 2), (1, 1, 1), (1, 2, 3)])
+def test_a_residual_of_even_voxels_is_as_one_with_zeros_between(shape):
+    torch.manual_seed(0)
+    x, depthwise = _image(2, 2 * LANES, *shape), _depthwise(2 * LANES, 3, (2, True))
+    bottleneck = _bottleneck(2 * LANES, LANES, LANES)
+    library = library_for(LANES, 2 * LANES)
+    few = torch.randn(2, LANES, *shape, requires_grad=True)
+    whole = torch.zeros(2, LANES, *(2 * length - 1 for length in shape))
+    whole[:, :, ::2, ::2, ::2] = few.detach()
+    expected = train_block(library, x, depthwise, bottleneck, whole)
+    found = train_block(library, x, depthwise, bottleneck, few)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(block(library, x, depthwise, bottleneck, few), expected)
+    slope = torch.randn_like(found)
+    (gradient,) = torch.autograd.grad(found, few, slope)
+    assert torch.equal(gradient, slope[:, :, ::2, ::2, ::2])
+
+
 class _Adapted(nn.Module):
     """A layer that someone put around another, as adapters for fine-tuning are."""
 
