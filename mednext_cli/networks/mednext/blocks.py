@@ -370,7 +370,7 @@ class UpBlock(MedNeXtBlock):
         if self._is_fused(x):
             return self._fused(x, skip)
         y = super().forward(x)
-        if skip is not None and cpu.is_arranged(x) and not torch.is_grad_enabled():
+        if skip is not None and cpu.is_arranged(x):
             return cpu.add_behind_first(skip, y)
         y = F.pad(y, (1, 0) * (x.ndim - 2))
         return y if skip is None else y + skip

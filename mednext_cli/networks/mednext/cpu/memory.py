@@ -1,7 +1,12 @@
 """Images whose channels are last in memory, as rows, planes and grids."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+
+_BEHIND_FIRST = (..., *(slice(1, None),) * 3)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -34,16 +39,25 @@ def add_at_even(image: Tensor, added: Tensor) -> Tensor:
 
 
 def add_behind_first(image: Tensor, added: Tensor) -> Tensor:
-    """Add to all but the first voxel along each axis of (B, C, D, H, W), without gradients.
+    """Add to all but the first voxel along each axis of (B, C, D, H, W).
 
     One pass, where padding with zeros takes three.
     """
-    result = torch.empty_like(image, dtype=torch.promote_types(image.dtype, added.dtype))
-    inner = (..., *(slice(1, None),) * 3)
-    torch.add(image[inner], added, out=result[inner])
-    for axis in range(2, 5):
-        result.select(axis, 0).copy_(image.select(axis, 0))
-    return result
+    return cast("Tensor", _AddBehindFirst.apply(image, added))  # type: ignore[no-untyped-call]
+
+
+class _AddBehindFirst(Function):
+    @staticmethod
+    def forward(_: object, image: Tensor, added: Tensor) -> Tensor:
+        result = torch.empty_like(image, dtype=torch.promote_types(image.dtype, added.dtype))
+        torch.add(image[_BEHIND_FIRST], added, out=result[_BEHIND_FIRST])
+        for axis in range(2, 5):
+            result.select(axis, 0).copy_(image.select(axis, 0))
+        return result
+
+    @staticmethod
+    def backward(_: object, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        return gradient, gradient[_BEHIND_FIRST]
 
 
 def rows_of(x: Tensor) -> Tensor:
