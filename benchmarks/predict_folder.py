@@ -2,9 +2,9 @@ r"""A folder of small scans from the start of the command to its last file: ours
 
     make peers
     OMP_NUM_THREADS=1 python benchmarks/predict_folder.py .../Task04_Hippocampus \
-        --peers .venv-peers/bin
+        --peers .venv-peers/bin [--models hippocampus runs/Task04_Hippocampus/S-k3-w16/fold0]
 
-`mednext predict` with S k3 of 16 base channels (the bundled model) and `nnUNetv2_predict` 2.8.1
+`mednext predict` with S k3 of 16 base channels (the bundled model, or others) and `nnUNetv2_predict` 2.8.1
 with its own network on its own plan, at 32 features as planned and at 16, which is like ours: 5.6
 G multiply-adds a scan in 1.2 tiles on average, against 4.5 G in 5.8. Neither mirrors; one process
 reads and one writes on either side. nnU-Net's weights are as drawn, since no time depends on them.
@@ -32,7 +32,8 @@ _DATASET, _FEATURES = "Dataset902_Hippocampus", (16, 32)
 def main() -> None:
     """Let all take turns, and write the medians."""
     options = _options()
-    contenders = {"mednext": _ours(options)}
+    contenders = {_name(model): _ours(options, model) for model in options.models}
+    first = next(iter(contenders))
     for features in _FEATURES:
         contenders[f"nnunetv2, {features} features"] = _theirs(options, features)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
@@ -40,7 +41,7 @@ def main() -> None:
         for name, command in contenders.items():
             taken[name].append(_measure(command, options))
             print(name, *(f"{seconds:.1f} s" for seconds in taken[name][-1]), flush=True)
-    rows = [_row(name, times, taken["mednext"]) for name, times in taken.items()]
+    rows = [_row(name, times, taken[first]) for name, times in taken.items()]
     with options.csv.open("w", newline="", encoding="utf-8") as stream:
         table = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         table.writeheader()
@@ -53,11 +54,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, required=True, help="bin of the peers' environment")
     parser.add_argument("--out", type=Path, default=Path("predict_folder"))
     parser.add_argument("--csv", type=Path, default=RESULTS / "predict_folder.csv")
+    parser.add_argument(
+        "--models", nargs="+", default=["hippocampus"], help="the first is compared"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
 
-def _ours(options: argparse.Namespace) -> list[str]:
+def _name(model: str) -> str:
+    return f"mednext, {'/'.join(Path(model).parts[-4:])}"
+
+
+def _ours(options: argparse.Namespace, model: str) -> list[str]:
     scans = options.out / "raw" / _DATASET / "imagesTr"
     if not scans.exists():
         scans.mkdir(parents=True)
@@ -71,7 +79,7 @@ def _ours(options: argparse.Namespace) -> list[str]:
         "predict",
         scans,
         "--model",
-        "hippocampus",
+        model,
         "--no-mirror",
         "--out",
         _predictions(options),
@@ -133,13 +141,13 @@ def _row(
         "contender": name,
         "processor_seconds": round(processor, 1),
         "clock_seconds": round(clock, 1),
-        "times_mednext": round(processor / own, 2),
+        "times_first": round(processor / own, 2),
         "rounds": len(times),
         "mednext": version("mednext"),
         "nnunetv2": "2.8.1",
         "torch": version("torch"),
         "machine": f"{platform.machine()}, {os.environ.get('OMP_NUM_THREADS', 'all')} thread",
-        "command": "python benchmarks/predict_folder.py",
+        "command": f"python benchmarks/predict_folder.py --rounds {len(times)}",
     }
 
 
