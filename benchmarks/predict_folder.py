@@ -4,12 +4,12 @@ r"""A folder of small scans from the start of the command to its last file: ours
     OMP_NUM_THREADS=1 python benchmarks/predict_folder.py .../Task04_Hippocampus \
         --peers .venv-peers/bin [--models hippocampus runs/Task04_Hippocampus/S-k3-w16/fold0]
 
-`mednext predict` with S k3 of 16 base channels (the bundled model, or others) and `nnUNetv2_predict` 2.8.1
-with its own network on its own plan, at 32 features as planned and at 16, which is like ours: 5.6
-G multiply-adds a scan in 1.2 tiles on average, against 4.5 G in 5.8. Neither mirrors; one process
-reads and one writes on either side. nnU-Net's weights are as drawn, since no time depends on them.
-Seconds of the processor are summed over all processes, so that other work counts little; those of
-the clock stand beside them.
+`mednext predict` with S k3 of 16 base channels (the bundled model, or others) and
+`nnUNetv2_predict` 2.8.1 with its own network on its own plan, at 32 features as planned and at 16,
+which is like ours: 5.6 G multiply-adds a scan in 1.2 tiles on average, against 4.5 G in 5.8.
+Neither mirrors; one process reads and one writes on either side. nnU-Net's weights are as drawn,
+since no time depends on them. Seconds of the processor are summed over all processes, so that other
+work counts little; those of the clock stand beside them.
 """
 
 import argparse
