@@ -47,7 +47,8 @@ demo: $(INSTALLED) ## The whole chain on the embedded phantom, into demo/ (under
 		demo/scores/$$kernel/summary.csv; done
 
 # One thread a process: threads of several processes that wait for each other take ten times as long.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+# Compiled files are kept: hundreds of tests start processes of their own, which would compile again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test: $(INSTALLED) ## All tests
 	$(PYTEST)
