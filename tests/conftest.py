@@ -40,6 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(without)
         elif torch.cuda.is_available() and "device" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.gpu)
+    _slow_files_first(items)
+
+
+def _slow_files_first(items: list[pytest.Item]) -> None:
+    """At the end of a run in several processes none is left alone with a file of minutes."""
+    slow = {item.path for item in items if any(item.iter_markers("slow"))}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import torch
 from mednext_cli.networks.choice import choose_network
 from mednext_cli.networks.patches import Patch
 from mednext_cli.scaling.complexity import count_complexity
-from mednext_cli.scaling.memory import estimate_memory
+from mednext_cli.scaling.memory import step_gib
 from mednext_cli.settings.plan import Plan
 from mednext_cli.settings.recipe import Recipe
 from mednext_cli.training.optimiser import count_kept
@@ -67,11 +67,12 @@ def _estimate(recipe: Recipe, plan: Plan) -> Needs:
     if not chosen.family.runs_without_memory:
         return needs
     complexity = count_complexity(setup.network, patch)
-    memory = estimate_memory(setup.network, patch, batch, count_kept(recipe.training))
-    again = chosen.checkpointing
+    sizes = patch, batch, count_kept(recipe.training)
     return replace(
         needs,
         parameters=complexity.parameters,
         multiply_adds=complexity.multiply_adds,
-        step_gib=memory.training_checkpointed_gib if again else memory.training_gib,
+        step_gib=step_gib(
+            setup.network, *sizes, "cuda", torch.float32, checkpointing=chosen.checkpointing
+        ),
     )

@@ -2,7 +2,7 @@
 
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -10,6 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from mednext_cli.networks.shortcuts import run_operator
 
 aten = torch.ops.aten
 Kind = Literal["dense", "depthwise", "other"]
@@ -119,15 +121,6 @@ def storage_key(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def run_operator(
-    operator: Any,  # noqa: ANN401
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any] | None,
-) -> Any:  # noqa: ANN401
-    """What it gives on the device "meta", as fast as can be."""
-    return _SHORTCUTS.get(operator, operator)(*args, **(kwargs or {}))
-
-
 def tensors_in(value: object) -> Iterator[Tensor]:
     """Those among arguments or results, in lists too."""
     if isinstance(value, Tensor):
@@ -182,63 +175,3 @@ def _of_convolution(smaller: Tensor, weight: Tensor) -> int:
     PyTorch's own count of the gradient takes groups for one.
     """
     return int(2 * smaller.numel() * prod(weight.shape[1:]))
-
-
-def _alike(value: Tensor, *_: object, **named: object) -> Tensor:
-    del named
-    return torch.empty_like(value)
-
-
-def _copy(value: Tensor, **named: Any) -> Any:  # noqa: ANN401
-    plain = set(named) == {"dtype"}
-    return torch.empty_like(value, **named) if plain else aten._to_copy.default(value, **named)
-
-
-def _add(one: Tensor, other: object, **named: object) -> Any:  # noqa: ANN401
-    if isinstance(other, Tensor) and (one.shape, one.dtype) == (other.shape, other.dtype):
-        return torch.empty_like(one)
-    return aten.add.Tensor(one, other, **named)
-
-
-def _gelu_backward(gradient: Tensor, value: Tensor, **named: object) -> Tensor:
-    del gradient, named
-    return torch.empty_like(value)
-
-
-def _group_norm(
-    image: Tensor, weight: object, bias: object, batch: int, channels: int, size: int, groups: int,
-    epsilon: float,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    del weight, bias, channels, size, epsilon
-    return torch.empty_like(image), image.new_empty(batch, groups), image.new_empty(batch, groups)
-
-
-def _group_norm_backward(gradient: Tensor, image: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-    del gradient
-    channels, wanted = rest[4], rest[7]
-    one = torch.empty_like(image) if wanted[0] else None
-    return one, *(image.new_empty(channels) if wish else None for wish in wanted[1:])
-
-
-def _convolution_backward(
-    gradient: Tensor, image: Tensor, weight: Tensor, *rest: Any,  # noqa: ANN401
-) -> tuple[Tensor | None, ...]:  # fmt: skip
-    wanted = rest[7]
-    return (
-        torch.empty_like(image) if wanted[0] else None,
-        torch.empty_like(weight) if wanted[1] else None,
-        gradient.new_empty(gradient.shape[1]) if wanted[2] else None,
-    )
-
-
-# What the commonest operators give, as PyTorch says with ten times the Python.
-_SHORTCUTS: dict[Any, Callable[..., Any]] = {
-    aten.gelu.default: _alike,
-    aten.leaky_relu.default: _alike,
-    aten.add.Tensor: _add,
-    aten._to_copy.default: _copy,
-    aten.gelu_backward.default: _gelu_backward,
-    aten.native_group_norm.default: _group_norm,
-    aten.native_group_norm_backward.default: _group_norm_backward,
-    aten.convolution_backward.default: _convolution_backward,
-}

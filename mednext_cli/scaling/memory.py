@@ -64,20 +64,61 @@ def memory_of(
     dtype: torch.dtype,
 ) -> MemoryEstimate:
     """The same of a network that was built before; see `estimate_memory`."""
-    plain = network.train(patch_voxels, batch_size, dtype, checkpointing=False).peak_bytes
-    less = plain
-    if network.recomputes:
-        less = network.train(patch_voxels, batch_size, dtype, checkpointing=True).peak_bytes
-    inference = network.infer(patch_voxels, dtype).peak_bytes
-    kept = (1 + moments) * network.weights_bytes  # gradients are followed
+
+    def training_gib(**how: bool) -> float:
+        return _training_gib(network, patch_voxels, batch_size, moments, dtype, **how)
+
+    plain = training_gib()
+    less = training_gib(checkpointing=True) if network.recomputes else plain
+    inference = network.infer(patch_voxels, dtype, peak_only=True).peak_bytes
     fused = None
     if dtype.itemsize == 2 and network.on_gpu and network.fuses():
-        run = network.train(patch_voxels, batch_size, dtype, fused=True)
-        fused = (run.peak_bytes + kept) / GIB
+        fused = training_gib(fused=True)
     return MemoryEstimate(
         weights_gib=network.weights_bytes / GIB,
-        training_gib=(plain + kept) / GIB,
-        training_checkpointed_gib=(less + kept) / GIB,
+        training_gib=plain,
+        training_checkpointed_gib=less,
         inference_gib=(inference + network.weights_bytes) / GIB,
         training_fused_gib=fused,
     )
+
+
+def step_gib(
+    spec: NetworkSpec,
+    patch_voxels: Sequence[int],
+    batch_size: int,
+    moments: int,
+    device_type: str,
+    dtype: torch.dtype,
+    checkpointing: bool,
+) -> float:
+    """Of `estimate_memory`, a training step in one way alone, which takes a fraction of its time.
+
+    Args:
+        spec: of the network.
+        patch_voxels: size of a patch along each axis.
+        batch_size: patches a training step.
+        moments: numbers that the optimiser keeps of each weight.
+        device_type: see there.
+        dtype: see there.
+        checkpointing: gradient checkpointing, where the network has it.
+
+    Raises:
+        SettingsError: the network cannot take such a patch.
+    """
+    network = DryNetwork(spec, device_type)
+    sizes = patch_voxels, batch_size, moments, dtype
+    return _training_gib(network, *sizes, checkpointing=checkpointing)
+
+
+def _training_gib(
+    network: DryNetwork,
+    patch_voxels: Sequence[int],
+    batch_size: int,
+    moments: int,
+    dtype: torch.dtype,
+    **how: bool,
+) -> float:
+    run = network.train(patch_voxels, batch_size, dtype, peak_only=True, **how)
+    kept = (1 + moments) * network.weights_bytes  # gradients are followed
+    return (run.peak_bytes + kept) / GIB

@@ -11,9 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mednext_cli.networks.building import build_plain
+from mednext_cli.networks.shortcuts import run_operator
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.dry_run import DryNetwork
-from mednext_cli.scaling.ledger import run_operator, tensors_in
+from mednext_cli.scaling.ledger import tensors_in
 
 aten = torch.ops.aten
 _POOLS = (aten.max_pool3d_with_indices.default, aten.avg_pool3d.default)

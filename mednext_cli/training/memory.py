@@ -12,9 +12,10 @@ from mednext_cli.foundation.errors import MednextError, SettingsError
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
 from mednext_cli.networks.patches import shown_patch
 from mednext_cli.networks.spec import NetworkSpec
-from mednext_cli.scaling.memory import MemoryEstimate, estimate_memory
+from mednext_cli.scaling.memory import step_gib
 from mednext_cli.settings.recipe import DEFAULT_NETWORK
 
+_step_gib = cache(step_gib)
 _SAFE = 0.9  # of the memory: the estimate leaves workspaces and fragments out
 
 
@@ -45,15 +46,15 @@ class Demand:
         """Estimated peak of a step; None where it cannot be estimated."""
         if not self.network.family.runs_without_memory:
             return None
-        estimate = _estimate(
+        return _step_gib(
             self.network,
             self.patch_voxels,
             self.batch_size,
             self.moments,
             self.device.type,
             self.dtype,
+            self.checkpointing,
         )
-        return estimate.training_checkpointed_gib if self.checkpointing else estimate.training_gib
 
     def describe(self) -> str:
         """The step in words, with its estimate."""
@@ -62,18 +63,6 @@ class Demand:
         name = str(self.dtype).removeprefix("torch.")
         about = f"{text} in {name} takes about"
         return text if self.step_gib is None else f"{about} {self.step_gib:.1f} GiB"
-
-
-@cache
-def _estimate(
-    network: NetworkSpec,
-    patch_voxels: tuple[int, int, int],
-    batch_size: int,
-    moments: int,
-    device_type: str,
-    dtype: torch.dtype,
-) -> MemoryEstimate:
-    return estimate_memory(network, patch_voxels, batch_size, moments, device_type, dtype)
 
 
 def check_memory(demand: Demand) -> None:

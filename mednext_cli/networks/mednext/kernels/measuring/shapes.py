@@ -12,6 +12,7 @@ from torch import nn
 from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.mednext.blocks import DownBlock, MedNeXtBlock, UpBlock
 from mednext_cli.networks.patches import Patch
+from mednext_cli.networks.shortcuts import Shortcuts
 from mednext_cli.networks.workload import Workload
 
 Kind = Literal["block", "down", "up"]
@@ -105,7 +106,7 @@ def find_blocks(workload: Workload) -> Mapping[str, FoundBlock]:
         for name, module in network.named_modules()
         if isinstance(module, MedNeXtBlock)
     ]
-    with torch.no_grad():
+    with torch.no_grad(), Shortcuts():  # type: ignore[no-untyped-call]
         network(image)
     for hook in hooks:
         hook.remove()
