@@ -76,9 +76,18 @@ def _end(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, error
 
 
+@pytest.fixture(scope="module")
+def undisturbed(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """What a run ends with that nobody stopped."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+    with _training(boxes, runs) as process:
+        assert _end(process)[0] == 0
+    return load_checkpoint(run_folder(runs) / "checkpoint_last.pt").state_dict
+
+
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM,) * 3, (signal.SIGINT,), (signal.SIGHUP,)])
 def test_a_signal_to_the_group_saves_and_the_run_ends_as_undisturbed(
-    boxes: Path, tmp_path: Path, numbers: tuple[int, ...]
+    boxes: Path, tmp_path: Path, numbers: tuple[int, ...], undisturbed: dict[str, torch.Tensor]
 ) -> None:
     """While the workers begin: then the state is saved after the first step."""
     with _training(boxes, tmp_path / "stopped") as process:
@@ -91,14 +100,10 @@ def test_a_signal_to_the_group_saves_and_the_run_ends_as_undisturbed(
     assert "Traceback" not in error
     last = run_folder(tmp_path / "stopped") / "checkpoint_last.pt"
     assert 0 < load_checkpoint(last).progress.iteration < 12
-    for runs in ("stopped", "undisturbed"):
-        with _training(boxes, tmp_path / runs) as process:
-            assert _end(process)[0] == 0
-    first, second = (
-        load_checkpoint(run_folder(tmp_path / runs) / "checkpoint_last.pt").state_dict
-        for runs in ("stopped", "undisturbed")
-    )
-    assert all(torch.equal(first[name], second[name]) for name in second)
+    with _training(boxes, tmp_path / "stopped") as process:
+        assert _end(process)[0] == 0
+    ended = load_checkpoint(last).state_dict
+    assert all(torch.equal(ended[name], undisturbed[name]) for name in undisturbed)
 
 
 def test_workers_end_with_a_killed_run(boxes: Path, tmp_path: Path) -> None:
