@@ -1,5 +1,7 @@
 """What holds for every family also holds for its other networks: of slices, and other versions."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -67,8 +69,15 @@ def test_a_checkpoint_gives_the_same_network(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mednext", "mednext_2d"])
-def test_one_graph_takes_patches_of_any_size(name):
-    """As a compiled network is given when it predicts scans smaller than its patch."""
+def test_one_graph_takes_patches_of_any_size(name, monkeypatch):
+    """As a compiled network is given when it predicts scans smaller than its patch.
+
+    Blocks of every kind, at every resolution, but fewer: each is compiled for as long.
+    """
+    fewer = {"expansion": (2,) * 9, "blocks": (2, *(1,) * 8)}
+    settings = {**fewer, **small_networks.SMALL[name].settings}
+    small = replace(small_networks.SMALL[name], settings=settings)
+    monkeypatch.setitem(small_networks.SMALL, name, small)
     network = build_plain(small_networks.small_spec(name)).eval().double()
     compiled = torch.compile(network, backend="aot_eager", fullgraph=True, dynamic=True)
     images = small_networks.small_image(name).double()
