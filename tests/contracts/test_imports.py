@@ -138,8 +138,9 @@ def _after(modules: dict[str, Path]) -> dict[str, list[str]]:
             below[name] |= new
             left += new
     after: dict[str, list[str]] = {}
-    for name in modules:
-        parts = () if name in below[name] else direct[name]
+    for name, path in modules.items():
+        package = _imported(path.with_name("__init__.py")) & modules.keys()  # which comes first
+        parts = () if package or name in below[name] else direct[name]
         most = max(sorted(parts), key=lambda part: len(below[part]), default="")
         after.setdefault(most, []).append(name)
     return after
