@@ -33,6 +33,8 @@ def main() -> None:
     """Let all take turns, and write the medians."""
     options = _options()
     contenders = {_name(model): _ours(options, model) for model in options.models}
+    if len(contenders) < len(options.models):
+        sys.exit("two models have the same name")
     first = next(iter(contenders))
     for features in _FEATURES:
         contenders[f"nnunetv2, {features} features"] = _theirs(options, features)
@@ -41,7 +43,7 @@ def main() -> None:
         for name, command in contenders.items():
             taken[name].append(_measure(command, options))
             print(name, *(f"{seconds:.1f} s" for seconds in taken[name][-1]), flush=True)
-    rows = [_row(name, times, taken[first]) for name, times in taken.items()]
+    rows = [_row(name, times, taken[first], options.models) for name, times in taken.items()]
     with options.csv.open("w", newline="", encoding="utf-8") as stream:
         table = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         table.writeheader()
@@ -133,7 +135,10 @@ def _children() -> float:
 
 
 def _row(
-    name: str, times: list[tuple[float, float]], ours: list[tuple[float, float]]
+    name: str,
+    times: list[tuple[float, float]],
+    ours: list[tuple[float, float]],
+    models: list[str],
 ) -> dict[str, object]:
     processor, clock = (statistics.median(one) for one in zip(*times, strict=True))
     own, _ = (statistics.median(one) for one in zip(*ours, strict=True))
@@ -147,7 +152,8 @@ def _row(
         "nnunetv2": "2.8.1",
         "torch": version("torch"),
         "machine": f"{platform.machine()}, {os.environ.get('OMP_NUM_THREADS', 'all')} thread",
-        "command": f"python benchmarks/predict_folder.py --rounds {len(times)}",
+        "command": f"python benchmarks/predict_folder.py --rounds {len(times)} "
+        f"--models {' '.join(models)}",
     }
 
 

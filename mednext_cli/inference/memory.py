@@ -6,7 +6,7 @@ from math import prod
 
 from mednext_cli.datasets.dataset import Case
 from mednext_cli.inference.average import NetworkAverage
-from mednext_cli.inference.probabilities import COLUMNS
+from mednext_cli.inference.probabilities import columns_of_chunk
 from mednext_cli.settings.plan import Plan
 from mednext_cli.volumes.footprint import peek_grid
 from mednext_cli.volumes.orientation import canonical_sizes
@@ -88,8 +88,9 @@ def bytes_on(grid: Grid, networks: NetworkAverage, wanted: Beside) -> CaseBytes:
     sweep = networks.sweep(shape)
     thick, wide = (max(stop - start for start, stop in pairwise(along)) for along in sweep.edges)
     row = scan * thick // shape[sweep.axes[0]]
-    columns = canonical_sizes(grid)[0][sweep.axes[1]]
-    waiting = row * min(COLUMNS, columns) // columns  # for what fills a chunk
+    whole = canonical_sizes(grid)[0]
+    columns, along = whole[sweep.axes[1]], whole[3 - sum(sweep.axes)]
+    waiting = row * min(columns_of_chunk(along), columns) // columns  # for what fills a chunk
     kept_apart = _HALF * outputs * waiting * wanted.probabilities
     labels = scan * (1 if max(plan.label_set.values) < _MANY_LABELS else 2)
     sums = _BYTES * (outputs + 1) * networks.count_open(shape, apart=wanted.doubts > 1)

@@ -34,12 +34,16 @@ SPACING = "spacing_mm"  # (3,), along X, Y, Z
 NAMES = "names"  # (K,), of the classes with the background, or of the regions
 VALUES = "values"  # (K,), what label maps hold for them
 KIND, CLASSES, REGIONS = "kind", "classes", "regions"
-# Of a chunk, which so has 256 KiB: rows, as slabs of any thickness rewrite few of them; columns, as
-# what does not fill a chunk yet waits for the next block; voxels along a column, where a block has
-# all of them.
-_ROWS, COLUMNS, _ALONG = 8, 32, 512
+# Of a chunk of 256 KiB: rows, as slabs of any thickness rewrite few of them, and voxels along a
+# column, of which a block has all; the rest are columns, of which those that fill no chunk wait.
+_ROWS, _ALONG, _VOXELS = 8, 512, 2**17
 # Of blosc, lz4 and zstd, which the cache uses, only h5py with a plugin reads files.
 _FILTER = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+
+def columns_of_chunk(along: int) -> int:
+    """How many columns a chunk has, of so many voxels each."""
+    return _VOXELS // (_ROWS * min(along, _ALONG))
 
 
 class ProbabilitiesWriter:
@@ -238,7 +242,9 @@ def _create(
     }
     for name, value in attributes.items():
         file.attrs[name] = value
-    sides = dict(zip(axes, (_ROWS, COLUMNS), strict=True))
+    (third,) = {0, 1, 2} - set(axes)
+    columns = columns_of_chunk(geometry.canonical_shape[third])
+    sides = dict(zip(axes, (_ROWS, columns), strict=True))
     longest = [sides.get(axis, _ALONG) for axis, _ in file_axes(grid)]
     chunks = (1, *map(min, longest, grid.shape))
     shape = (len(names), *grid.shape)

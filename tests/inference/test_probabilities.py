@@ -90,9 +90,10 @@ def test_slabs_lie_where_whole_classes_do(
 @pytest.mark.parametrize("affine", [STRAIGHT, TURNED])
 @pytest.mark.parametrize("axes", [(0, 1), (1, 2), (2, 0), (2, 1)])
 def test_blocks_of_any_size_are_gathered(
-    tmp_path: Path, affine: np.ndarray, axes: tuple[int, int]
+    tmp_path: Path, affine: np.ndarray, axes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a sliding window makes them, row by row; what waits fills no chunk."""
+    monkeypatch.setattr("mednext_cli.inference.probabilities._VOXELS", 8 * 32 * 45)
     geometry, path = place(affine, (45, 110, 77)), tmp_path / "a.h5"
     scores, labels = draw(geometry), PLAN.label_set
     whole, sink = ProbabilityArray(geometry, PLAN), ProbabilitySink(
@@ -121,13 +122,29 @@ def test_blocks_of_any_size_are_gathered(
 
 def test_columns_that_fill_chunks(tmp_path: Path) -> None:
     """Of 32, counted from the other end where the file's axis runs against ours."""
-    for affine, expected in ((STRAIGHT, 30), (TURNED, 34)):
-        geometry, path = place(affine, (45, 100, 77)), tmp_path / "a.h5"
+    for affine, shape, expected in (
+        (STRAIGHT, (512, 100, 17), 30),
+        (TURNED, (17, 100, 512), 34),
+    ):
+        geometry, path = place(affine, shape), tmp_path / "a.h5"
         with write_probabilities(path, geometry, PLAN.label_set, ORIGIN) as writer:
             assert [writer.whole_chunks(n) - n for n in (0, writer.columns)] == [0, 0]
             assert writer.whole_chunks(expected) == writer.whole_chunks(expected + 20) == expected
             assert writer.whole_chunks(expected - 1) < expected - 1
             writer.write(None, slice(0, writer.rows), draw(geometry))
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunks"), [((20, 90, 80), (20, 90, 8)), ((600, 90, 20), (512, 32, 8))]
+)
+def test_chunks_have_as_many_voxels_whatever_the_shape(
+    tmp_path: Path, shape: tuple[int, int, int], chunks: tuple[int, int, int]
+) -> None:
+    geometry, path = place(STRAIGHT, shape), tmp_path / "a.h5"
+    with write_probabilities(path, geometry, PLAN.label_set, ORIGIN) as writer:
+        writer.write(None, slice(0, writer.rows), draw(geometry))
+    with h5py.File(path) as file:
+        assert file["probabilities"].chunks == (1, *chunks)
 
 
 @pytest.mark.parametrize("labels", [PLAN.label_set, REGIONS], ids=["classes", "regions"])

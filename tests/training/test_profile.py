@@ -28,7 +28,8 @@ def test_a_profile_is_a_table_and_makes_no_run(
     assert not runs.exists()
     with out.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert sum(float(row["share"]) for row in rows[:-1]) == pytest.approx(1)
+    shares = [float(row["share"]) for row in rows[:-1]]
+    assert sum(shares) == pytest.approx(1, abs=len(shares) * 5e-7)  # they have six digits
     assert all(float(row["seconds"]) > 0 for row in rows)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["part", *(row["part"] for row in rows)]

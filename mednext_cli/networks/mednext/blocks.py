@@ -269,8 +269,9 @@ class MedNeXtBlock(nn.Module):
 
     def _native(self, library: Library | None, x: Tensor) -> Tensor:
         compute = train_block if torch.is_grad_enabled() else block
-        residual = None if self.shortcut is None else self.shortcut(x)
-        return compute(library, x, *self._parts(), residual)
+        (depthwise, bottleneck), (residual, bias) = self._parts(), self._residual(x)
+        bottleneck = bottleneck._replace(compress=(bottleneck.compress[0], bias))
+        return compute(library, x, depthwise, bottleneck, residual)
 
     def _in_pieces(self, x: Tensor) -> Tensor:
         norm, expand, compress = self._layers()
@@ -283,8 +284,8 @@ class MedNeXtBlock(nn.Module):
             None if self.shortcut is None else self.shortcut(x),
         )
 
-    def _fused_residual(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Residual and last bias of the fused block."""
+    def _residual(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Residual and last bias of the block in one piece."""
         bias = cast("Tensor", cast("nn.Conv3d", self.compress).bias)
         return None if self.shortcut is None else self.shortcut(x), bias
 
@@ -293,7 +294,7 @@ class MedNeXtBlock(nn.Module):
 
         convolution = cast("nn.Conv3d", self.depthwise)
         norm, expand, compress = self._layers()
-        residual, bias = self._fused_residual(x)
+        residual, bias = self._residual(x)
         return block(
             x,
             convolution.weight,
@@ -348,7 +349,16 @@ class UpBlock(MedNeXtBlock):
             return None
         return _TRANSPOSED[settings.dimensions](channels, out_channels)
 
-    def _fused_residual(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+    def is_plain(self) -> bool:
+        """The shortcut's weights are taken past it, so it must be the one that was made."""
+        shortcut = self.shortcut
+        own = shortcut is None or (
+            isinstance(shortcut, TransposedPointwiseConvolution)
+            and not (shortcut._forward_hooks or shortcut._forward_pre_hooks)
+        )
+        return own and super().is_plain()
+
+    def _residual(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
         """The shortcut is a product at every second voxel, and its bias everywhere."""
         bias = cast("Tensor", cast("nn.Conv3d", self.compress).bias)
         if self.shortcut is None:
@@ -358,19 +368,12 @@ class UpBlock(MedNeXtBlock):
         product = cpu.pointwise(x, weight, None) if cpu.is_arranged(x) else F.conv3d(x, weight)
         return product, bias + cast("Tensor", shortcut.bias)
 
-    def _native(self, library: Library | None, x: Tensor) -> Tensor:
-        compute = train_block if torch.is_grad_enabled() else block
-        depthwise, bottleneck = self._parts()
-        product, bias = self._fused_residual(x)
-        bottleneck = bottleneck._replace(compress=(bottleneck.compress[0], bias))
-        return compute(library, x, depthwise, bottleneck, product)
-
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """(B, channels, n, ...) to (B, out_channels, 2n, ...), to which `skip` is added."""
         if self._is_fused(x):
             return self._fused(x, skip)
         y = super().forward(x)
-        if skip is not None and cpu.is_arranged(x):
+        if skip is not None and cpu.is_arranged(x) and cpu.lies_behind_first(skip, y):
             return cpu.add_behind_first(skip, y)
         y = F.pad(y, (1, 0) * (x.ndim - 2))
         return y if skip is None else y + skip

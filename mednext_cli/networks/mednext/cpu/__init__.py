@@ -16,7 +16,12 @@ from mednext_cli.networks.mednext.cpu.convolution import (
     taps_gradient,
     transposed_depthwise,
 )
-from mednext_cli.networks.mednext.cpu.memory import add_at_even, add_behind_first, channels_last
+from mednext_cli.networks.mednext.cpu.memory import (
+    add_at_even,
+    add_behind_first,
+    channels_last,
+    lies_behind_first,
+)
 from mednext_cli.networks.mednext.cpu.normalisation import inverted_bottleneck, spatial_norm
 from mednext_cli.networks.mednext.cpu.products import (
     pointwise,
@@ -36,6 +41,7 @@ __all__ = [
     "is_arranged",
     "is_reduced",
     "left_to_pytorch",
+    "lies_behind_first",
     "pointwise",
     "spatial_norm",
     "strided_pointwise",

@@ -38,18 +38,30 @@ def add_at_even(image: Tensor, added: Tensor) -> Tensor:
     return image
 
 
-def add_behind_first(image: Tensor, added: Tensor) -> Tensor:
-    """Add to all but the first voxel along each axis of (B, C, D, H, W).
+def lies_behind_first(image: Tensor, added: Tensor) -> bool:
+    """Whether an image has a voxel more than the other along each axis, and else its shape."""
+    return image.shape == (*added.shape[:2], *(length + 1 for length in added.shape[2:]))
 
-    One pass, where padding with zeros takes three.
+
+def add_behind_first(image: Tensor, added: Tensor) -> Tensor:
+    """The image (B, C, D, H, W), with (B, C, D - 1, H - 1, W - 1) added behind its first voxels.
+
+    A new tensor, channels last in memory. One pass, where padding with zeros takes three.
     """
     return cast("Tensor", _AddBehindFirst.apply(image, added))  # type: ignore[no-untyped-call]
 
 
 class _AddBehindFirst(Function):
+    """Its gradients are the result's, and what of it lies behind the first voxels."""
+
     @staticmethod
     def forward(_: object, image: Tensor, added: Tensor) -> Tensor:
-        result = torch.empty_like(image, dtype=torch.promote_types(image.dtype, added.dtype))
+        result = torch.empty(
+            image.shape,
+            dtype=torch.promote_types(image.dtype, added.dtype),
+            device=image.device,
+            memory_format=torch.channels_last_3d,
+        )
         torch.add(image[_BEHIND_FIRST], added, out=result[_BEHIND_FIRST])
         for axis in range(2, 5):
             result.select(axis, 0).copy_(image.select(axis, 0))

@@ -50,6 +50,7 @@ INLINE vec density(vec x) {
  * density, which gives the share below x, too: Abramowitz and Stegun 26.2.17, within 7.5e-8. */
 INLINE void gelu_backward(float *x, float *gradient) {
     vec value = load(x), dense = density(value);
+    /* Far below there is nothing left, and an infinite divisor would make NaN. */
     vec size = at_most((vec)((ivec)value & 0x7FFFFFFF), 64.0f);
     vec t = divide(splat(1.0f), splat(1.0f) + splat(0.2316419f) * size);
     vec sum = splat(1.330274429f);

@@ -60,7 +60,7 @@ def block(
 
 
 def is_for_even(residual: Tensor, x: Tensor, depthwise: Depthwise) -> bool:
-    """Whether it has the voxels of the image, where the result has twice as many along an axis."""
+    """Whether it has n voxels along an axis, as the image, where the result has 2n - 1."""
     return depthwise.transposed and residual.shape[2:] == x.shape[2:]
 
 

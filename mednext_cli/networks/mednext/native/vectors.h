@@ -51,11 +51,15 @@ INLINE vec choose(ivec which, vec yes, vec no) {
     return (vec)(((ivec)yes & which) | ((ivec)no & ~which));
 }
 
-/* The lesser and the greater of x and a limit, which is the same everywhere; NaN stays NaN. Division
- * within 2 units of the last place, of finite numbers: a divider takes as long as five multiply-adds. */
+/* The lesser and the greater of x and a limit; NaN stays NaN. Division within a unit of the last
+ * place, of finite numbers: a divider takes as long as five multiply-adds. */
 #if defined(__AVX512F__) && LANES == 16
-INLINE vec at_most(vec x, float limit) { return (vec)_mm512_min_ps((__m512)splat(limit), (__m512)x); }
-INLINE vec at_least(vec x, float limit) { return (vec)_mm512_max_ps((__m512)splat(limit), (__m512)x); }
+INLINE vec at_most(vec x, float limit) {
+    return (vec)_mm512_min_ps((__m512)splat(limit), (__m512)x);
+}
+INLINE vec at_least(vec x, float limit) {
+    return (vec)_mm512_max_ps((__m512)splat(limit), (__m512)x);
+}
 INLINE vec divide(vec from, vec by) {
     vec inverse = (vec)_mm512_rcp14_ps((__m512)by), ratio = from * inverse;
     return ratio + (from - by * ratio) * inverse;

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mednext_cli.networks.mednext import blocks
+from mednext_cli.networks.mednext import blocks, cpu
 from mednext_cli.networks.mednext.native import library as native
 from mednext_cli.networks.mednext.native import threads
 from mednext_cli.networks.mednext.native.layers import Bottleneck, Depthwise, library_of
@@ -299,6 +299,61 @@ def test_layers_that_someone_replaced_are_called(name, training):
     expected = own.compress(F.gelu(own.expand(own.norm(own.depthwise(x))))) + x
     with torch.set_grad_enabled(training):
         torch.testing.assert_close(own(x), expected)
+
+
+class _Bare(nn.Module):
+    """A layer around another, without weights of its own."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.inner = layer
+
+    def forward(self, x):
+        return 3 * self.inner(x)
+
+
+@pytest.mark.parametrize("around", [_Adapted, _Bare])
+@pytest.mark.parametrize("training", [True, False])
+def test_so_is_the_shortcut_of_an_upsampling_block(around, training):
+    settings, x = mednext("S", 3, 1, 3, LANES).settings, _image(1, LANES, 4, 4, 4)
+    own = blocks.UpBlock(settings, LANES, LANES, 2, 3, grn=False)
+    own.shortcut = around(own.shortcut)
+    skip = torch.randn(1, LANES, 8, 8, 8)
+    inner = own.compress(F.gelu(own.expand(own.norm(own.depthwise(x))))) + own.shortcut(x)
+    expected = F.pad(inner, (1, 0) * 3) + skip
+    with torch.set_grad_enabled(training):
+        torch.testing.assert_close(own(x, skip), expected)
+
+
+def test_an_upsampling_blocks_shortcut_has_its_hooks():
+    settings, seen = mednext("S", 3, 1, 3, LANES).settings, []
+    own = blocks.UpBlock(settings, LANES, LANES, 2, 3, grn=False)
+    x = _image(1, LANES, 4, 4, 4)
+    expected = own(x)
+    own.shortcut.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    torch.testing.assert_close(own(x), expected)
+    assert [one.shape[2:] for one in seen] == [(7, 7, 7)]
+
+
+def test_a_skip_of_another_size_is_refused():
+    settings = mednext("S", 3, 1, 3, LANES).settings
+    own = blocks.UpBlock(settings, LANES, LANES, 2, 3, grn=False)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="size"):
+        own(_image(1, LANES, 2, 2, 2), torch.randn(1, LANES, 2, 4, 4))
+    both = own(_image(2, LANES, 2, 2, 2), torch.randn(1, LANES, 4, 4, 4))
+    assert both.shape == (2, LANES, 4, 4, 4)
+
+
+@pytest.mark.parametrize("types", [(torch.float32,) * 2, (torch.bfloat16, torch.float32)])
+def test_one_image_behind_the_first_voxels_of_another(types):
+    torch.manual_seed(0)
+    image, added = torch.randn(2, 3, 4, 2, 5), torch.randn(2, 3, 3, 1, 4)
+    image, added = image.to(types[0]).requires_grad_(), added.to(types[1]).requires_grad_()
+    results = [cpu.add_behind_first(image, added), image + F.pad(added, (1, 0) * 3)]
+    assert torch.equal(*results)
+    slope = torch.randn_like(results[0])
+    ours, others = (torch.autograd.grad(one, (image, added), slope) for one in results)
+    assert all(map(torch.equal, ours, others))
 
 
 def test_an_exception_comes_out_when_no_part_is_running_any_more():

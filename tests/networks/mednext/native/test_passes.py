@@ -77,6 +77,14 @@ def test_gelu(library, rows, bias):
     _assert_rounded(passes.gelu(library, rows, bias), exact)
 
 
+def test_gelu_of_values_that_are_hardly_numbers(library):
+    values = [float("nan"), 1e30, -1e38, 1e38, -5.5, -1e-30, 1e-30, 0.0]
+    rows = torch.tensor(values * (_CHANNELS // 8)).bfloat16()[None].contiguous()
+    found = passes.gelu(library, rows.clone(), torch.zeros(_CHANNELS))
+    exact = torch.nn.functional.gelu(rows.double())
+    torch.testing.assert_close(found.double(), exact, rtol=_STEP, atol=1e-6, equal_nan=True)
+
+
 def test_gelu_backward(library, rows, bias):
     x = (rows.double() + bias).requires_grad_()
     exact = torch.nn.functional.gelu(x)
