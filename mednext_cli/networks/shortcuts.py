@@ -14,17 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 aten = torch.ops.aten
 
 
-def run_operator(
-    operator: Any,  # noqa: ANN401 - as torch hands it over
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any] | None,
-) -> Any:  # noqa: ANN401
-    """What it gives, as fast as can be."""
-    return _SHORTCUTS.get(operator, operator)(*args, **(kwargs or {}))
-
-
 class Shortcuts(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Within, operators on "meta" give what `run_operator` gives."""
+    """Within, operators on "meta" give their results as fast as can be."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -38,7 +29,7 @@ class Shortcuts(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         del types
-        return run_operator(operator, args, kwargs)
+        return _SHORTCUTS.get(operator, operator)(*args, **(kwargs or {}))
 
 
 def _alike(value: Tensor, *_: object, **named: object) -> Tensor:

@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from mednext_cli.networks.shortcuts import run_operator
+from mednext_cli.networks.shortcuts import Shortcuts
 
 aten = torch.ops.aten
 Kind = Literal["dense", "depthwise", "other"]
@@ -37,7 +36,7 @@ class Operation:
     bytes_moved: int
 
 
-class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Ledger(Shortcuts):
     """Follows every storage from birth to death, and lists what each operator does.
 
     Storages that were there before, such as the weights, are not counted.
@@ -46,10 +45,6 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         peak_bytes: most that was alive at once.
         work: how often each operation was done.
     """
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # or PyTorch imports its compiler, which takes seconds
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -66,7 +61,7 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         before = {storage_key(tensor) for tensor in tensors_in(args)} - self._storages.keys()
-        result = run_operator(operator, args, kwargs)
+        result = super().__torch_dispatch__(operator, types, args, kwargs)
         made = list(tensors_in(result))
         for tensor in made:
             if storage_key(tensor) not in before:

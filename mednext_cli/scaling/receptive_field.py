@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mednext_cli.networks.building import build_plain
-from mednext_cli.networks.shortcuts import run_operator
+from mednext_cli.networks.shortcuts import Shortcuts
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.scaling.dry_run import DryNetwork
 from mednext_cli.scaling.ledger import tensors_in
@@ -69,12 +68,8 @@ def receptive_field(network: DryNetwork, patch_voxels: Sequence[int]) -> tuple[i
     return tuple(math.ceil(sight.extent) for sight in watch.last)
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(Shortcuts):
     """Carries each feature map's sight from operator to operator."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # see `Ledger`
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -93,7 +88,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        result = run_operator(operator, args, kwargs)
+        result = super().__torch_dispatch__(operator, types, args, kwargs)
         self.attends = self.attends or operator in _ATTENTION
         known = [self._sights[one] for one in tensors_in(args) if one in self._sights]
         if known:
