@@ -1,13 +1,16 @@
 """Batches, drawn in this process or in workers."""
 
 import re
-import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 import torch
+from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
+from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
 from mednext_cli.foundation.children import begin_child, starting_children
 from mednext_cli.foundation.devices import is_out_of_memory
@@ -32,7 +35,7 @@ def iterate_batches(
     Raises:
         MednextError: a case cannot be read, a worker died, or memory does not suffice.
     """
-    loader: DataLoader[Made] = DataLoader(
+    loader: DataLoader[Made] = _Loader(
         _Reporting(prepare, workers),
         batch_sampler=numbers,  # type: ignore[arg-type] # any iterable does
         collate_fn=_as_it_is,
@@ -77,6 +80,39 @@ class _Reporting(Dataset[Any]):
             )
 
 
+class _Loader(DataLoader[Made]):
+    def _get_iterator(self) -> _BaseDataLoaderIter:
+        return _Workers(self) if self.num_workers else super()._get_iterator()
+
+
+class _Workers(_MultiProcessingDataLoaderIter):
+    """All workers begin, or none is left: it would look for queues that are gone, and say so."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        try:
+            super().__init__(loader)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Torch's own end needs what is not made yet."""
+        self._shutdown = True
+        if self._worker_pids_set:
+            _remove_worker_pids(id(self))
+            self._worker_pids_set = False
+        if hasattr(self, "_pin_memory_thread_done_event"):
+            self._pin_memory_thread_done_event.set()
+        _kill(getattr(self, "_workers", ()))
+
+
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()
+
+
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch types a list; this is a whole batch
     return batch
 
@@ -93,19 +129,16 @@ def _start(loader: DataLoader[Any]) -> Iterator[Any]:
 
 @contextmanager
 def _without_alarm() -> Iterator[None]:
-    """Keep torch from raising in the middle of a step when a worker dies (its SIGCHLD handler).
+    """Keep torch from raising in the middle of anything when a worker dies (its SIGCHLD handler).
 
     The next batch that is asked for says the same within seconds, and there the state is whole.
     """
-    if not hasattr(signal, "SIGCHLD"):
-        yield
-        return
-    before = signal.getsignal(signal.SIGCHLD)
+    is_set = signal_handling._SIGCHLD_handler_set
+    signal_handling._SIGCHLD_handler_set = True
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGCHLD) is not before:  # set in the main thread alone
-            signal.signal(signal.SIGCHLD, before)
+        signal_handling._SIGCHLD_handler_set = is_set
 
 
 def _explain(error: Exception, workers: int) -> MednextError | None:
@@ -136,6 +169,4 @@ def _fewer(workers: int) -> str:
 def _stop(iterator: Any) -> None:  # noqa: ANN401 - torch's own class, private
     """End the workers now, and not when the last reference to them goes."""
     iterator._shutdown_workers()
-    for worker in iterator._workers:
-        if worker.is_alive():  # in the middle of something that does not end
-            worker.kill()
+    _kill(iterator._workers)  # those in the middle of something that does not end

@@ -1,6 +1,11 @@
 """The source of batches: ranks share a step out, workers change nothing, order is counted."""
 
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import h5py
@@ -124,6 +129,49 @@ def test_a_worker_that_died_with_its_batch_is_explained(
     monkeypatch.setattr(loader, "_start", lambda _: map(desert, [1]))
     with pytest.raises(MednextError, match="a process that prepares batches died"):
         list(_source(spec).batches(0, 1, workers=0))
+
+
+class _Twice:
+    """Cannot be sent to a second worker."""
+
+    def __init__(self) -> None:
+        self.pickled = 0
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        self.pickled += 1
+        if self.pickled > 1:
+            raise BrokenPipeError
+        return _Twice, ()
+
+    def __call__(self, numbers: Sequence[int]) -> Sequence[int]:
+        return numbers
+
+
+def _take(numbers: Sequence[int]) -> Sequence[int]:
+    return numbers
+
+
+def _after_a_death(others: set[BaseProcess]) -> Iterator[list[int]]:
+    """Of a worker that has just begun, when it is asked for its first batch."""
+    worker = max(set(multiprocessing.active_children()) - others, key=lambda one: one.pid or 0)
+    worker.kill()
+    os.waitid(os.P_PID, worker.pid or 0, os.WEXITED | os.WNOWAIT)
+    time.sleep(0.1)  # for a signal to be handled
+    while True:
+        yield [0]
+
+
+@pytest.mark.parametrize("way", ["second cannot begin", "second dies"])
+def test_no_worker_is_left_where_another_died_as_it_began(way: str) -> None:
+    """It would end in a traceback, without its queues, after the line that explains the death."""
+    before = set(multiprocessing.active_children())
+    prepare, numbers = (
+        (_take, _after_a_death(before)) if way == "second dies" else (_Twice(), [[0]])
+    )
+    batches = loader.iterate_batches(prepare, numbers, workers=2, pin_memory=False)
+    with pytest.raises(MednextError, match="a process that prepares batches died"):
+        list(batches)
+    assert set(multiprocessing.active_children()) <= before
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
