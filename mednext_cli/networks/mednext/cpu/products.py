@@ -1,5 +1,6 @@
 """1x1x1 convolutions, which PyTorch computes fastest in two dimensions."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,14 +14,20 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """1x1x1 convolution of (B, C, D, H, W); the result's channels are last in memory.
 
     As a two-dimensional one over all planes. PyTorch runs three-dimensional ones without oneDNN,
-    and forgets the memory format, where there is one thread or the features are small.
+    and forgets the memory format, where there is one thread or the features are small. Of an image
+    in another format, or of one channel, which has none, a prediction's result would have to be
+    brought into it: a twelfth of a network's time. Training has the weights' gradient of planes,
+    which is more exact.
     """
     return by_precision(_pointwise, x, weight, bias)
 
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if len(x) * x.shape[2] < ONEDNN_BATCH:
-        rows = F.linear(x.movedim(1, -1), weight.flatten(1), bias)
+    has_format = x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last_3d)
+    by_rows = not (has_format or torch.is_grad_enabled())
+    if len(x) * x.shape[2] < ONEDNN_BATCH or by_rows:
+        image = channels_last(x).movedim(1, -1).contiguous() if by_rows else x.movedim(1, -1)
+        rows = F.linear(image, weight.flatten(1), bias)
         return rows.movedim(-1, 1)
     planes = F.conv2d(planes_of(x), weight.squeeze(-1), bias)
     return planes.reshape(len(x), -1, *planes.shape[1:]).movedim(1, 2)
