@@ -205,7 +205,7 @@ def _train_fold(spec: "TrainSpec") -> None:
     result, table = train_one_fold(spec)
     _report(result)
     if table is not None:
-        report(f"{table}: this fold and those that were finished before")
+        report(f"{table}: this fold and those that were finished before by its recipe")
 
 
 def _train_folds(spec: "TrainSpec", folds: tuple[str, ...] | None) -> None:

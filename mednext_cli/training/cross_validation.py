@@ -10,7 +10,12 @@ from mednext_cli.foundation.memory import give_memory_back
 from mednext_cli.foundation.outcomes import Outcome, attempt, raise_failures
 from mednext_cli.training.distributed import find_processes
 from mednext_cli.training.earlier_folds import find_alike
-from mednext_cli.training.fold_scores import RegionAcrossFolds, compare_folds, write_fold_scores
+from mednext_cli.training.fold_scores import (
+    RegionAcrossFolds,
+    compare_folds,
+    has_fold,
+    write_fold_scores,
+)
 from mednext_cli.training.folds import check_splits_file
 from mednext_cli.training.run_folder import RunFolder
 from mednext_cli.training.splits import name_folds
@@ -110,6 +115,8 @@ def cross_validate(spec: CrossValidationSpec) -> CrossValidationResult:
 def train_one_fold(spec: TrainSpec) -> tuple[TrainResult, Path | None]:
     """Train one fold, and write cross_validation.csv if others were finished before it.
 
+    A table that has this fold as it was by another recipe does not stay.
+
     Returns:
         The result, and the table; None where the fold is the only one, or has no cases to score.
 
@@ -119,11 +126,11 @@ def train_one_fold(spec: TrainSpec) -> tuple[TrainResult, Path | None]:
     result = train(spec)
     folder = result.folder.parent
     scored = {spec.fold: RunFolder(result.folder)} if result.dice else {}
-    others = find_alike(folder, scored, without=(spec.fold,))
-    if not others:
+    others, table = find_alike(folder, scored, without=(spec.fold,)), folder / TABLE
+    if not scored or not (others or has_fold(table, spec.fold)):
         return result, None
     _write_table(folder, scored | others)
-    return result, folder / TABLE
+    return result, table
 
 
 def _write_table(folder: Path, scored: Mapping[str, RunFolder]) -> tuple[RegionAcrossFolds, ...]:

@@ -63,6 +63,15 @@ def write_fold_scores(path: Path, rows: tuple[RegionAcrossFolds, ...]) -> None:
     CROSS_VALIDATION.expand(DICE_OF_FOLD, columns).write(path, [row.cells() for row in rows])
 
 
+def has_fold(path: Path, fold: str) -> bool:
+    """Whether a table lies there that has the fold, however it was trained."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as table:
+            return column_of(fold) in table.readline().rstrip().split(",")
+    except FileNotFoundError:
+        return False
+
+
 def _read_dice(path: Path) -> pd.DataFrame:
     """(cases, regions), nan where a Dice is undefined."""
     table = read_cases(path, [_DICE])

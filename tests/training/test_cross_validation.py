@@ -147,6 +147,11 @@ def test_folds_one_by_one_come_to_the_table_of_all(
     assert f"{tables['alone']}: this fold and those" in capsys.readouterr().out
     assert tables["alone"].read_bytes() == tables["together"].read_bytes()
     assert main(arguments(boxes, runs["alone"], "--fold", "all")) == 0
+    assert tables["alone"].read_bytes() == tables["together"].read_bytes()
+    changed = ("--restart", "--set", "training.learning_rate=1e-5")
+    assert main(arguments(boxes, runs["alone"], "--fold", "0", *changed)) == 0
+    (row, *_) = _table(runs["alone"])
+    assert [name for name in row if name.startswith("dice_fold")] == ["dice_fold0"]
 
 
 def test_folds_that_are_not_finished_or_began_otherwise_stay_out_of_the_table(
