@@ -1,17 +1,22 @@
 # ruff: noqa: ANN201, ANN401 - Triton has no types
 """Compile every kernel for GPUs that need not be there: registers, spills, shared memory, FFMA.
 
-    python benchmarks/compile_kernels.py [--capability 80 90] [--kernels 5] [--out CSV | --check]
+    python benchmarks/compile_kernels.py [--capability 80 90] [--kernels 5] [--out CSV | --check] \
+        [--known CSV]
 
 Triton compiles to PTX and its own ptxas to machine code without a device; its nvdisasm shows the
 innermost loops, of whose instructions FFMA are the share that computes. A kernel that does not
 compile, that spills registers, or that asks for more shared memory than GPUs of its compute
-capability have, ends the run with exit code 1. Rows of the CSV that were not compiled stay.
+capability have, ends the run with exit code 1. Rows of the CSV that were not compiled stay. What a
+table of before has from the same source by the same compiler need not be compiled again (--known).
 """
 
 import argparse
 import contextlib
 import csv
+import functools
+import hashlib
+import inspect
 import io
 import itertools
 import re
@@ -37,7 +42,7 @@ from mednext_cli.networks.mednext.kernels.limits import LIMITS, DeviceLimits
 _TYPES = {"bf16": 2, "fp16": 2, "fp32": 4}
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 _COLUMNS = ("kernel", "capability", "tile", "warps", "registers", "spilled", "shared_bytes")
-_COLUMNS += ("loop_instructions", "loop_ffma")
+_COLUMNS += ("source", "loop_instructions", "loop_ffma")
 # Bytes a thread may spill (stores and loads) and still count as clean: float32 spills a few.
 _NO_SPILL = 192
 
@@ -181,10 +186,28 @@ def block_cases(limits: DeviceLimits):
                 yield name, kernel, types, values, tile.warps, f"{tile.rows} x {tile.hidden}"
 
 
+@functools.cache
+def _sources() -> str:
+    """The text of everything that is compiled, and of how it is."""
+    files = sorted(Path(shared_kernels.__file__).parent.glob("*_kernels.py"))
+    kernels = [path.read_text(encoding="utf-8") for path in files]
+    here = [inspect.getsource(one) for one in (compiled, registers, inner_loop)]
+    return "\0".join([triton.__version__, *kernels, *here])
+
+
+def _source(case: Any, capability: int) -> str:
+    """What the result depends on, as a number."""
+    name, _, types, values, warps, _ = case
+    chosen = [f"{key}={value}" for part in (types, values) for key, value in sorted(part.items())]
+    told = "\0".join([_sources(), name, str(capability), str(warps), *chosen])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
 def _row(case: Any, capability: int, loops: bool) -> dict[str, Any]:
     name, kernel, types, values, warps, tile = case
     result, said = compiled(kernel, types, values, warps, GPUTarget("cuda", capability, 32))
-    found = (*registers(said), result.metadata.shared, *(inner_loop(result) if loops else ()))
+    found = [*registers(said), result.metadata.shared, _source(case, capability)]
+    found += inner_loop(result) if loops else ()
     columns = _COLUMNS if loops else _COLUMNS[:-2]
     return dict(zip(columns, (name, capability, tile, warps, *found), strict=True))
 
@@ -194,9 +217,20 @@ def _is_fine(row: dict[str, Any]) -> bool:
     return fits and row["spilled"] <= _NO_SPILL
 
 
+def _read(path: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
+    if path is None or not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        rows = [
+            {name: int(text) if text.isdecimal() and name != "source" else text
+             for name, text in row.items()}
+            for row in csv.DictReader(file)
+        ]  # fmt: skip
+    return {(row["kernel"], row["capability"]): row for row in rows}
+
+
 def _write(rows: list[dict[str, Any]], path: Path) -> None:
-    old = list(csv.DictReader(path.open())) if path.exists() else []
-    merged = {(row["kernel"], int(row["capability"])): row for row in (*old, *rows)}
+    merged = _read(path) | {(row["kernel"], row["capability"]): row for row in rows}
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -215,7 +249,13 @@ def main() -> int:
         action="store_true",
         help="in less time, without looking at loops; writes no --out",
     )
+    parser.add_argument(
+        "--known", type=Path, help="a table of before, whose rows of the same source are taken"
+    )
     options = parser.parse_args()
+    if options.known and not options.known.is_file():
+        parser.error(f"{options.known} does not exist")
+    known = _read(options.known)
     if options.check and options.out:
         parser.error("--check has no loops for --out")
     rows = []
@@ -224,7 +264,9 @@ def main() -> int:
         for case in cases:
             if options.only not in case[0]:
                 continue
-            row = _row(case, capability, loops=not options.check)
+            row = known.get((case[0], capability), {})
+            if row.get("source") != _source(case, capability):
+                row = _row(case, capability, loops=not options.check)
             rows.append(row)
             print(*(f"{name} {value}" for name, value in row.items()), sep=", ", flush=True)
             if options.out:

@@ -73,5 +73,26 @@ def test_a_kernel_past_the_limits_fails(monkeypatch):
 
 @pytest.mark.slow
 def test_all_kernels_compile(tmp_path):
-    found = _compile(tmp_path, "--capability", "90", "--check")
+    """Those that the table has not from the same source; a hundred take two minutes."""
+    found = _compile(tmp_path, "--capability", "90", "--check", "--known", _TABLE)
     assert found.returncode == 0, found.stdout + found.stderr
+    checked = {line.split(",")[0] for line in found.stdout.splitlines()}
+    listed = {f"kernel {name}" for name, capability in _rows(_TABLE) if capability == 90}
+    assert checked == listed  # rows of kernels that are gone are to be deleted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["as it is", "another"])
+def test_what_is_known_is_taken_and_what_has_another_source_compiled(source, tmp_path):
+    known, row = tmp_path / "known.csv", _rows(_TABLE)["march k3 bf16", 90] | {"registers": 200}
+    if source == "another":
+        row["source"] = "0" * 16
+    with known.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(row), lineterminator="\n")
+        table.writeheader()
+        table.writerow(row)
+    only = ("--kernels", "3", "--only", "march k3 bf16", "--capability", "90", "--check")
+    found = _compile(tmp_path, *only, "--known", known)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.startswith("kernel march k3 bf16, capability 90,")
+    assert ("registers 200," in found.stdout) == (source == "as it is")
