@@ -55,9 +55,13 @@ def test_its_card_says_what_its_checkpoint_does(bundled: Path) -> None:
 
 def test_its_recipe_is_shipped(bundled: Path) -> None:
     (model,) = load_models([bundled])
-    recipe, trained = load_recipe("models/hippocampus"), model.checkpoint.recipe
+    trained, card = model.checkpoint.recipe, read_card(bundled / CARD_NAME)
     assert trained is not None
+    assert card.training.recipe == "cpu_whole_scans"
+    recipe = load_recipe(card.training.recipe)
     assert recipe.training.epochs == trained.training.epochs
+    assert recipe.training.patch_voxels == model.plan.patch_voxels
+    assert load_recipe("models/hippocampus").training.epochs == 200
     assert model.checkpoint.network.settings.base_channels == recipe.model.mednext["base_channels"]
 
 
