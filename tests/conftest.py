@@ -1,7 +1,9 @@
 """Real data where it is found, the same examples everywhere, and how Triton runs."""
 
+import gc
 import os
 import signal
+from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,6 +43,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif torch.cuda.is_available() and "device" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.gpu)
     _slow_files_first(items)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay until the end."""
+    _leave_alone_what_stays()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """So does what the tests of a file have imported and kept."""
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        _leave_alone_what_stays()
+    return result
+
+
+def _leave_alone_what_stays() -> None:
+    """Searches for garbage pass over it from here on, which else take seconds of some tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def _slow_files_first(items: list[pytest.Item]) -> None:

@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 from mednext_cli.app import main_and_exit
 from mednext_cli.inference.record import PredictionRecord, Standing
@@ -54,11 +56,35 @@ def start(
     images: Path, out: Path, model: Path, *options: str, end: End | None, meeting: Meeting | None
 ) -> "subprocess.Popen[str]":
     """Begin such a run, on one thread."""
-    plan = json.dumps([end and asdict(end), meeting and asdict(meeting)])
+    return _start((end, meeting), images, out, model, *options)
+
+
+def end_again_and_again(
+    images: Path, out: Path, model: Path, *options: str, ends: Sequence[End]
+) -> list[int]:
+    """Runs one after the other, in forks of a process that computes nothing; their exit codes."""
+    runs = _start([(end, None) for end in ends], images, out, model, *options)
+    try:
+        said, error = runs.communicate(timeout=len(ends) * _SECONDS)
+    finally:
+        runs.kill()
+    assert runs.returncode == 0, error
+    sys.stderr.write(error)  # which is shown where a test fails
+    return [int(code) for code in said.splitlines()]
+
+
+def _start(
+    plan: tuple[End | None, Meeting | None] | list[tuple[End | None, Meeting | None]],
+    images: Path,
+    out: Path,
+    model: Path,
+    *options: str,
+) -> "subprocess.Popen[str]":
+    told = json.dumps(plan, default=asdict)
     words = ["predict", str(images), "--model", str(model), "--out", str(out)]
     always = ["--device", "cpu", "--engine", "torch", "--workers", "0"]
     return subprocess.Popen(
-        [sys.executable, "-m", __name__, plan, *words, *always, *options],
+        [sys.executable, "-m", __name__, told, *words, *always, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -106,10 +132,31 @@ def _meet_at(meeting: Meeting) -> None:
     PredictionRecord.claim = claim  # type: ignore[assignment,method-assign]
 
 
-if __name__ == "__main__":
-    end, meeting = json.loads(sys.argv.pop(1))
+def _run(end: dict[str, Any] | None, meeting: dict[str, Any] | None) -> NoReturn:
     if end is not None:
         _end_at(End(**end))
     if meeting is not None:
         _meet_at(Meeting(**meeting))
     main_and_exit()
+
+
+def _run_each(plan: list[tuple[dict[str, Any] | None, dict[str, Any] | None]]) -> None:
+    """What a run imports is imported once: that is most of the time of a run that is killed."""
+    import mednext_cli.commands.predict
+    import mednext_cli.inference.predict  # noqa: F401
+
+    for run in plan:
+        child = os.fork()
+        if not child:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _run(*run)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    told = json.loads(sys.argv.pop(1))
+    if isinstance(told[0], list):
+        _run_each(told)
+    else:
+        _run(*told)

@@ -89,8 +89,9 @@ def test_going_on_gives_the_bits_of_a_run_in_one_go(train, tmp_path, gain, monke
         assert train(runs=tmp_path / "parts") == 130
     gain[0] = None
     assert train(runs=tmp_path / "parts") == 0
+    parts = weights("parts")
     for name, one in weights("whole").items():
-        assert torch.equal(one, weights("parts")[name]), name
+        assert torch.equal(one, parts[name]), name
 
 
 @pytest.mark.slow
