@@ -1,4 +1,4 @@
-"""OpenMP's threads sleep early, unless the user said otherwise, in every process of a command."""
+"""Threads of OpenMP and OpenBLAS sleep early, unless the user said otherwise, in every process of a command."""
 
 import os
 import subprocess
@@ -11,24 +11,29 @@ from mednext_cli.foundation.openmp import let_threads_sleep
 _SHOW = """
 import os, sys
 from mednext_cli import app
-app.main = lambda: print(os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules) or 0
+app.main = lambda: print(
+    os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OPENBLAS_THREAD_TIMEOUT"),
+    {"torch", "numpy"} & sys.modules.keys() or "none",
+) or 0
 app.main_and_exit()
 """
 
 
 @pytest.mark.parametrize("given", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "5"}])
 def test_what_the_user_set_stays(given):
+    given = {**given, "OPENBLAS_THREAD_TIMEOUT": "20"}
     environment = dict(given)
     let_threads_sleep(environment)
     assert environment == given
 
 
-def test_the_command_says_it_before_pytorch_is_loaded():
-    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+def test_the_command_says_it_before_pytorch_and_numpy_are_loaded():
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     done = subprocess.run(
         [sys.executable, "-c", _SHOW], env=environment, capture_output=True, text=True, check=True
     )
-    count, loaded = done.stdout.split()
+    count, timeout, loaded = done.stdout.split()
     assert int(count) < 100_000
-    assert loaded == "False"
+    assert int(timeout) < 20
+    assert loaded == "none"
