@@ -1,4 +1,4 @@
-"""Threads of OpenMP and OpenBLAS sleep early, unless the user said otherwise, in every process of a command."""
+"""Idle threads sleep early, unless the user said otherwise, in every process of a command."""
 
 import os
 import subprocess
