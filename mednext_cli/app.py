@@ -16,7 +16,7 @@ import typer
 from mednext_cli import __version__
 from mednext_cli.foundation.devices import is_out_of_memory
 from mednext_cli.foundation.errors import MednextError
-from mednext_cli.foundation.openmp import let_threads_sleep
+from mednext_cli.foundation.idle_threads import let_threads_sleep
 from mednext_cli.foundation.plugins import Plugin, find_plugins
 from mednext_cli.foundation.progress import set_verbosity
 from mednext_cli.foundation.signals import ignore_signals, stop_on_signals

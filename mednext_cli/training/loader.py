@@ -98,7 +98,7 @@ class _Workers(_MultiProcessingDataLoaderIter):
     def _give_up(self) -> None:
         """Torch's own end needs what is not made yet."""
         self._shutdown = True
-        if self._worker_pids_set:
+        if getattr(self, "_worker_pids_set", False):
             _remove_worker_pids(id(self))
             self._worker_pids_set = False
         if hasattr(self, "_pin_memory_thread_done_event"):

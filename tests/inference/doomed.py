@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -142,9 +143,8 @@ def _run(end: dict[str, Any] | None, meeting: dict[str, Any] | None) -> NoReturn
 
 def _run_each(plan: list[tuple[dict[str, Any] | None, dict[str, Any] | None]]) -> None:
     """What a run imports is imported once: that is most of the time of a run that is killed."""
-    import mednext_cli.commands.predict
-    import mednext_cli.inference.predict  # noqa: F401
-
+    import_module("mednext_cli.commands.predict")
+    import_module("mednext_cli.inference.predict")
     for run in plan:
         child = os.fork()
         if not child:

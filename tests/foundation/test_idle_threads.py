@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mednext_cli.foundation.openmp import let_threads_sleep
+from mednext_cli.foundation.idle_threads import let_threads_sleep
 
 _SHOW = """
 import os, sys
