@@ -196,3 +196,27 @@ def test_what_hooks_keep_is_not_overwritten():
     with torch.inference_mode():
         network(torch.randn(1, 1, 16, 32, 16))
     assert all(torch.equal(one, copied) for one, copied in kept)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("layout", ["contiguous", "cropped", "flipped", "channels last"])
+@pytest.mark.parametrize("reduced", [False, True])
+def test_a_pointwise_result_has_its_channels_last_whatever_the_image(channels, layout, reduced):
+    """As exact as of an image whose channels are last."""
+    torch.manual_seed(0)
+    whole, bias = torch.randn(1, channels, 20, 9, 18), torch.randn(5)
+    weight = torch.randn(5, channels, 1, 1, 1)
+    image = {
+        "contiguous": whole,
+        "cropped": whole[..., 1:18, 1:7, 1:6],
+        "flipped": whole.movedim(2, 4),
+        "channels last": cpu.channels_last(whole),
+    }[layout]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+        found = cpu.pointwise(image, weight, bias)
+        alike = cpu.pointwise(cpu.channels_last(image.clone()), weight, bias)
+    assert found.is_contiguous(memory_format=torch.channels_last_3d)
+    exact = torch.nn.functional.conv3d(image.double(), weight.double(), bias.double())
+    error, usual = ((one.double() - exact).abs().max() for one in (found, alike))
+    assert error <= 1.1 * usual + 1e-6
+    assert error < (0.1 if reduced else 1e-5)
