@@ -1,21 +1,19 @@
 """One step against the same step written out: loss, gradient, clipping, AdamW."""
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from mednext_cli.training.distributed import ALONE
 from mednext_cli.training.loss import SegmentationLoss
 from mednext_cli.training.precision import Precision
 from mednext_cli.training.state import TrainingState
 from mednext_cli.training.step import update
+from tests.process_groups import distribute, group_of_one
 
 RATE, DECAY, EPSILON = 0.01, 0.1, 1e-3
 CPU = torch.device("cpu")
@@ -113,36 +111,22 @@ def test_a_step_that_is_not_finite_is_left_out_and_told(value: float) -> None:
         assert all(torch.equal(kept[name], found[name]) for name in kept)
 
 
-@pytest.fixture
-def group_of_one(tmp_path: Path) -> Iterator[None]:
-    """A process group, in which a gradient is exchanged with nobody."""
-    store = (tmp_path / "store").as_uri()
-    distributed.init_process_group("gloo", init_method=store, rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
-
-
-@pytest.mark.usefixtures("group_of_one")
 def test_accumulated_gradients_are_exchanged_once_a_step() -> None:
     """And are those of the whole batch."""
     whole, parts = _state(), _state()
     exchanged: list[Tensor] = []
 
-    def exchange(_: None, bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:
+    def exchange(bucket: distributed.GradBucket) -> None:
         exchanged.append(bucket.buffer().clone())
-        done: torch.futures.Future[Tensor] = torch.futures.Future()
-        done.set_result(bucket.buffer())
-        return done
 
-    network = DistributedDataParallel(parts.network)
-    network.register_comm_hook(None, exchange)
-    parts.parallel = network
     parts.recipe.training.accumulate = 2  # type: ignore[misc]
     images, labels = _batch()
     labels[1] = labels[0]  # then Dice, which is a quotient, is the same in parts
     images[1] = images[0]
     loss = SegmentationLoss()
-    made = [update(state, loss, images, labels).tolist() for state in (parts, whole)]
+    with group_of_one():
+        parts.parallel = distribute(parts.network, exchange)
+        made = [update(state, loss, images, labels).tolist() for state in (parts, whole)]
     assert len(exchanged) == 1
     assert made[0] == pytest.approx(made[1], rel=1e-5)
     for one, other in zip(parts.network.parameters(), whole.network.parameters(), strict=True):

@@ -4,10 +4,9 @@ import copy
 
 import pytest
 import torch
-from torch import distributed
-from torch.nn.parallel import DistributedDataParallel
 
 from mednext_cli.networks.mednext.kernels import DepthwiseConv3d
+from tests.process_groups import distribute, group_of_one
 
 
 def _module_and_image(device):
@@ -27,16 +26,12 @@ def test_exports_as_one_operator(device):
 
 
 @pytest.mark.slow
-def test_distributed_gradients_are_those_of_one_process(device, tmp_path):
+def test_distributed_gradients_are_those_of_one_process(device):
     alone, image = _module_and_image(device)
-    store = distributed.FileStore(str(tmp_path / "store"), 1)
-    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        together = DistributedDataParallel(copy.deepcopy(alone))
+    with group_of_one():
+        together = distribute(copy.deepcopy(alone))
         for module in (alone, together):
             module(image).square().sum().backward()
-        pairs = zip(alone.parameters(), together.module.parameters(), strict=True)
-        for mine, theirs in pairs:
-            torch.testing.assert_close(mine.grad, theirs.grad)
-    finally:
-        distributed.destroy_process_group()
+    pairs = zip(alone.parameters(), together.module.parameters(), strict=True)
+    for mine, theirs in pairs:
+        torch.testing.assert_close(mine.grad, theirs.grad)

@@ -34,7 +34,8 @@ def test_every_rank_gets_what_rank_0_chose(tmp_path, devices, expected):
     for one in ranks:
         one.start()
     for one in ranks:
-        one.join()
+        one.join(300)
+        one.kill()
     assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)] == [
         expected,
         expected,
