@@ -18,6 +18,7 @@ from mednext_cli.commands.options import (
     layout_options,
 )
 from mednext_cli.commands.tables import report
+from mednext_cli.foundation.imports import importing
 
 
 def predict(
@@ -207,7 +208,8 @@ def predict(
         spec = replace(spec, scratch=scratch)
         settled = find_settled(spec)
         if (result := settled.result) is None:
-            from mednext_cli.inference.predict import predict_found
+            with importing():
+                from mednext_cli.inference.predict import predict_found
 
             result = predict_found(spec, settled.found)
     report(f"{result.folder}: {len(result.made)} made, {len(result.kept)} kept")

@@ -31,6 +31,7 @@ from mednext_cli.inference.folder_rules import FolderRules
 from mednext_cli.inference.identity import Comparison, Identities
 from mednext_cli.inference.record_file import (
     Entry,
+    LatestRecord,
     RecordContent,
     Settings,
     read_record,
@@ -77,6 +78,7 @@ class PredictionRecord:
         self._claims = Claims(folder)
         self._identities = Identities()
         self._content = RecordContent(exists=False)
+        self._latest = LatestRecord(folder)
 
     def check(self, cases: Sequence[Case]) -> None:
         """Refuse what would mix settings or replace what is not ours; writes nothing.
@@ -285,10 +287,14 @@ class PredictionRecord:
     def _changing(self, *, write: bool = True) -> Iterator[RecordContent]:
         """The record as it is now, under the folder's lock; written back at the end."""
         with locked(self._folder, briefly=True):
-            self._content = read_record(self._folder)
-            yield self._content
-            if write:
-                write_record(self._folder, self._content)
+            self._content = self._latest.read()
+            try:
+                yield self._content
+                if write:
+                    self._latest.write(self._content)
+            except BaseException:
+                self._latest.forget()
+                raise
 
     def _plan_again(self, given: set[str]) -> None:
         """Every label map there is made anew; a forced run that stands unfinished is carried on."""

@@ -1,7 +1,7 @@
 """``predict.json``: what a folder of label maps was made with, as it is on disk."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def write_record(folder: Path, content: RecordContent) -> None:
     Raises:
         StorageError: the disk refuses.
     """
-    cases = {name: asdict(entry) for name, entry in sorted(content.cases.items())}
+    cases = _ENTRIES.dump_python(dict(sorted(content.cases.items())), mode="json")
     write_json(
         folder / RECORD_NAME,
         {
@@ -135,3 +135,40 @@ def write_record(folder: Path, content: RecordContent) -> None:
             "again": sorted(content.again),
         },
     )
+
+
+class LatestRecord:
+    """The record of a folder that several processes change, parsed again only where it has changed.
+
+    To be used under the folder's lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bytes: bytes | None = None
+        self._content = RecordContent(exists=False)
+
+    def read(self) -> RecordContent:
+        """As `read_record`."""
+        found = self._found()
+        if found is None or found != self._bytes:
+            self.forget()
+            self._content = read_record(self._folder)
+            self._bytes = found
+        return self._content
+
+    def write(self, content: RecordContent) -> None:
+        """As `write_record`."""
+        self.forget()
+        write_record(self._folder, content)
+        self._content, self._bytes = content, self._found()
+
+    def forget(self) -> None:
+        """What was read may have been changed here, and not written."""
+        self._bytes = None
+
+    def _found(self) -> bytes | None:
+        try:
+            return (self._folder / RECORD_NAME).read_bytes()
+        except OSError:
+            return None
