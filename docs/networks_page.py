@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mednext_cli.foundation.plugins import find_plugins
 from mednext_cli.networks.choice import ChosenNetwork, choose_network
-from mednext_cli.networks.patches import shown_patch
+from mednext_cli.networks.patches import PatchRule, shown_patch
 from mednext_cli.settings.recipe import ModelSettings
 
 _MEASURED = Path(__file__).parents[1] / "benchmarks" / "results" / "networks.csv"
@@ -129,6 +129,11 @@ def _elsewhere(row: dict[str, str] | None) -> tuple[str, ...]:
     return tuple(row[key].replace("|", "/") for key in keys) if row else ("not measured", "", "")
 
 
+def _multiple_of(rule: PatchRule) -> str:
+    planned = rule.divisors[0] if len(set(rule.divisors)) == 1 else shown_patch(rule.divisors)
+    return f"{planned}; in PyTorch {rule.taken[0]}" if rule.taken else str(planned)
+
+
 def _rules(
     chosen: dict[str, ChosenNetwork],
 ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
@@ -137,12 +142,11 @@ def _rules(
     for name, network in chosen.items():
         family, settings = network.family, network.settings
         rule = family.patch_rule(settings)
-        axes = set(rule.divisors)
         heads = "none"
         if family.deep_supervision:
             heads = "on" if family.supervises(settings) else "off, can be had"
         rows[name] = (
-            str(rule.divisors[0]) if len(axes) == 1 else shown_patch(rule.divisors),
+            _multiple_of(rule),
             shown_patch(rule.smallest),
             "yes" if rule.fixed else "no",
             heads,

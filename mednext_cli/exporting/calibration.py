@@ -70,7 +70,7 @@ def draw_patches(model: Model, cached: CachedDataset, case_ids: Sequence[str]) -
         image = model.plan.turn.array(case.read_image())
         for index in range(number, _PATCHES, len(names)):
             centre = _centre(random, case, model.plan, index % 2 == 0)
-            drawn.append(_cut(image, centre, model.plan.patch_voxels))
+            drawn.append(_cut(image, centre, model.graph_patch))
     return drawn
 
 

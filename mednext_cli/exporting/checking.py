@@ -110,7 +110,7 @@ def check_export(
     Raises:
         SettingsError: it computes something else.
     """
-    spec, patch_voxels = model.checkpoint.network, model.plan.patch_voxels
+    spec, patch_voxels = model.checkpoint.network, model.graph_patch
     patches = _patches_to_check(spec, patch_voxels)
     images = [make_image(spec, patch, seed) for seed, patch in enumerate(patches)]
     agreement = compare(network, exported, images, activation_of(model.plan))

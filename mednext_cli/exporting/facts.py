@@ -17,7 +17,8 @@ def describe_model(model: Model) -> dict[str, Any]:
 
     Returns:
         By name: `input_axes` of the image (B, C, D, H, W); `channels`; `spacing_mm`;
-        `normalisation`, an entry a channel; `patch_voxels` it was trained on; `patch_multiples`,
+        `normalisation`, an entry a channel; `patch_voxels` it was trained on, or the next
+        that the graph takes; `patch_multiples`,
         what the lengths of an input are multiples of, and `patch_fixed` where it takes one size
         only; `activation`, what makes probabilities of the logits; `outputs`, an entry a channel of
         the logits; `overlap` and `mirror_axes` of prediction; where the weights come from.
@@ -32,7 +33,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "channels": list(plan.channels),
         "spacing_mm": list(plan.turn.triple(plan.spacing_mm)),
         "normalisation": [channel.model_dump(mode="json") for channel in plan.normalisation],
-        "patch_voxels": list(plan.patch_voxels),
+        "patch_voxels": list(model.graph_patch),
         "patch_multiples": [*(1,) * (3 - rule.dimensions), *rule.divisors],
         "patch_fixed": None if rule.fixed is None else list(rule.fixed),
         "activation": activation_of(plan),

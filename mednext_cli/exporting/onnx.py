@@ -25,7 +25,7 @@ def write(model: Model, path: Path) -> str:
         StorageError: the disk refuses.
     """
     network = build_network(model.checkpoint)
-    graph = build_graph(network, model.checkpoint.network, model.plan.patch_voxels)
+    graph = build_graph(network, model.checkpoint.network, model.graph_patch)
     import_module("onnx.helper").set_model_props(graph, as_texts(describe_model(model)))
     content: bytes = graph.SerializeToString()
     with replacing(path) as beside:

@@ -43,7 +43,7 @@ def convert(model: Model) -> Converted:
     """
     openvino = load_openvino("OpenVINO", "take --to onnx")
     network, spec = build_network(model.checkpoint), model.checkpoint.network
-    example = (1, spec.in_channels, *model.plan.patch_voxels)
+    example = (1, spec.in_channels, *model.graph_patch)
     free = (_ANY,) * 3 if spec.patch_rule.dimensions == 3 else (1, _ANY, _ANY)
     shape = (_ANY, spec.in_channels, *free) if spec.has_one_graph else example
     try:

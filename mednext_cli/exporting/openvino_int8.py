@@ -184,7 +184,7 @@ class _Trial:
         compiled = compile_graph(made.openvino, graph, "f32")
         member = Member(
             engine=_GraphEngine(compiled, activation_of(model.plan)),
-            patch_voxels=model.plan.patch_voxels,
+            patch_voxels=model.graph_patch,
             mirror_axes=(),
             overlap=model.overlap,
             turn=model.plan.turn,

@@ -29,7 +29,7 @@ def write(model: Model, path: Path) -> str:
         StorageError: the disk refuses.
     """
     spec, network = model.checkpoint.network, build_network(model.checkpoint)
-    image = torch.zeros(1, spec.in_channels, *model.plan.patch_voxels)
+    image = torch.zeros(1, spec.in_channels, *model.graph_patch)
     facts = json.dumps(describe_model(model))
     with replacing(path) as beside, torch.no_grad(), warnings.catch_warnings():
         # Tracing warns of our checks of the shape, and of its own end.

@@ -15,6 +15,7 @@ from mednext_cli.inference.engine import (
     EngineOptions,
     activation_of,
     build_engine,
+    runs_graphs,
     tiles_at_once,
 )
 from mednext_cli.inference.models import Model
@@ -223,19 +224,20 @@ def build_average(models: Sequence[Model], engine: str, options: EngineOptions) 
     Raises:
         PluginError: there is no such engine. SettingsError: it cannot be used here.
     """
-    members = (
-        Member(
-            engine=build_engine(
-                *(engine, model.checkpoint, model.plan),
-                replace(options, checkpoint_file=model.path),
-            ),
-            patch_voxels=model.plan.patch_voxels,
-            mirror_axes=model.mirrored,
-            overlap=model.overlap,
-            turn=model.plan.turn,
-            weight=model.weight,
-            width=first_width(model.checkpoint.state_dict),
-        )
-        for model in models
+    members = tuple(_member(model, engine, options) for model in models)
+    return NetworkAverage(members, models[0].plan)
+
+
+def _member(model: Model, engine: str, options: EngineOptions) -> Member:
+    built = build_engine(
+        engine, model.checkpoint, model.plan, replace(options, checkpoint_file=model.path)
     )
-    return NetworkAverage(tuple(members), models[0].plan)
+    return Member(
+        engine=built,
+        patch_voxels=model.graph_patch if runs_graphs(built) else model.plan.patch_voxels,
+        mirror_axes=model.mirrored,
+        overlap=model.overlap,
+        turn=model.plan.turn,
+        weight=model.weight,
+        width=first_width(model.checkpoint.state_dict),
+    )

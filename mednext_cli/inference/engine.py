@@ -64,6 +64,16 @@ EngineMaker = Callable[[Checkpoint, Plan, EngineOptions], Engine]
 """Checkpoint, its plan and how to compute to an engine; a class will do."""
 
 
+def runs_graphs(engine: Engine) -> bool:
+    """Whether it takes only the patches that exported graphs take."""
+    return bool(getattr(engine, "runs_graphs", False))
+
+
+def runs_side_by_side(engine: Engine) -> bool:
+    """Whether several threads may call it, and each is served by PyTorch's threads of its own."""
+    return engine.device.type == "cpu" and bool(getattr(engine, "runs_side_by_side", False))
+
+
 def activation_of(plan: Plan) -> Activation:
     """Of networks for a plan: regions may overlap, classes may not."""
     return "sigmoid" if plan.label_set.region_training else "softmax"

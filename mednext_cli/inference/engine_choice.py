@@ -96,12 +96,13 @@ def choose_engine(
     Args:
         name: auto, torch, openvino, onnx or a plugin's.
         models: that are averaged, all by the same engine.
-        options: how it computes. What only torch has - a GPU, a choice of operators - means torch.
+        options: how it computes. What only torch has - a GPU, a choice of operators - means torch,
+            and so do patches that exported graphs do not take.
         count: tiles and mirrorings that are to be predicted with a model. None where nobody knows:
             then the start does not count, and nothing is measured.
     """
     others = _installed(options) if name == "auto" else ()
-    if not others:
+    if not others or any(model.graph_patch != model.plan.patch_voxels for model in models):
         return EngineChoice(USUAL if name == "auto" else name)
     totals = dict.fromkeys((USUAL, *others), 0.0)
     milliseconds: dict[str, float] = {}

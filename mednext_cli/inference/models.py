@@ -53,6 +53,11 @@ class Model:
         """Axes of (D, H, W) to average mirrorings over."""
         return self.mirror_axes if self.mirror else ()
 
+    @property
+    def graph_patch(self) -> tuple[int, int, int]:
+        """The patch (D, H, W) of exported graphs: the plan's, or the next that these take."""
+        return self.checkpoint.network.patch_rule.hold(self.plan.patch_voxels)
+
     def asked(
         self,
         overlap: float | None = None,

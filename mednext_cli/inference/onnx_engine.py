@@ -44,6 +44,7 @@ class OnnxEngine:
     """
 
     requires: ClassVar = REQUIRES
+    runs_graphs: ClassVar = True
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, options: EngineOptions) -> None:
         if options.device.type != "cpu":

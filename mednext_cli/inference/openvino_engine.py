@@ -47,6 +47,7 @@ class OpenVinoEngine:
     """
 
     requires: ClassVar = {"openvino": "mednext[openvino]"}
+    runs_graphs: ClassVar = True
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, options: EngineOptions) -> None:
         if options.device.type != "cpu":

@@ -131,6 +131,11 @@ class NetworkFamily(ABC, Generic[Chosen]):
     def divisor(self, settings: Chosen) -> int | tuple[int, ...]:
         """What every axis of a patch is a multiple of, voxels; one an axis where they differ."""
 
+    def taken_divisor(self, settings: Chosen) -> int | None:
+        """A smaller one, where PyTorch runs the network and nobody plans; None: there is none."""
+        del settings
+        return None
+
     def dimensions(self, settings: Chosen) -> int:
         """3, or 2 for networks of slices: their patches are (1, H, W)."""
         del settings
@@ -286,11 +291,13 @@ class NetworkFamily(ABC, Generic[Chosen]):
     def patch_rule(self, settings: Chosen) -> PatchRule:
         """Which patches the network takes."""
         divisor, dimensions = self.divisor(settings), self.dimensions(settings)
+        taken = self.taken_divisor(settings)
         return PatchRule(
             divisors=(divisor,) * dimensions if isinstance(divisor, int) else divisor,
             smallest=self.smallest_patch(settings),
             dimensions=dimensions,
             fixed=self.fixed_patch(settings),
+            taken=None if taken is None else (taken,) * dimensions,
         )
 
 

@@ -15,17 +15,24 @@ class PatchRule:
     """What a network says of its patches (D, H, W), voxels.
 
     Attributes:
-        divisors: what each axis is a multiple of; as many as there are dimensions.
+        divisors: what each axis of a planned patch, and of an exported graph's image, is a multiple
+            of; as many as there are dimensions.
         smallest: least length along each axis; where all have the same divisor, in whatever order
             of the axes.
         dimensions: 3, or 2 where D is 1 and the rule is about H and W.
         fixed: the only patch there is; None where any that fits is taken.
+        taken: what each axis is a multiple of where PyTorch runs the network; None: the divisors.
     """
 
     divisors: tuple[int, ...]
     smallest: tuple[int, ...]
     dimensions: int = 3
     fixed: Patch | None = None
+    taken: tuple[int, ...] | None = None
+
+    @property
+    def _taken(self) -> tuple[int, ...]:
+        return self.taken or self.divisors
 
     @property
     def _in_any_order(self) -> bool:
@@ -48,6 +55,10 @@ class PatchRule:
             steps = max(round(lengths[axis] / divisor), -(-least[axis] // divisor), 1)
             fitted[axis] = steps * divisor
         return fitted[0], fitted[1], fitted[2]
+
+    def hold(self, patch: Patch) -> Patch:
+        """The smallest patch of the divisors' multiples that holds this one."""
+        return self.fit(self._rounded(patch, math.ceil))
 
     def halve(self, patch: Patch) -> Patch:
         """Half the patch along each axis, as far as the network takes it."""
@@ -73,7 +84,7 @@ class PatchRule:
             return "a network of slices takes 1 x height x width"
         if any(
             length % divisor or length == 0
-            for length, divisor in zip(inner, self.divisors, strict=True)
+            for length, divisor in zip(inner, self._taken, strict=True)
         ):
             return self._divisibility()
         if self._is_too_small(inner):
@@ -83,8 +94,8 @@ class PatchRule:
 
     def _divisibility(self) -> str:
         if self._in_any_order:
-            return f"every axis must be divisible by {self.divisors[0]}"
-        return f"the axes must be divisible by {', '.join(map(str, self.divisors))}"
+            return f"every axis must be divisible by {self._taken[0]}"
+        return f"the axes must be divisible by {', '.join(map(str, self._taken))}"
 
     def _is_too_small(self, inner: Sequence[int]) -> bool:
         if not self._in_any_order:

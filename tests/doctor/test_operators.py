@@ -47,7 +47,7 @@ def test_every_candidate_has_a_row_and_one_of_each_block_is_chosen(tmp_path, cap
         (["--operators", "--patch", "1,2"], "--patch 1,2"),
         (["--operators", "--device", "cuda:77"], "there is no device"),
         (["--operators", "--device", "cpu", "--precision", "float16"], "float16"),
-        (["--operators", "--device", "cpu", "--patch", "30"], "divisible by 16"),
+        (["--operators", "--device", "cpu", "--patch", "30"], "divisible by 8"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(tmp_path, capsys, options, said):

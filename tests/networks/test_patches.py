@@ -10,14 +10,28 @@ from mednext_cli.networks.patches import PatchRule
 FLAT = PatchRule(divisors=(4, 32, 32), smallest=(4, 64, 64))
 SLICES = PatchRule(divisors=(16, 16), smallest=(16, 16), dimensions=2)
 CUBE = PatchRule(divisors=(16, 16, 16), smallest=(16, 16, 32))
+FINER = PatchRule(divisors=(16, 16, 16), smallest=(16, 16, 32), taken=(8, 8, 8))
+RULES = st.sampled_from([FLAT, SLICES, CUBE, FINER])
 
 
-@given(lengths=st.tuples(*[st.integers(1, 300)] * 3), rule=st.sampled_from([FLAT, SLICES, CUBE]))
+@given(lengths=st.tuples(*[st.integers(1, 300)] * 3), rule=RULES)
 def test_what_is_fitted_is_taken_and_fitting_again_changes_nothing(lengths, rule):
     patch = rule.fit(lengths)
     assert rule.problem(patch) == ""
     assert rule.fit(patch) == patch
     assert rule.problem(rule.halve(patch)) == ""
+
+
+@given(lengths=st.tuples(*[st.integers(2, 40)] * 3))
+def test_what_is_taken_is_held_by_the_next_that_is_planned(lengths):
+    patch = tuple(8 * length for length in lengths)
+    assert (FINER.problem(patch) == "") == (max(patch) >= 32)
+    held = FINER.hold(patch)
+    assert all(length % 16 == 0 for length in held)
+    if FINER.problem(patch) == "":
+        assert all(0 <= more - length < 16 for more, length in zip(held, patch, strict=True))
+    assert FINER.hold(held) == held
+    assert "divisible by 8" in FINER.problem((patch[0] + 4, *patch[1:]))
 
 
 def test_each_axis_keeps_its_own_divisor():

@@ -51,7 +51,7 @@ def test_an_edited_plan_is_followed_and_only_what_depends_on_it_is_redone(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"patch_voxels": [20, 32, 32]}, "divisible by 16"),
+        ({"patch_voxels": [20, 32, 32]}, "divisible by 8"),
         ({"patch_voxels": [16, 16, 16]}, "the smallest is 16 x 16 x 32"),
         ({"slice_axis": 2}, "choose it when they are trained"),
         ({"spacing_mm": [0, 1, 1]}, "spacing_mm.0"),

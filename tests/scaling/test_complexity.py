@@ -52,5 +52,5 @@ def test_it_scales_with_the_patch_and_allocates_nothing():
 
 
 def test_a_patch_that_cannot_be_is_refused():
-    with pytest.raises(SettingsError, match="divisible by 16"):
+    with pytest.raises(SettingsError, match="divisible by 8"):
         count_complexity(mednext("S", 3, 1, 3), (100, 128, 128))

@@ -212,7 +212,7 @@ def test_a_fold_that_another_process_trains_is_left_to_it_but_a_full_disk_ends_a
     ("options", "expected"),
     [
         (["--fold", "0,7"], "there is no fold 7 of 2"),
-        (["--fold", "cv", "--set", "training.patch_voxels=[20, 32, 32]"], "divisible by 16"),
+        (["--fold", "cv", "--set", "training.patch_voxels=[20, 32, 32]"], "divisible by 8"),
         (["--fold", "cv", "--set", "training.cases=3"], "training.cases = 3"),
         (["--kernel", "3,4"], "kernel 4 is not possible"),
         (["--kernel", "5,3"], "kernels 5, 3 do not grow"),

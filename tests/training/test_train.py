@@ -216,7 +216,7 @@ def test_regions_overlapping_or_not_are_trained_with_sigmoid(
         (["--recipe", "nonsense"], "unknown recipe 'nonsense'"),
         (["--device", "tpu"], "tpu"),
         (["--set", "training.precision=float16"], "float16"),
-        (["--set", "training.patch_voxels=[20, 32, 32]"], "divisible by 16"),
+        (["--set", "training.patch_voxels=[20, 32, 32]"], "divisible by 8"),
         (["--init", "nowhere.pt"], "nowhere.pt does not exist"),
     ],
 )

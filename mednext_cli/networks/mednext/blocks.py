@@ -369,7 +369,14 @@ class UpBlock(MedNeXtBlock):
         return product, bias + cast("Tensor", shortcut.bias)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """(B, channels, n, ...) to (B, out_channels, 2n, ...), to which `skip` is added."""
+        """(B, channels, n, ...) to (B, out_channels, 2n, ...), to which `skip` is added.
+
+        Along an axis that was of odd length before it was halved, it is 2n - 1 as the skip is: the
+        last plane is left out.
+        """
+        if skip is not None and _is_odd(skip, x):
+            whole = (slice(None), slice(None))
+            return skip + self.forward(x)[whole + tuple(map(slice, skip.shape[2:]))]
         if self._is_fused(x):
             return self._fused(x, skip)
         y = super().forward(x)
@@ -377,3 +384,10 @@ class UpBlock(MedNeXtBlock):
             return cpu.add_behind_first(skip, y)
         y = F.pad(y, (1, 0) * (x.ndim - 2))
         return y if skip is None else y + skip
+
+
+def _is_odd(skip: Tensor, below: Tensor) -> bool:
+    """Whether an axis was of odd length before it was halved."""
+    pairs = zip(skip.shape[2:], below.shape[2:], strict=True)
+    left_out = [2 * half - length for length, half in pairs]
+    return any(left_out) and all(one in (0, 1) for one in left_out)

@@ -56,6 +56,11 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
         del settings
         return int(2**LEVELS)
 
+    def taken_divisor(self, settings: MedNeXtSettings) -> int | None:
+        """8, of blocks as published: what was of odd length before it was halved is so again."""
+        plain = settings.mixer == "depthwise" and settings.resampling != "plain"
+        return int(2 ** (LEVELS - 1)) if plain else None
+
     def dimensions(self, settings: MedNeXtSettings) -> int:
         """As chosen."""
         return settings.dimensions

@@ -147,7 +147,7 @@ class MedNeXt(nn.Module):
 
         Args:
             x: (B, in_channels, D, H, W), or (B, in_channels, H, W) in two dimensions; every axis
-                a multiple of 16 voxels.
+                a multiple of 8 voxels; of 16 with attention or plain resampling.
             deep_supervision: also return the logits of the lower resolutions.
 
         Returns:
@@ -155,7 +155,7 @@ class MedNeXt(nn.Module):
             first, each next one with half the voxels along every axis.
 
         Raises:
-            SettingsError: a size that cannot be halved four times or normalised, wrong channels,
+            SettingsError: a size that it does not take, wrong channels,
                 or deep supervision asked of a network without its heads.
         """
         self._check(x, deep_supervision)

@@ -106,6 +106,20 @@ def test_an_up_block_adds_its_skip_without_another_pass(residual, device, monkey
         torch.testing.assert_close(found, expected)
 
 
+def test_an_up_block_leaves_out_the_last_plane_of_an_odd_skip(device):
+    torch.manual_seed(0)
+    block = UpBlock(MedNeXtSettings(base_channels=2), 2, 3, 2, 3, grn=False).to(device)
+    x, skip = torch.randn(1, 2, 1, 2, 2, device=device), torch.randn(1, 3, 1, 4, 3, device=device)
+    results = []
+    for block.operators in ("fused", "stock"):
+        block.zero_grad()
+        y = block(x, skip)
+        y.square().sum().backward()
+        results.append([y.detach(), *(one.grad.clone() for one in block.parameters())])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_derivatives_are_those_of_finite_differences(device):
     if device.type == "cuda":
