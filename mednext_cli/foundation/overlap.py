@@ -21,7 +21,7 @@ class Stages(Generic[Item, Read, Made]):
 
     Attributes:
         read: what comes before, in a thread.
-        make: what this process alone can do, in the thread of the caller.
+        make: what this process alone can do, in the thread of the caller, or of makers.
         write: what comes after, in a thread.
     """
 
@@ -40,12 +40,14 @@ def run_overlapped(
     name: Callable[[Item], str],
     workers: int,
     fewer: str = "",
+    makers: int = 1,
 ) -> Iterator[Outcome[None]]:
     """Put every item through the stages and yield what became of each, as it is known.
 
     `workers.run_over` is for work that any process can do. This is for work with what only this
     one holds, such as a network on an accelerator: that stays here, and files keep up with it.
-    Outcomes are the same. Memory holds `workers` items before, one in and `workers` after `make`.
+    Outcomes are the same. Memory holds `workers` items before, `makers` in and `workers` after
+    `make`.
 
     Args:
         stages: the work.
@@ -53,6 +55,7 @@ def run_overlapped(
         name: the case id of an item, for messages.
         workers: threads that read, and as many that write; 0 does all in turn.
         fewer: the option that does all in turn, for messages; empty where there is none.
+        makers: items that are made side by side; of several each has a thread.
 
     Raises:
         StorageError: the disk refuses; it would refuse the others, too.
@@ -61,8 +64,13 @@ def run_overlapped(
         for item in items:
             yield attempt(name(item), partial(stages.in_turn, item))
         return
-    with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
-        yield from _Overlap(stages, name, fewer, readers, writers).run(iter(items), workers)
+    with (
+        ThreadPoolExecutor(workers) as readers,
+        ThreadPoolExecutor(workers) as writers,
+        _Makers(makers) as made,
+    ):
+        overlap = _Overlap(stages, name, fewer, readers, writers, made)
+        yield from overlap.run(iter(items), workers)
 
 
 class OneBehind:
@@ -98,28 +106,50 @@ class OneBehind:
             last.result()
 
 
+class _Makers:
+    """Where items are made: in the caller's thread as they are asked for, or in several."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._threads = ThreadPoolExecutor(count) if count > 1 else None
+
+    def __enter__(self) -> "_Makers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+
+    def begin(self, make: Callable[[], Made]) -> Callable[[], Made]:
+        """What waits until it is made."""
+        return make if self._threads is None else self._threads.submit(make).result
+
+
 @dataclass
 class _Overlap(Generic[Item, Read, Made]):
-    """What is being read, and what is being written, in the order of the items."""
+    """What is being read, made and written, in the order of the items."""
 
     stages: Stages[Item, Read, Made]
     name: Callable[[Item], str]
     fewer: str
     readers: ThreadPoolExecutor
     writers: ThreadPoolExecutor
+    makers: _Makers
     reading: deque[tuple[Item, Future[Read]]] = field(default_factory=deque)
+    making: deque[tuple[str, Callable[[], Made]]] = field(default_factory=deque)
     writing: deque[tuple[str, Future[None]]] = field(default_factory=deque)
 
     def run(self, items: Iterator[Item], most: int) -> Iterator[Outcome[None]]:
         try:
             self._begin_reading(islice(items, most))
-            while self.reading:
-                item, read = self.reading.popleft()
-                self._begin_reading(islice(items, 1))
-                outcome = attempt(self.name(item), partial(self._make, item, read), self.fewer)
+            while self.reading or self.making:
+                while self.reading and len(self.making) < self.makers.count:
+                    self._begin_making(items)
+                name, make = self.making.popleft()
+                outcome = attempt(name, partial(self._made, name, make), self.fewer)
+                del make  # else it holds this item's data while the next is worked on
                 if outcome.error is not None:
                     yield outcome
-                del read  # else it holds this item's data while the next is worked on
                 while len(self.writing) > most:
                     yield self._written()
             while self.writing:
@@ -133,9 +163,18 @@ class _Overlap(Generic[Item, Read, Made]):
         for item in items:
             self.reading.append((item, self.readers.submit(self.stages.read, item)))
 
-    def _make(self, item: Item, read: "Future[Read]") -> None:
-        made = self.stages.make(item, read.result())
-        self.writing.append((self.name(item), self.writers.submit(self.stages.write, made)))
+    def _begin_making(self, items: Iterator[Item]) -> None:
+        item, read = self.reading.popleft()
+        self._begin_reading(islice(items, 1))
+        make = self.makers.begin(partial(self._make, item, [read]))
+        self.making.append((self.name(item), make))
+
+    def _make(self, item: Item, read: "list[Future[Read]]") -> Made:
+        """Of what is read, which nothing else is to hold meanwhile."""
+        return self.stages.make(item, read.pop().result())
+
+    def _made(self, name: str, make: Callable[[], Made]) -> None:
+        self.writing.append((name, self.writers.submit(self.stages.write, make())))
 
     def _written(self) -> Outcome[None]:
         name, writing = self.writing.popleft()

@@ -60,11 +60,16 @@ class CaseBytes:
         """One stage after the other."""
         return _PROCESS + max(self.reading, self.predicting, self.writing)
 
-    def in_flight(self, threads: int) -> int:
-        """With so many that read ahead and as many that write, all cases as large as this one."""
+    def in_flight(self, threads: int, side_by_side: int = 1) -> int:
+        """With so many that read ahead and as many that write, all cases as large as this one.
+
+        Args:
+            threads: that read, and as many that write; 0 does all in turn.
+            side_by_side: cases that networks work on at once.
+        """
         if threads == 0:
             return self.alone
-        once = _PROCESS + self.predicting + self.block
+        once = _PROCESS + side_by_side * (self.predicting + self.block)
         return once + threads * (self.reading + self.writing)
 
 

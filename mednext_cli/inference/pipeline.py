@@ -14,6 +14,7 @@ from mednext_cli.datasets.dataset import Case
 from mednext_cli.foundation.outcomes import Outcome
 from mednext_cli.foundation.overlap import OneBehind, Stages, run_overlapped
 from mednext_cli.inference.average import Advance, NetworkAverage
+from mednext_cli.inference.cores import sharing_cores
 from mednext_cli.inference.findings.uncertainty import Doubts
 from mednext_cli.inference.probability_sink import ProbabilitySink
 from mednext_cli.inference.progress import TileCount
@@ -86,6 +87,7 @@ class Pipeline:
             restoring take turns, block by block; with workers a thread restores one block while
             the next is predicted.
         doubting: whether the networks' uncertainty is told, too.
+        side_by_side: cases that the networks work on at once, on a CPU; its cores are shared out.
     """
 
     networks: NetworkAverage
@@ -94,6 +96,7 @@ class Pipeline:
     fewer: str = ""
     observe: Observe = unobserved
     doubting: bool = False
+    side_by_side: int = 1
 
     def run(self, cases: Iterable[Case], count: TileCount) -> Iterator[Outcome[None]]:
         """Predict the cases; yield what became of each.
@@ -102,7 +105,11 @@ class Pipeline:
             StorageError: the disk refuses; it would refuse the others, too.
         """
         stages = Stages(self._prepare, partial(self._put_through, count), self.store.write)
-        return run_overlapped(stages, cases, attrgetter("id"), self.workers, self.fewer)
+        with sharing_cores(self.side_by_side):
+            yield from run_overlapped(
+                *(stages, cases, attrgetter("id"), self.workers, self.fewer),
+                makers=self.side_by_side,
+            )
 
     def _prepare(self, case: Case) -> Prepared:
         plan = self.networks.plan

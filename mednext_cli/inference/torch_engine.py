@@ -1,7 +1,7 @@
 """PyTorch, on any of its devices."""
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class NetworkEngine:
         device: where the network is.
         dtype: of the forward pass; float32 is full precision.
     """
+
+    runs_side_by_side: ClassVar = True
 
     def __init__(
         self, network: nn.Module, activation: Activation, device: torch.device, dtype: torch.dtype

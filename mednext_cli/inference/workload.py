@@ -9,6 +9,7 @@ from mednext_cli.foundation.errors import SettingsError
 from mednext_cli.foundation.machine import GIB, free_memory_bytes
 from mednext_cli.foundation.progress import track
 from mednext_cli.inference.average import NetworkAverage
+from mednext_cli.inference.cores import count_side_by_side
 from mednext_cli.inference.memory import (
     LABELS_ONLY,
     Beside,
@@ -57,10 +58,14 @@ def open_pipeline(
         for name, grid in grids.items()
     }
     threads = _count_threads(networks, needs, workers)
+    side_by_side = 1 if wanted.probabilities else _count_at_once(networks, needs, threads)
     tiles = _estimate_tiles(networks, grids)
     with track(description, expected_tiles(tiles), "tiles") as bar:
         doubting = wanted.doubts > 0
-        yield Pipeline(networks, store, threads, fewer, doubting=doubting), TileCount(bar, tiles)
+        pipeline = Pipeline(
+            *(networks, store, threads, fewer), doubting=doubting, side_by_side=side_by_side
+        )
+        yield pipeline, TileCount(bar, tiles)
 
 
 def _count_threads(
@@ -100,6 +105,13 @@ def _count_threads(
             threads,
         )
     return threads
+
+
+def _count_at_once(networks: NetworkAverage, needs: Mapping[str, CaseBytes], threads: int) -> int:
+    """Cases that the networks work on at once: several only where memory holds them all."""
+    count = count_side_by_side(networks.members, len(needs)) if threads else 1
+    most = max((need.in_flight(threads, count) for need in needs.values()), default=0)
+    return count if most <= _SHARE * free_memory_bytes() else 1
 
 
 def _estimate_tiles(networks: NetworkAverage, grids: Mapping[str, Grid | None]) -> dict[str, int]:

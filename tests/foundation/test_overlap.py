@@ -156,6 +156,67 @@ def test_what_waits_is_not_read_when_it_is_interrupted() -> None:
     assert len(read) <= 2
 
 
+def test_several_makers_work_side_by_side_and_keep_the_order() -> None:
+    meet = threading.Barrier(3, timeout=10)
+    written: list[int] = []
+
+    def make(item: int, read: int) -> int:
+        meet.wait()
+        return item + read
+
+    stages = Stages(lambda item: item * 10, make, written.append)
+    outcomes = list(run_overlapped(stages, ITEMS, str, 1, makers=3))
+    assert [one.name for one in outcomes if one.error is None] == list(map(str, ITEMS))
+    assert written == [item * 11 for item in ITEMS]
+
+
+def test_what_fails_beside_others_fails_alone() -> None:
+    error = ScanError("it is damaged", "Copy it again.")
+    stages = Stages(lambda item: item, lambda item, _: _unless(3, error)(item), void)
+    outcomes = {one.name: one.error for one in run_overlapped(stages, ITEMS, str, 1, makers=2)}
+    assert sorted(outcomes) == sorted(map(str, ITEMS))
+    assert [name for name, said in outcomes.items() if said] == ["3"]
+
+
+@pytest.mark.parametrize("makers", [1, 2])
+def test_what_is_read_is_held_by_nobody_once_it_is_made(makers: int) -> None:
+    class Scan:
+        """What can be watched."""
+
+    seen: dict[int, weakref.ref[Scan]] = {}
+    alive: list[int] = []
+
+    def read(item: int) -> Scan:
+        scan = Scan()
+        seen[item] = weakref.ref(scan)
+        return scan
+
+    def make(item: int, scan: Scan) -> int:
+        del scan
+        alive.append(sum(one() is not None for number, one in seen.items() if number < item - 1))
+        return item
+
+    list(run_overlapped(Stages(read, make, void), ITEMS, str, 1, makers=makers))
+    assert max(alive) == 0
+
+
+@pytest.mark.parametrize("makers", [2, 3])
+def test_an_interruption_ends_what_others_make_and_begins_no_more(makers: int) -> None:
+    begun: list[int] = []
+
+    def make(item: int, number: int) -> int:
+        begun.append(item)
+        if item == 0:
+            raise KeyboardInterrupt
+        return item
+
+    stages = Stages(lambda item: item, make, void)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_overlapped(stages, range(50), str, 1, makers=makers))
+    assert len(begun) <= makers + 1
+    assert threading.active_count() < 10
+
+
 @pytest.mark.parametrize("threaded", [False, True])
 def test_work_one_behind_is_done_in_order_and_its_errors_are_raised(threaded: bool) -> None:
     done: list[int] = []

@@ -1,0 +1,125 @@
+"""Small scans on a CPU: several cases at once, a core each, and the same files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from mednext_cli.inference import workload
+from mednext_cli.inference.average import Member, NetworkAverage, build_average
+from mednext_cli.inference.cores import count_side_by_side, sharing_cores
+from mednext_cli.inference.engine import EngineOptions
+from mednext_cli.inference.memory import CaseBytes
+from mednext_cli.inference.models import load_models
+from mednext_cli.inference.pipeline import Pipeline
+from tests.inference.synthetic import PLAN, predict
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(6):
+        voxels = random.normal(100, 20, (30 + number, 40, 24)).astype(np.float32)
+        nib.save(
+            nib.Nifti1Image(voxels, np.diag([2.0, 2.0, 2.0, 1.0])), folder / f"{number}.nii.gz"
+        )
+    return folder
+
+
+def _member(model: Path) -> Member:
+    networks = build_average(load_models([model]), "torch", EngineOptions(torch.device("cpu")))
+    return networks.members[0]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Cases at once of every pipeline that is made."""
+    seen: list[int] = []
+    made = Pipeline.__init__
+
+    def note(self: Pipeline, *arguments: object, **options: object) -> None:
+        made(self, *arguments, **options)  # type: ignore[arg-type]
+        seen.append(self.side_by_side)
+
+    monkeypatch.setattr(Pipeline, "__init__", note)
+    return seen
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_files_are_the_same(model: Path, many: Path, tmp_path: Path, at_once: list[int]) -> None:
+    (many / "5.nii.gz").write_bytes(b"no scan")  # fails alone
+    turns, beside = tmp_path / "turns", tmp_path / "beside"
+    assert predict(many, turns, model, options=("--workers", "0")) == 2
+    assert predict(many, beside, model) == 2
+    assert at_once == [1, 2]
+    assert torch.get_num_threads() == 2
+    maps = sorted(path.name for path in turns.glob("*.nii.gz"))
+    assert maps == [f"{number}.nii.gz" for number in range(5)]
+    for name in maps:
+        assert (turns / name).read_bytes() == (beside / name).read_bytes()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_it_takes_enough_cases_of_small_tiles_and_pytorch(model: Path) -> None:
+    member = _member(model)
+    assert count_side_by_side([member], 4) == 2
+    assert count_side_by_side([member], 3) == 1
+    large = Member(member.engine, (64, 64, 64), (), 0.5)
+    assert count_side_by_side([member, large], 4) == 1
+    assert count_side_by_side([Member(_Strange(), PLAN.patch_voxels, (), 0.5)], 4) == 1
+
+
+class _Strange:
+    """A plugin's, which may not be called by several threads."""
+
+    device, activation = torch.device("cpu"), "softmax"
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        return images
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_memory_must_hold_them_all(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = NetworkAverage((_member(model),), PLAN)
+    needs = dict.fromkeys("abcd", CaseBytes(100, 10_000, 100, 1_000))
+    both = needs["a"].in_flight(1, 2)
+    assert both == needs["a"].in_flight(1) + 11_000
+    for free, count in ((both * 10 // 8 + 1, 2), (both, 1)):
+        monkeypatch.setattr(workload, "free_memory_bytes", lambda free=free: free)
+        assert workload._count_at_once(networks, needs, 1) == count
+    assert workload._count_at_once(networks, needs, 0) == 1
+
+
+def test_threads_are_as_before_whatever_happens() -> None:
+    threads, within = torch.get_num_threads(), list[int]()
+
+    def fail() -> None:
+        with sharing_cores(2):
+            within.append(torch.get_num_threads())
+            raise ValueError("what")
+
+    with pytest.raises(ValueError, match="what"):
+        fail()
+    assert (within, torch.get_num_threads()) == ([1], threads)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_probabilities_come_one_case_after_the_other(
+    model: Path, many: Path, tmp_path: Path, at_once: list[int]
+) -> None:
+    """What is begun beside them would stay half-written where a run ends."""
+    assert predict(many, tmp_path / "out", model, options=("--probabilities",)) == 0
+    assert at_once == [1]
