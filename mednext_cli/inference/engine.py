@@ -39,7 +39,12 @@ class EngineOptions:
 
 
 class Engine(Protocol):
-    """A network ready to be called."""
+    """A network ready to be called.
+
+    It may say more of itself by attributes that are true: `runs_graphs` of one that takes only the
+    patches of exported graphs, `runs_side_by_side` of one that several threads may call at once, in
+    each of which it has PyTorch's number of threads.
+    """
 
     @property
     def device(self) -> torch.device:
@@ -65,12 +70,12 @@ EngineMaker = Callable[[Checkpoint, Plan, EngineOptions], Engine]
 
 
 def runs_graphs(engine: Engine) -> bool:
-    """Whether it takes only the patches that exported graphs take."""
+    """Whether it takes only the patches of exported graphs."""
     return bool(getattr(engine, "runs_graphs", False))
 
 
 def runs_side_by_side(engine: Engine) -> bool:
-    """Whether several threads may call it, and each is served by PyTorch's threads of its own."""
+    """Whether several threads of a CPU may call it at once."""
     return engine.device.type == "cpu" and bool(getattr(engine, "runs_side_by_side", False))
 
 
