@@ -15,6 +15,10 @@ Read = TypeVar("Read")
 Made = TypeVar("Made")
 
 
+def _nothing() -> None:
+    """For what is not made by others."""
+
+
 @dataclass(frozen=True)
 class Stages(Generic[Item, Read, Made]):
     """The work on an item, in three parts.
@@ -23,11 +27,13 @@ class Stages(Generic[Item, Read, Made]):
         read: what comes before, in a thread.
         make: what this process alone can do, in the thread of the caller, or of makers.
         write: what comes after, in a thread.
+        stop: lets what makers still make end at once, since nobody will have it.
     """
 
     read: Callable[[Item], Read]
     make: Callable[[Item, Read], Made]
     write: Callable[[Made], None]
+    stop: Callable[[], None] = _nothing
 
     def in_turn(self, item: Item) -> None:
         """All three, one after the other."""
@@ -157,6 +163,7 @@ class _Overlap(Generic[Item, Read, Made]):
         except BaseException:
             for _, waiting in self.reading:  # what is being written is finished
                 waiting.cancel()
+            self.stages.stop()
             raise
 
     def _begin_reading(self, items: Iterator[Item]) -> None:

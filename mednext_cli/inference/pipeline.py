@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
+from threading import Event
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,7 +105,9 @@ class Pipeline:
         Raises:
             StorageError: the disk refuses; it would refuse the others, too.
         """
-        stages = Stages(self._prepare, partial(self._put_through, count), self.store.write)
+        stopped = Event()
+        make = partial(self._put_through, count, stopped)
+        stages = Stages(self._prepare, make, self.store.write, stopped.set)
         with sharing_cores(self.side_by_side):
             yield from run_overlapped(
                 *(stages, cases, attrgetter("id"), self.workers, self.fewer),
@@ -120,7 +123,9 @@ class Pipeline:
         with self.observe("prepare"):
             return prepare_source(source, case.channels, plan)
 
-    def _put_through(self, count: TileCount, case: Case, prepared: Prepared) -> Predicted:
+    def _put_through(
+        self, count: TileCount, stopped: Event, case: Case, prepared: Prepared
+    ) -> Predicted:
         image, geometry = prepared
         started, networks = time.monotonic(), self.networks
         count.begin(case.id, networks.count_tiles(image.shape[1:]))
@@ -128,7 +133,7 @@ class Pipeline:
         sink = self.store.sink(case, geometry, axes)
         try:
             restoration = Restoration(geometry, networks.plan, axes, sink)
-            self._restore(restoration, image, case, partial(count.advance, case.id))
+            self._restore(restoration, image, case, partial(_advance, count, stopped, case.id))
             with self.observe("restore"):
                 labels, maps = restoration.label_map(), restoration.maps()
         except BaseException:
@@ -160,3 +165,10 @@ class Pipeline:
     def _next(self, blocks: Iterator[Placed]) -> Placed | None:
         with self.observe("network"):
             return next(blocks, None)
+
+
+def _advance(count: TileCount, stopped: Event, case_id: str, tiles: int, note: str = "") -> None:
+    """So many tiles more are done; ends a case that is made beside one which ended it all."""
+    if stopped.is_set():
+        raise InterruptedError(case_id)
+    count.advance(case_id, tiles, note)

@@ -217,6 +217,23 @@ def test_an_interruption_ends_what_others_make_and_begins_no_more(makers: int) -
     assert threading.active_count() < 10
 
 
+def test_an_interruption_stops_what_others_make() -> None:
+    stopped, begun = threading.Event(), threading.Event()
+
+    def make(item: int, number: int) -> int:
+        if item == 0:
+            assert begun.wait(10)
+            raise KeyboardInterrupt
+        begun.set()
+        assert stopped.wait(10)
+        return item
+
+    stages = Stages(lambda item: item, make, void, stopped.set)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_overlapped(stages, ITEMS, str, 1, makers=2))
+    assert stopped.is_set()
+
+
 @pytest.mark.parametrize("threaded", [False, True])
 def test_work_one_behind_is_done_in_order_and_its_errors_are_raised(threaded: bool) -> None:
     done: list[int] = []

@@ -1,7 +1,9 @@
 """Small scans on a CPU: several cases at once, a core each, and the same files."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +17,7 @@ from mednext_cli.inference.engine import EngineOptions
 from mednext_cli.inference.memory import CaseBytes
 from mednext_cli.inference.models import load_models
 from mednext_cli.inference.pipeline import Pipeline
+from mednext_cli.inference.progress import TileCount
 from tests.inference.synthetic import PLAN, predict
 
 
@@ -123,3 +126,26 @@ def test_probabilities_come_one_case_after_the_other(
     """What is begun beside them would stay half-written where a run ends."""
     assert predict(many, tmp_path / "out", model, options=("--probabilities",)) == 0
     assert at_once == [1]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_an_interruption_does_not_wait_for_the_cases_beside(
+    model: Path, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which each may have a thousand tiles."""
+    seen: list[str] = []
+    lock, advance = Lock(), TileCount.advance
+
+    def interrupt(self: TileCount, case_id: str, tiles: int, note: str = "") -> None:
+        with lock:
+            seen.append(case_id)
+        advance(self, case_id, tiles, note)
+        if case_id == "0":
+            raise KeyboardInterrupt
+        time.sleep(0.2)
+
+    monkeypatch.setattr(TileCount, "advance", interrupt)
+    assert predict(many, tmp_path / "out", model) == 130
+    assert seen.count("0") == 1
+    assert seen.count("1") <= 2  # of a dozen
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
