@@ -1,6 +1,7 @@
 """Imports of large packages without searches for garbage, of which they leave none."""
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,9 @@ def importing() -> Iterator[None]:
 
     A seventh of the import of PyTorch. What is there at the end is passed over from then on.
     """
+    if "torch" in sys.modules:  # what takes long is there
+        yield
+        return
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -161,7 +161,9 @@ class LatestRecord:
         """As `write_record`."""
         self.forget()
         write_record(self._folder, content)
-        self._content, self._bytes = content, self._found()
+        if content.settings is not None:  # as of a damaged one, which is read as such again
+            content.exists = True
+            self._content, self._bytes = content, self._found()
 
     def forget(self) -> None:
         """What was read may have been changed here, and not written."""

@@ -1,7 +1,7 @@
 """PyTorch, on any of its devices."""
 
 import logging
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,6 @@ class NetworkEngine:
         device: where the network is.
         dtype: of the forward pass; float32 is full precision.
     """
-
-    runs_side_by_side: ClassVar = True
 
     def __init__(
         self, network: nn.Module, activation: Activation, device: torch.device, dtype: torch.dtype
@@ -76,7 +74,10 @@ class TorchEngine(NetworkEngine):
             if is_out_of_memory(error):
                 raise too_little_memory(device, "the network") from error
             raise
-        checkpoint.network.family.set_operators(network, options.operators, device, operators)
+        family, settings = checkpoint.network.family, checkpoint.network.settings
+        family.set_operators(network, options.operators, device, operators)
+        exact = dtype is torch.float32 and family.is_the_same_by_threads(settings)
+        self.runs_side_by_side = device.type == "cpu" and exact
         super().__init__(network, activation_of(plan), device, dtype)
 
 

@@ -58,8 +58,9 @@ def open_pipeline(
         for name, grid in grids.items()
     }
     threads = _count_threads(networks, needs, workers)
-    side_by_side = 1 if wanted.probabilities else _count_at_once(networks, needs, threads)
     tiles = _estimate_tiles(networks, grids)
+    one_by_one = wanted.probabilities or threads == 0
+    side_by_side = 1 if one_by_one else _count_at_once(networks, needs, tiles, threads)
     with track(description, expected_tiles(tiles), "tiles") as bar:
         doubting = wanted.doubts > 0
         pipeline = Pipeline(
@@ -107,9 +108,14 @@ def _count_threads(
     return threads
 
 
-def _count_at_once(networks: NetworkAverage, needs: Mapping[str, CaseBytes], threads: int) -> int:
+def _count_at_once(
+    networks: NetworkAverage,
+    needs: Mapping[str, CaseBytes],
+    tiles: Mapping[str, int],
+    threads: int,
+) -> int:
     """Cases that the networks work on at once: several only where memory holds them all."""
-    count = count_side_by_side(networks.members, len(needs)) if threads else 1
+    count = count_side_by_side(networks.members, tiles.values())
     most = max((need.in_flight(threads, count) for need in needs.values()), default=0)
     return count if most <= _SHARE * free_memory_bytes() else 1
 

@@ -90,6 +90,11 @@ class NetworkFamily(ABC, Generic[Chosen]):
     trains_in_bfloat16_on_cpus: ClassVar[bool] = False
     runs_without_memory: ClassVar[bool] = False
 
+    def is_the_same_by_threads(self, settings: Chosen) -> bool:
+        """Whether its logits in float32 on a CPU are the same bits by any number of threads."""
+        del settings
+        return False
+
     @abstractmethod
     def build(
         self, settings: Chosen, in_channels: int, out_channels: int, deep_supervision: bool

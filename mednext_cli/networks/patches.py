@@ -56,6 +56,10 @@ class PatchRule:
             fitted[axis] = steps * divisor
         return fitted[0], fitted[1], fitted[2]
 
+    def nearest(self, patch: Patch) -> Patch:
+        """The patch itself where the network takes it, else what `fit` makes of it."""
+        return self.fit(patch) if self.problem(patch) else patch
+
     def hold(self, patch: Patch) -> Patch:
         """The smallest patch of the divisors' multiples that holds this one."""
         return self.fit(self._rounded(patch, math.ceil))
@@ -64,9 +68,14 @@ class PatchRule:
         """Half the patch along each axis, as far as the network takes it."""
         return self.fit(self._rounded([length // 2 for length in patch], math.floor))
 
-    def _rounded(self, lengths: Sequence[int], way: Callable[[float], int]) -> list[int]:
-        """Multiples of the divisors, up or down; an axis without one stays."""
-        divisors = dict.fromkeys(range(3), 1) | self._by_axis(self.divisors)
+    def _rounded(
+        self,
+        lengths: Sequence[int],
+        way: Callable[[float], int],
+        among: tuple[int, ...] | None = None,
+    ) -> list[int]:
+        """Multiples of the divisors, or of others, up or down; an axis without one stays."""
+        divisors = dict.fromkeys(range(3), 1) | self._by_axis(among or self.divisors)
         return [
             way(length / divisors[axis]) * divisors[axis] for axis, length in enumerate(lengths)
         ]
@@ -116,8 +125,9 @@ class PatchRule:
 
     def _nearest(self, patch: Sequence[int]) -> str:
         whole = [1] * (3 - len(patch)) + list(patch)
-        ends = [self._rounded(whole, way) for way in (math.floor, math.ceil)]
-        found = [shown_patch(self.fit(end)[3 - len(patch) :]) for end in ends]
+        ends = [self._rounded(whole, way, self._taken) for way in (math.floor, math.ceil)]
+        taken = (self.nearest((depth, height, width)) for depth, height, width in ends)
+        found = [shown_patch(end[3 - len(patch) :]) for end in taken]
         return " or ".join(dict.fromkeys(found))
 
 

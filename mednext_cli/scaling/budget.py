@@ -237,7 +237,10 @@ def _candidates(network: ReportedNetwork, asked: _Asked) -> Iterator[Candidate]:
     dry = DryNetwork(network.spec, asked.sheet.device_type if asked.sheet else "cuda")
     whole, rule = prod(network.patch_voxels), network.spec.patch_rule
     multiply_adds = complexity_of(dry, network.patch_voxels).multiply_adds
-    patches = [rule.fit([share * n for n in network.patch_voxels]) for share in _SHARES]
+    patches = [
+        network.patch_voxels if share == 1 else rule.fit([share * n for n in network.patch_voxels])
+        for share in _SHARES
+    ]
     fixed = (BESIDE_TENSORS_GIB if dry.on_gpu else 0) + _COPIES * dry.weights_bytes / GIB
     trained = REVISITED.get(network.label)
     for way in _ways(dry, network.patch_voxels, asked):

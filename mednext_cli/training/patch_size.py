@@ -19,7 +19,7 @@ def choose_patch(requested: Patch | None, planned: Patch, rule: PatchRule) -> Pa
     Raises:
         SettingsError: the network cannot take what the recipe requests.
     """
-    fitted = rule.fit(requested or planned)
+    fitted = rule.nearest(requested or planned)
     if requested and (problem := rule.problem(requested)):
         raise SettingsError(
             problem, f"Set training.patch_voxels to {list(fitted)}, or leave it out."

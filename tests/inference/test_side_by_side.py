@@ -18,7 +18,14 @@ from mednext_cli.inference.memory import CaseBytes
 from mednext_cli.inference.models import load_models
 from mednext_cli.inference.pipeline import Pipeline
 from mednext_cli.inference.progress import TileCount
+from mednext_cli.inference.torch_engine import TorchEngine
+from mednext_cli.networks.building import build_plain
+from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.networks.spec import NetworkSpec
+from mednext_cli.settings.sections import Precision
 from tests.inference.synthetic import PLAN, predict
+from tests.networks.made import mednext
+from tests.networks.small_networks import small_spec
 
 
 @pytest.fixture
@@ -78,11 +85,13 @@ def test_files_are_the_same(model: Path, many: Path, tmp_path: Path, at_once: li
 @pytest.mark.usefixtures("two_threads")
 def test_it_takes_enough_cases_of_small_tiles_and_pytorch(model: Path) -> None:
     member = _member(model)
-    assert count_side_by_side([member], 4) == 2
-    assert count_side_by_side([member], 3) == 1
+    four = [1, 2, 3, 32]
+    assert count_side_by_side([member], four) == 2
+    assert count_side_by_side([member], four[:3]) == 1
+    assert count_side_by_side([member], [1, 2, 3, 33]) == 1
     large = Member(member.engine, (64, 64, 64), (), 0.5)
-    assert count_side_by_side([member, large], 4) == 1
-    assert count_side_by_side([Member(_Strange(), PLAN.patch_voxels, (), 0.5)], 4) == 1
+    assert count_side_by_side([member, large], four) == 1
+    assert count_side_by_side([Member(_Strange(), PLAN.patch_voxels, (), 0.5)], four) == 1
 
 
 class _Strange:
@@ -94,6 +103,24 @@ class _Strange:
         return images
 
 
+@pytest.mark.parametrize(
+    ("spec", "precision", "beside"),
+    [
+        (mednext(base_channels=4), "float32", True),
+        (mednext(base_channels=4), "bfloat16", False),
+        (mednext(base_channels=4, dimensions=2), "float32", False),
+        (small_spec("nnunet"), "float32", False),
+    ],
+    ids=["mednext", "bfloat16", "slices", "nnunet"],
+)
+def test_networks_that_are_others_by_threads_do_not_run_so(
+    spec: NetworkSpec, precision: Precision, beside: bool
+) -> None:
+    checkpoint = Checkpoint(spec, build_plain(spec).state_dict(), plan=PLAN)
+    options = EngineOptions(torch.device("cpu"), "auto", precision)
+    assert TorchEngine(checkpoint, PLAN, options).runs_side_by_side == beside
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_memory_must_hold_them_all(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     networks = NetworkAverage((_member(model),), PLAN)
@@ -102,8 +129,7 @@ def test_memory_must_hold_them_all(model: Path, monkeypatch: pytest.MonkeyPatch)
     assert both == needs["a"].in_flight(1) + 11_000
     for free, count in ((both * 10 // 8 + 1, 2), (both, 1)):
         monkeypatch.setattr(workload, "free_memory_bytes", lambda free=free: free)
-        assert workload._count_at_once(networks, needs, 1) == count
-    assert workload._count_at_once(networks, needs, 0) == 1
+        assert workload._count_at_once(networks, needs, dict.fromkeys(needs, 1), 1) == count
 
 
 def test_threads_are_as_before_whatever_happens() -> None:

@@ -34,6 +34,13 @@ def test_what_is_taken_is_held_by_the_next_that_is_planned(lengths):
     assert "divisible by 8" in FINER.problem((patch[0] + 4, *patch[1:]))
 
 
+def test_what_is_taken_is_left_as_it_is_and_named_as_the_nearest():
+    assert FINER.nearest((40, 56, 40)) == (40, 56, 40)
+    assert FINER.nearest((36, 56, 40)) == FINER.fit((36, 56, 40))
+    with pytest.raises(SettingsError, match="24 x 48 x 32 or 32 x 48 x 32"):
+        FINER.check((30, 48, 32))
+
+
 def test_each_axis_keeps_its_own_divisor():
     assert FLAT.fit((10, 100, 30)) == (8, 96, 64)
     assert FLAT.halve((16, 128, 192)) == (8, 64, 96)

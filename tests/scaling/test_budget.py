@@ -43,6 +43,13 @@ def test_a_large_budget_affords_the_largest_as_it_was_asked_for() -> None:
     assert choice.beyond == ""
 
 
+def test_the_patch_that_was_asked_for_is_not_rounded() -> None:
+    """Nor to a multiple of 16, which is what plans have."""
+    spec = ScaleReportSpec(models=("S",), kernels=(3,), widths=(4,), patch_voxels=(40, 56, 40))
+    choice = choose_within(Budget(1000.0, None), spec.reported(), 2, _CPU)
+    assert choice.best.patch_voxels == (40, 56, 40)
+
+
 def test_less_memory_or_less_time_affords_less_and_says_why() -> None:
     whole = choose_within(Budget(1000.0, None), _NETWORKS, 2, _CPU).best
     assert whole.hours is not None

@@ -61,6 +61,10 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
         plain = settings.mixer == "depthwise" and settings.resampling != "plain"
         return int(2 ** (LEVELS - 1)) if plain else None
 
+    def is_the_same_by_threads(self, settings: MedNeXtSettings) -> bool:
+        """By its own kernels, which are those of depthwise convolutions in three dimensions."""
+        return settings.dimensions == 3 and settings.mixer == "depthwise"
+
     def dimensions(self, settings: MedNeXtSettings) -> int:
         """As chosen."""
         return settings.dimensions
