@@ -48,8 +48,8 @@ demo: $(INSTALLED) ## The whole chain on the embedded phantom, into demo/ (under
 
 # One thread a process: threads of several processes that wait for each other take ten times as long.
 # Compiled files are kept: hundreds of tests start processes of their own, which would compile again.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --max-worker-restart 1 \
-	--dist loadfile --no-loadscope-reorder
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto \
+	--max-worker-restart 1 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED) ## All tests
 	$(PYTEST)

@@ -15,8 +15,8 @@ _Exchange = Callable[[distributed.GradBucket], None]
 def group_of_one() -> Iterator[None]:
     """A group whose gradients are exchanged with nobody, by no thread.
 
-    Gloo's threads free tensors, for which they need Python's lock; on a busy machine the end of a
-    group waits for them with that lock in hand, for ever.
+    A test with gloo's threads hung once: they free tensors, for which they need Python's lock, and
+    the end of a group may wait for them with that lock in hand.
     """
     store = torch.testing._internal.distributed.fake_pg.FakeStore()
     distributed.init_process_group("fake", store=store, rank=0, world_size=1)

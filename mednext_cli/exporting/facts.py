@@ -17,11 +17,11 @@ def describe_model(model: Model) -> dict[str, Any]:
 
     Returns:
         By name: `input_axes` of the image (B, C, D, H, W); `channels`; `spacing_mm`;
-        `normalisation`, an entry a channel; `patch_voxels` it was trained on, or the next
-        that the graph takes; `patch_multiples`,
-        what the lengths of an input are multiples of, and `patch_fixed` where it takes one size
-        only; `activation`, what makes probabilities of the logits; `outputs`, an entry a channel of
-        the logits; `overlap` and `mirror_axes` of prediction; where the weights come from.
+        `normalisation`, an entry a channel; `patch_voxels` it was trained on, or the next that the
+        graph takes; `patch_multiples`, what the lengths of an input are multiples of, and
+        `patch_fixed` where it takes one size only; `activation`, what makes probabilities of the
+        logits; `outputs`, an entry a channel of the logits; `overlap` and `mirror_axes` of
+        prediction; where the weights come from.
     """
     plan, network = model.plan, model.checkpoint.network
     rule = network.patch_rule

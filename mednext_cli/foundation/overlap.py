@@ -16,7 +16,7 @@ Made = TypeVar("Made")
 
 
 def _nothing() -> None:
-    """For what is not made by others."""
+    """Of stages that nothing else makes: there is nothing to stop."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def run_overlapped(
     with (
         ThreadPoolExecutor(workers) as readers,
         ThreadPoolExecutor(workers) as writers,
-        _Makers(makers) as made,
+        _Makers(makers) as threads,
     ):
-        overlap = _Overlap(stages, name, fewer, readers, writers, made)
+        overlap = _Overlap(stages, name, fewer, readers, writers, threads)
         yield from overlap.run(iter(items), workers)
 
 

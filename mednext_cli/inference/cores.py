@@ -36,8 +36,11 @@ def count_side_by_side(members: Sequence[Member], tiles: Collection[int]) -> int
 @contextmanager
 def sharing_cores(cases: int) -> Iterator[None]:
     """Where several cases are worked on at once: PyTorch has a thread in each that begins here."""
+    if cases == 1:
+        yield
+        return
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads if cases == 1 else 1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 import json
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import nibabel as nib
@@ -47,7 +46,8 @@ def _labels(model: Path, scan: Path, engine: str) -> np.ndarray:
 def test_engines_of_graphs_take_the_next_larger_tiles(
     engine: str, tmp_path: Path, scan: Path
 ) -> None:
-    pytest.importorskip(ENGINES[engine], reason="the extra is not installed")
+    package = ENGINES[engine]
+    pytest.importorskip(package, reason=f"{package} is not installed: extras openvino, export")
     finer = save_small(tmp_path / "finer.pt", plan=FINER)
     held = save_small(tmp_path / "held.pt", plan=HELD)
     of_torch = {path.stem: _labels(path, scan, "torch") for path in (finer, held)}
@@ -68,8 +68,8 @@ def test_it_is_exported_with_the_next_larger_patch(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     needed = {"onnx": "onnxruntime", "openvino": "openvino", "monai-bundle": "monai"}
-    if kind in needed and find_spec(needed[kind]) is None:
-        pytest.skip("the extra is not installed")
+    if kind in needed:
+        pytest.importorskip(needed[kind], reason=f"{needed[kind]} is not installed: extra export")
     model = save_small(tmp_path / "finer.pt", plan=FINER)
     assert main(["export", str(model), "--to", kind]) == 0, capsys.readouterr().err
     [loaded] = load_models([model])

@@ -2,25 +2,27 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
-from mednext_cli.inference import workload
+from mednext_cli.inference import pipeline, workload
 from mednext_cli.inference.average import Member, NetworkAverage, build_average
 from mednext_cli.inference.cores import count_side_by_side, sharing_cores
 from mednext_cli.inference.engine import EngineOptions
 from mednext_cli.inference.memory import CaseBytes
 from mednext_cli.inference.models import load_models
-from mednext_cli.inference.pipeline import Pipeline
 from mednext_cli.inference.progress import TileCount
 from mednext_cli.inference.torch_engine import TorchEngine
 from mednext_cli.networks.building import build_plain
 from mednext_cli.networks.checkpoint import Checkpoint
+from mednext_cli.networks.mednext import blocks
 from mednext_cli.networks.spec import NetworkSpec
 from mednext_cli.settings.sections import Precision
 from tests.inference.synthetic import PLAN, predict
@@ -56,15 +58,14 @@ def _member(model: Path) -> Member:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Cases at once of every pipeline that is made."""
+    """Cases at once of every run."""
     seen: list[int] = []
-    made = Pipeline.__init__
 
-    def note(self: Pipeline, *arguments: object, **options: object) -> None:
-        made(self, *arguments, **options)  # type: ignore[arg-type]
-        seen.append(self.side_by_side)
+    def note(cases: int) -> AbstractContextManager[None]:
+        seen.append(cases)
+        return sharing_cores(cases)
 
-    monkeypatch.setattr(Pipeline, "__init__", note)
+    monkeypatch.setattr(pipeline, "sharing_cores", note)
     return seen
 
 
@@ -119,6 +120,27 @@ def test_networks_that_are_others_by_threads_do_not_run_so(
     checkpoint = Checkpoint(spec, build_plain(spec).state_dict(), plan=PLAN)
     options = EngineOptions(torch.device("cpu"), "auto", precision)
     assert TorchEngine(checkpoint, PLAN, options).runs_side_by_side == beside
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(
+    "settings", [{}, {"grn": True}, {"norm": "layer"}, {"resampling": "plain"}], ids=str
+)
+@pytest.mark.usefixtures("two_threads")
+def test_others_give_the_same_bits_by_any_number_of_threads(
+    settings: dict[str, Any], compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(blocks, "library_of", lambda *_: None)
+    torch.manual_seed(0)
+    spec = mednext(base_channels=16, **settings)
+    assert spec.family.is_the_same_by_threads(spec.settings)
+    network, image, threads = build_plain(spec), torch.randn(1, 1, 32, 48, 32), []
+    with torch.inference_mode():
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            threads.append(network(image))
+    assert torch.equal(*threads)
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -58,8 +58,8 @@ class MedNeXtFamily(NetworkFamily[MedNeXtSettings]):
 
     def taken_divisor(self, settings: MedNeXtSettings) -> int | None:
         """8, of blocks as published: what was of odd length before it was halved is so again."""
-        plain = settings.mixer == "depthwise" and settings.resampling != "plain"
-        return int(2 ** (LEVELS - 1)) if plain else None
+        as_published = settings.mixer == "depthwise" and settings.resampling != "plain"
+        return int(2 ** (LEVELS - 1)) if as_published else None
 
     def is_the_same_by_threads(self, settings: MedNeXtSettings) -> bool:
         """By its own kernels, which are those of depthwise convolutions in three dimensions."""

@@ -29,7 +29,7 @@ def test_logits_have_the_size_of_the_image(settings):
 @pytest.mark.parametrize(
     "settings", [{"resampling": "plain"}, {"mixer": "window_attention", "window": 2}], ids=str
 )
-def test_networks_that_cannot_say_what_to_do(settings):
+def test_other_kinds_take_multiples_of_16(settings):
     network = build(mednext(base_channels=4, **settings))
     with pytest.raises(SettingsError, match="divisible by 16"):
         network(torch.randn(1, 1, *_SHAPE))
